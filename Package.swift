@@ -1,0 +1,108 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Targets stand in layer order, bottom first: a target may only name targets above it in this
+// file. docs/architecture.md draws the arrows; TidyTests checks them.
+
+let common: [SwiftSetting] = [
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+  .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+  .enableUpcomingFeature("InferIsolatedConformances"),
+  .enableUpcomingFeature("ImmutableWeakCaptures"),
+  .treatAllWarnings(as: .error),
+]
+
+/// A target that calls C: each C expression there says `unsafe`.
+let touchingC: [SwiftSetting] = common + [.strictMemorySafety()]
+
+func library(
+  _ name: String, _ dependencies: [Target.Dependency], settings: [SwiftSetting] = common
+) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+/// A service: the same arrows for each, and none to another service.
+func service(_ name: String, _ extra: [Target.Dependency] = []) -> Target {
+  library(name, ["KeelsonCore", "KeelsonAPI", "KeelsonStore"] + extra)
+}
+
+func tests(
+  _ name: String, _ dependencies: [Target.Dependency], settings: [SwiftSetting] = common
+) -> Target {
+  .testTarget(
+    name: name, dependencies: dependencies + ["KeelsonTestKit"], swiftSettings: settings)
+}
+
+let package = Package(
+  name: "keelson",
+  products: [
+    .executable(name: "keelson", targets: ["keelson"]),
+    .library(name: "KeelsonClient", targets: ["KeelsonClient"]),
+  ],
+  targets: [
+    // C modules
+    .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2"),
+    .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c"),
+    .systemLibrary(name: "CLibUV", pkgConfig: "libuv"),
+    .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3"),
+    .target(name: "KeelsonProtoC", dependencies: ["CProtobufC"]),
+
+    // Core and what stands on it alone
+    library("KeelsonCore", []),
+    library(
+      "KeelsonAPI", ["KeelsonCore", "KeelsonProtoC", "CProtobufC"], settings: touchingC),
+    library("KeelsonTransport", ["KeelsonCore", "CNghttp2", "CLibUV"], settings: touchingC),
+    library("KeelsonStore", ["KeelsonCore"]),
+    library("KeelsonFlagRules", ["KeelsonCore"]),
+
+    // Engines
+    library("KeelsonSQLite", ["KeelsonCore", "KeelsonStore", "CSQLite"], settings: touchingC),
+
+    // Services
+    service("KeelsonHealth"),
+    service("KeelsonFlags", ["KeelsonFlagRules"]),
+
+    // The client library, the server and the one binary
+    library(
+      "KeelsonClient", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules"]),
+    library(
+      "KeelsonServer",
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
+        "KeelsonHealth", "KeelsonFlags",
+      ]),
+    .executableTarget(
+      name: "keelson",
+      dependencies: ["KeelsonCore", "KeelsonAPI", "KeelsonServer", "KeelsonClient"],
+      swiftSettings: common),
+
+    // The generator
+    .target(
+      name: "KeelsonCodegen", path: "codegen/Sources/KeelsonCodegen", swiftSettings: common),
+    .executableTarget(
+      name: "keelson-codegen", dependencies: ["KeelsonCodegen"],
+      path: "codegen/Sources/keelson-codegen", swiftSettings: common),
+
+    // Tests
+    .target(
+      name: "KeelsonTestKit", dependencies: ["KeelsonCore", "KeelsonTransport", "KeelsonStore"],
+      path: "Tests/KeelsonTestKit", swiftSettings: common),
+    tests("KeelsonCoreTests", ["KeelsonCore"]),
+    tests("KeelsonCodegenTests", ["KeelsonCodegen"]),
+    tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI"]),
+    tests("KeelsonTransportTests", ["KeelsonCore", "KeelsonTransport"]),
+    tests("KeelsonStoreTests", ["KeelsonCore", "KeelsonStore", "KeelsonSQLite"]),
+    tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
+    tests(
+      "KeelsonHealthTests", ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonHealth"]),
+    tests(
+      "KeelsonFlagsTests",
+      ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlags"]),
+    tests(
+      "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
+    tests("KeelsonServerTests", ["KeelsonCore", "KeelsonClient", "KeelsonServer"]),
+    tests("TidyTests", []),
+  ]
+)
