@@ -14,7 +14,7 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: `mailbox` is guarded by its Mutex; everything else is confined to the
 /// loop's thread after ``start()``.
-package final class Loop: TaskExecutor, @unchecked Sendable {
+@safe package final class Loop: TaskExecutor, @unchecked Sendable {
   /// What writes once at the end of a turn.
   package protocol Flushable: AnyObject {
     /// Called on the loop's thread, once per ``Loop/flushAtEndOfTurn(_:)``.
@@ -59,7 +59,7 @@ package final class Loop: TaskExecutor, @unchecked Sendable {
   private var stopActions: [() -> Void] = []
 
   /// Shared by all connections of this loop, one at a time, to gather what one write sends.
-  var sendScratch = SendBuffer()
+  let sendScratch = SendBuffer()
   /// Shared by all sockets of this loop, one at a time, to read into.
   let receiveScratch: UnsafeMutableRawBufferPointer
   /// Random bits for identifiers; one per loop, so that it needs no lock.
@@ -107,10 +107,10 @@ package final class Loop: TaskExecutor, @unchecked Sendable {
 
   /// Starts the loop's thread; call it once.
   package func start(name: String = "keelson-loop") {
-    var thread = unsafe uv_thread_t()
+    var thread = uv_thread_t()
     // The thread owns one reference to the loop until it ends.
     let me = unsafe Unmanaged.passRetained(self).toOpaque()
-    var options = unsafe uv_thread_options_t(
+    var options = uv_thread_options_t(
       flags: UV_THREAD_HAS_STACK_SIZE.rawValue, stack_size: 1 << 20)
     let status = unsafe uv_thread_create_ex(
       &thread, &options,
@@ -119,7 +119,7 @@ package final class Loop: TaskExecutor, @unchecked Sendable {
         unsafe Unmanaged<Loop>.fromOpaque(argument).takeRetainedValue().run()
       }, me)
     precondition(status == 0, "No thread for an event loop: \(uvMessage(status)).")
-    unsafe pthread_detach(thread)
+    pthread_detach(thread)
   }
 
   /// Whether the caller runs on this loop's thread.
@@ -158,7 +158,7 @@ package final class Loop: TaskExecutor, @unchecked Sendable {
       box.mail.append(mail)
       return (box.mail.count == 1, false)
     }
-    if mustWake {
+    if mustWake, !isCurrent {
       _ = unsafe uv_async_send(wakeup)
     } else if isLate, case .job(let job) = mail {
       // The loop has ended: a task that outlives it still has to end, so it runs here.
@@ -308,7 +308,8 @@ package final class Loop: TaskExecutor, @unchecked Sendable {
     stopActions = []
     // One more turn, so that what the stop actions made ready runs and writes.
     let closeHandles: @Sendable () -> Void = { [self] in
-      unsafe uv_close(UnsafeMutableRawPointer(wakeup).assumingMemoryBound(to: uv_handle_t.self), nil)
+      unsafe uv_close(
+        UnsafeMutableRawPointer(wakeup).assumingMemoryBound(to: uv_handle_t.self), nil)
       unsafe uv_close(
         UnsafeMutableRawPointer(endOfTurn).assumingMemoryBound(to: uv_handle_t.self), nil)
       unsafe uv_close(
