@@ -1,0 +1,23 @@
+/// Why a rule cannot be used: which place in it, which operator, what is wrong and what would be
+/// right.
+public struct RuleError: Error, Sendable, Hashable {
+  /// The place, from the rule's outermost operator inwards: `if[1].fractional[0]`. Empty when the
+  /// rule as a whole is meant. Inside a segment it starts with `$evaluators.<name>`.
+  public var path: String
+  /// The operator at fault; empty when none is.
+  public var `operator`: String
+  /// What is wrong and what would be right.
+  public var message: String
+
+  public init(path: String, operator: String, message: String) {
+    self.path = path
+    self.operator = `operator`
+    self.message = message
+  }
+}
+
+extension RuleError: CustomStringConvertible {
+  public var description: String {
+    path.isEmpty ? "targeting: \(message)" : "targeting at \(path): \(message)"
+  }
+}
