@@ -7,11 +7,10 @@ public enum FlagValueType: String, Sendable, Hashable, CaseIterable {
   case number
   case object
 
-  /// Whether a value is of this type. An object flag's variants are JSON objects or arrays.
+  /// Whether a value is of this type.
   public func admits(_ value: JSONValue) -> Bool {
     switch (self, value) {
-    case (.boolean, .bool), (.string, .string), (.number, .number), (.object, .object),
-      (.object, .array):
+    case (.boolean, .bool), (.string, .string), (.number, .number), (.object, .object):
       true
     default: false
     }

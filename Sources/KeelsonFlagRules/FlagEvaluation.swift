@@ -26,7 +26,6 @@ public enum EvaluationErrorCode: String, Sendable, Hashable, CaseIterable {
 /// What a flag is for a context. A reference to a shared, immutable result: cheap to make, copy
 /// and keep.
 public struct FlagEvaluation: Sendable {
-  @usableFromInline
   final class Outcome: Sendable {
     let value: JSONValue?
     let variant: String?
@@ -91,4 +90,21 @@ public struct FlagEvaluation: Sendable {
   public var metadata: [String: JSONValue] { outcome.metadata }
   /// The flag's type; nil when the flag does not exist.
   public var type: FlagValueType? { outcome.type }
+
+  /// The value when it is a boolean.
+  public var bool: Bool? {
+    if case .bool(let value)? = outcome.value { value } else { nil }
+  }
+  /// The value when it is a string.
+  public var string: String? {
+    if case .string(let value)? = outcome.value { value } else { nil }
+  }
+  /// The value when it is a number.
+  public var number: Double? {
+    if case .number(let value)? = outcome.value { value } else { nil }
+  }
+  /// The value when it is an object.
+  public var object: [String: JSONValue]? {
+    if case .object(let value)? = outcome.value { value } else { nil }
+  }
 }

@@ -7,10 +7,18 @@ public struct RuleLimits: Sendable, Hashable {
   /// Operators, operands and literals, segments counted once for each use.
   public var nodes: Int
 
-  public init(textBytes: Int = 64 << 10, depth: Int = 64, nodes: Int = 10_000) {
+  /// List elements visited and text bytes or list elements built, in one evaluation. An
+  /// evaluation that needs more ends as a GENERAL error.
+  public var evaluationSteps: Int
+
+  public init(
+    textBytes: Int = 64 << 10, depth: Int = 64, nodes: Int = 10_000,
+    evaluationSteps: Int = 100_000
+  ) {
     self.textBytes = textBytes
     self.depth = depth
     self.nodes = nodes
+    self.evaluationSteps = evaluationSteps
   }
 
   public static let standard = RuleLimits()
