@@ -50,12 +50,14 @@ extension FileRule {
     "tests do not sleep",
     applies: { $0.isTest && [.swift, .python, .shell, .c].contains($0.kind) },
     line: { file, index in
+      let code = file.lines[index].code
+      let clocks = #/(?:\b(?:Task|Thread|time|asyncio)|[Cc]lock\(\))\.sleep\(/#
+      let bare = #/(?:^|[^\w.])(?:nano|u)?sleep\(/#
+      let command = #/^\s*sleep\s/#
       let sleeps =
         file.kind == .shell
-        ? #/^\s*()sleep\s/#
-        : #/\b(?:Task|Thread|time|asyncio|Clock\(\)|clock\(\))\.sleep\(|(^|[^\w.])u?(nano)?sleep\(/#
-      let code = file.lines[index].code
-      guard code.contains(sleeps), !code.contains(#/\b(func|def)\s+sleep\(/#) else { return nil }
+        ? code.contains(command) : code.contains(clocks) || code.contains(bare)
+      guard sleeps, !code.contains(#/\b(?:func|def)\s+sleep\(/#) else { return nil }
       return "wait for a signal instead"
     })
 }

@@ -88,10 +88,11 @@ enum House {
         }
       }
     }
-    // An arrow that no import needs is drawn too much.
+    // An arrow that no import needs is drawn too much; services all have the same.
     for target in manifest.targets where target.kind != .tests {
       guard let modules = imported[target.name] else { continue }
-      for unused in target.dependencies.subtracting(modules).sorted() {
+      let needed = target.kind == .service ? modules.union(ofEveryService) : modules
+      for unused in target.dependencies.subtracting(needed).sorted() {
         violations.append(
           Violation(
             path: "Package.swift", line: nil,
@@ -117,7 +118,14 @@ extension String {
   /// The module that a line of Swift imports.
   var importedModule: String? {
     let statement =
-      #/^\s*(?:@\w+(?:\([^)]*\))?\s+)*(?:(?:public|package|internal|fileprivate|private)\s+)?import\s+(?:(?:struct|class|enum|protocol|func|var|let|typealias|actor)\s+)?(\w+)/#
+      #/
+      ^\s*
+      (?: @\w+ (?: \( [^\)]* \) )? \s+ )*
+      (?: (?: public|package|internal|fileprivate|private ) \s+ )?
+      import \s+
+      (?: (?: struct|class|enum|protocol|func|var|let|typealias|actor ) \s+ )?
+      (\w+)
+      /#
     return firstMatch(of: statement).map { String($0.output.1) }
   }
 }

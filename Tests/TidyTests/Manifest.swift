@@ -27,7 +27,12 @@ struct Manifest {
       let list = source[package.upperBound...].firstRange(of: "targets: [\n")
     else { return }
     let calls =
-      #/(?<call>library|service|tests|\.target|\.executableTarget|\.testTarget|\.systemLibrary)\(\s*(?:name:\s*)?"(?<name>[\w-]+)"/#
+      #/
+      (?<call>
+        library|service|tests|\.target|\.executableTarget|\.testTarget|\.systemLibrary
+      )
+      \( \s* (?: name: \s* )? "(?<name>[\w\-]+)"
+      /#
     let found = source[list.upperBound...].matches(of: calls)
     for (index, match) in found.enumerated() {
       let end = index + 1 < found.count ? found[index + 1].range.lowerBound : source.endIndex

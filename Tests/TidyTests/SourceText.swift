@@ -108,6 +108,7 @@ private struct Reader {
       } else if has("/*") {
         readBlockComment()
       } else if scalar == "\"" || (scalar == "#" && opensRawString()) {
+        if !insideInterpolation { line.code += "\"\"" }
         readString()
       } else if insideInterpolation, scalar == ")", depth == 0 {
         take(as: .string)
@@ -150,7 +151,6 @@ private struct Reader {
     let quote = has("\"\"\"") ? "\"\"\"" : "\""
     let mark = String(repeating: "#", count: pounds)
     let isOneLine = quote.count == 1
-    line.code += "\"\""
     take(quote.count, as: .string)
     while let scalar = next() {
       if has(quote + mark) {
