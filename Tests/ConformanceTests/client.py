@@ -193,9 +193,9 @@ def violations(error):
     ]
 
 
-def invalid(call, *arguments, field):
+def invalid(call, *arguments, field, **options):
     """Makes a call that must be INVALID_ARGUMENT with a violation of the field; the error."""
-    error = refused(call, *arguments, code=grpc.StatusCode.INVALID_ARGUMENT)
+    error = refused(call, *arguments, code=grpc.StatusCode.INVALID_ARGUMENT, **options)
     found = violations(error)
     assert any(field in name for name, _ in found), f"no violation of {field} in {found}"
     assert all(description for _, description in found), found

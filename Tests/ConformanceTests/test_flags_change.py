@@ -57,6 +57,7 @@ def test_update_changes_one_part_of_one_environment(client, key, part):
     before = client.create(key, targeting={"if": [False, "on"]})
     wanted = changed(key)
     wanted.environments["production"].default_variant = "on"
+    wanted.environments["production"].targeting = '{"if": [true, "on"]}'
     after = client.update(wanted, f"environments.production.{part}")
     expected = flags.FlagState()
     expected.CopyFrom(before.environments["production"])
