@@ -8,14 +8,17 @@ from client import flags
 
 
 class Fold:
-    """The rules that a subscriber holds, and what the stream may do to them."""
+    """The rules that a subscriber holds, and what the stream may do to them.
+
+    `snapshots` and `changes` are the revisions at which they came.
+    """
 
     def __init__(self):
         self.revision = 0
         self.flags = {}
         self.segments = {}
         self.flag_set = None
-        self.snapshots = 0
+        self.snapshots = []
         self.changes = []
 
     def apply(self, response):
@@ -27,7 +30,7 @@ class Fold:
             self.segments = {each.key: each.condition for each in snapshot.segments}
             self.flag_set = snapshot.flag_set
             assert len(self.flags) == len(snapshot.flags), "a flag twice in a snapshot"
-            self.snapshots += 1
+            self.snapshots.append(response.revision)
         elif kind == "change":
             assert response.revision > self.revision, (
                 f"revision {response.revision} after {self.revision}: not in order, or twice"
@@ -58,6 +61,7 @@ class Fold:
 
     def state(self):
         """Comparable; without revisions, which may differ where the rules do not."""
+
         def rules(each):
             copy = flags.FlagRules()
             copy.CopyFrom(each)
