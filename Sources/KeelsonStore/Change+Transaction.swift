@@ -100,6 +100,7 @@ extension Database {
   ///
   /// - Throws: what ``write(_:)`` throws; ``StoreError`` with code misuse when the body wrote no
   ///   audit entry or no event.
+  @discardableResult
   package func change<Result: Sendable>(
     _ origin: ChangeOrigin, _ body: @escaping @Sendable (Change) async throws -> Result
   ) async throws -> Result {

@@ -23,6 +23,7 @@ package protocol Database: Sendable {
   ///
   /// - Throws: what the body throws; ``StoreError``; `CancellationError` when the task is
   ///   cancelled before its turn came.
+  @discardableResult
   func write<Result: Sendable>(
     _ body: @escaping @Sendable (any Transaction) async throws -> Result
   ) async throws -> Result

@@ -49,6 +49,7 @@ package final class LiveEvents: Sendable {
   /// Says where the revisions stand before the first event is published.
   package func start(at revision: Int64) {
     state.withLock { state in
+      guard revision > state.current else { return }
       state.current = revision
       state.recent = []
       state.recentBytes = 0
