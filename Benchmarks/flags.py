@@ -19,7 +19,7 @@ import harness
 import wire
 
 # The product of Package.swift that measures evaluation.
-EVALUATION_PRODUCT = "bench-flag-rules"
+EVALUATION_PRODUCT = "flag-rules-benchmark"
 
 FLAG = "fan-out"
 ENVIRONMENT = "production"

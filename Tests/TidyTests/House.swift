@@ -38,6 +38,7 @@ enum House {
   /// What a target may depend on; nil when anything (tests, benchmarks).
   static func allowed(for target: Manifest.Target, in manifest: Manifest) -> Set<String>? {
     if let arrows = arrows[target.name] { return arrows }
+    if target.isOutside { return nil }
     switch target.kind {
     case .systemLibrary: return []
     case .service:
@@ -46,8 +47,7 @@ enum House {
       let services = manifest.targets.filter { $0.kind == .service }.map(\.name)
       return foundation.union(engines).union(services)
     case .tests: return nil
-    case .library: return []
-    case .executable: return target.name.hasPrefix("bench-") ? nil : []
+    case .library, .executable: return []
     }
   }
 

@@ -26,7 +26,8 @@ import Testing
             ]),
           library("KeelsonOther", ["KeelsonCore"]),
           .executableTarget(name: "keelson", dependencies: ["KeelsonServer"], path: "Sources/x"),
-          .executableTarget(name: "bench-it", dependencies: ["KeelsonStore"]),
+          .executableTarget(
+            name: "it-benchmark", dependencies: ["KeelsonStore"], path: "Benchmarks/It"),
           tests("KeelsonStoreTests", ["KeelsonStore"]),
         ]
       )

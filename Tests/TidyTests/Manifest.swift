@@ -10,6 +10,14 @@ struct Manifest {
     var name: String
     var kind: Kind
     var dependencies: Set<String>
+    /// Where its files are when not below Sources or Tests under its name.
+    var path: String?
+
+    /// Measures or attacks the house from outside, and so may use any room of it.
+    var isOutside: Bool {
+      guard let path else { return false }
+      return path.hasPrefix("Benchmarks/") || path.hasPrefix("Fuzz/")
+    }
   }
 
   private(set) var targets: [Target] = []
@@ -58,10 +66,12 @@ struct Manifest {
         }
       start = rest.firstRange(of: "dependencies:")?.upperBound
     }
-    var dependencies = start.flatMap { Self.bracketed(in: rest, from: $0) }.map(Self.literals) ?? []
+    var dependencies =
+      start.flatMap { Self.bracketed(in: rest, from: $0) }.map(Self.literals) ?? []
     if kind == .service { dependencies += ofEveryService }
     if call == "tests" { dependencies.append("KeelsonTestKit") }
-    return Target(name: name, kind: kind, dependencies: Set(dependencies))
+    let path = rest.firstMatch(of: #/path:\s*"([^"]+)"/#).map { String($0.output.1) }
+    return Target(name: name, kind: kind, dependencies: Set(dependencies), path: path)
   }
 
   /// The first `[...]` from an index on, which holds no further brackets.
