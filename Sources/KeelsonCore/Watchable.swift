@@ -2,7 +2,7 @@ import Synchronization
 
 /// A value that many may watch. A watcher that is slow sees the latest value, not every one.
 package final class Watchable<Value: Sendable>: Sendable {
-  private struct State {
+  fileprivate struct State {
     var value: Value
     var version = 0
     var isClosed = false

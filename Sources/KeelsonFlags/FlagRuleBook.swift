@@ -28,7 +28,7 @@ final class FlagRuleBook: Sendable {
   }
 
   /// One set.
-  private struct Pages {
+  fileprivate struct Pages {
     var set: KeelsonFlagsV1.FlagSet
     /// Those that are not archived.
     var flags: [String: KeelsonFlagsV1.Flag] = [:]
@@ -39,7 +39,7 @@ final class FlagRuleBook: Sendable {
     var rulesElsewhere = FlagRuleSet.empty
   }
 
-  private struct State {
+  fileprivate struct State {
     var sets: [String: Pages] = [:]
     /// The last revision applied, whatever set it was in.
     var revision: Int64 = 0

@@ -8,7 +8,7 @@ package import KeelsonStore
 /// The methods stand in extensions by what they are about: flags (this file), segments, sets,
 /// evaluation, watching.
 package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
-  typealias API = KeelsonFlagsV1
+  package typealias API = KeelsonFlagsV1
 
   let database: any Database
   /// The environment that an empty name in a request means.

@@ -60,7 +60,7 @@ struct FlagValidation: Sendable {
     try checkVariants(flag)
     try checkMetadata(flag.metadata, field: "flag.metadata")
     if let expireTime = flag.expireTime {
-      guard (try? UnixTime(expireTime)) != nil else {
+      guard (try? expireTime.unixTime) != nil else {
         throw RPCError.invalidArgument(
           field: "flag.expire_time", "is not a time between the years 1 and 9999")
       }

@@ -29,7 +29,7 @@ final class FlagWatches: Sendable {
     var bytes: [UInt8]
   }
 
-  private struct Stream {
+  fileprivate struct Stream {
     /// The latest messages.
     var messages: [Message] = []
     /// How many messages were dropped before the first of `messages`.
@@ -53,7 +53,7 @@ final class FlagWatches: Sendable {
     }
   }
 
-  private struct State {
+  fileprivate struct State {
     var streams: [Topic: Stream] = [:]
     var subscribers = 0
     var nextWaiter = 0

@@ -1,4 +1,4 @@
-import KeelsonStore
+package import KeelsonStore
 
 /// The tables of the flags service.
 ///

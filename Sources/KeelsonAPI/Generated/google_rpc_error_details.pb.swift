@@ -514,6 +514,16 @@ extension GoogleRpc.ErrorInfo: WireMessage {
   }
 }
 
+extension GoogleRpc.ErrorInfo {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["reason"] = .string(reason)
+    members["domain"] = .string(domain)
+    members["metadata"] = .object(.init(uniqueKeysWithValues: metadata.map { ("\($0.key)", .string($0.value)) }))
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.RetryInfo: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__retry_info__table()
@@ -530,6 +540,14 @@ extension GoogleRpc.RetryInfo: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__RetryInfo.self)
     if let value = retryDelay { unsafe c.pointee.retry_delay_1 = arena.make(value) }
     unsafe arena.copy(unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.RetryInfo {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = retryDelay { members["retry_delay"] = value.json }
+    return .object(members)
   }
 }
 
@@ -555,6 +573,15 @@ extension GoogleRpc.DebugInfo: WireMessage {
   }
 }
 
+extension GoogleRpc.DebugInfo {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["stack_entries"] = .array(stackEntries.map { .string($0) })
+    members["detail"] = .string(detail)
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.QuotaFailure: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__quota_failure__table()
@@ -572,6 +599,14 @@ extension GoogleRpc.QuotaFailure: WireMessage {
     unsafe c.pointee.n_violations_1 = violations.count
     unsafe c.pointee.violations_1 = arena.messages(violations)
     unsafe arena.copy(unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.QuotaFailure {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["violations"] = .array(violations.map { $0.json })
+    return .object(members)
   }
 }
 
@@ -620,6 +655,21 @@ extension GoogleRpc.QuotaFailure.Violation: WireMessage {
   }
 }
 
+extension GoogleRpc.QuotaFailure.Violation {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["subject"] = .string(subject)
+    members["description"] = .string(description)
+    members["api_service"] = .string(apiService)
+    members["quota_metric"] = .string(quotaMetric)
+    members["quota_id"] = .string(quotaId)
+    members["quota_dimensions"] = .object(.init(uniqueKeysWithValues: quotaDimensions.map { ("\($0.key)", .string($0.value)) }))
+    members["quota_value"] = JSONValue(number: quotaValue)
+    if let value = futureQuotaValue { members["future_quota_value"] = JSONValue(number: value) }
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.PreconditionFailure: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__precondition_failure__table()
@@ -637,6 +687,14 @@ extension GoogleRpc.PreconditionFailure: WireMessage {
     unsafe c.pointee.n_violations_1 = violations.count
     unsafe c.pointee.violations_1 = arena.messages(violations)
     unsafe arena.copy(unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.PreconditionFailure {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["violations"] = .array(violations.map { $0.json })
+    return .object(members)
   }
 }
 
@@ -663,6 +721,16 @@ extension GoogleRpc.PreconditionFailure.Violation: WireMessage {
   }
 }
 
+extension GoogleRpc.PreconditionFailure.Violation {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["type"] = .string(type)
+    members["subject"] = .string(subject)
+    members["description"] = .string(description)
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.BadRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__bad_request__table()
@@ -680,6 +748,14 @@ extension GoogleRpc.BadRequest: WireMessage {
     unsafe c.pointee.n_field_violations_1 = fieldViolations.count
     unsafe c.pointee.field_violations_1 = arena.messages(fieldViolations)
     unsafe arena.copy(unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.BadRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["field_violations"] = .array(fieldViolations.map { $0.json })
+    return .object(members)
   }
 }
 
@@ -708,6 +784,17 @@ extension GoogleRpc.BadRequest.FieldViolation: WireMessage {
   }
 }
 
+extension GoogleRpc.BadRequest.FieldViolation {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["field"] = .string(field)
+    members["description"] = .string(description)
+    members["reason"] = .string(reason)
+    if let value = localizedMessage { members["localized_message"] = value.json }
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.RequestInfo: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__request_info__table()
@@ -726,6 +813,15 @@ extension GoogleRpc.RequestInfo: WireMessage {
     unsafe c.pointee.request_id_1 = arena.copy(requestId)
     unsafe c.pointee.serving_data_2 = arena.copy(servingData)
     unsafe arena.copy(unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.RequestInfo {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["request_id"] = .string(requestId)
+    members["serving_data"] = .string(servingData)
+    return .object(members)
   }
 }
 
@@ -754,6 +850,17 @@ extension GoogleRpc.ResourceInfo: WireMessage {
   }
 }
 
+extension GoogleRpc.ResourceInfo {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["resource_type"] = .string(resourceType)
+    members["resource_name"] = .string(resourceName)
+    members["owner"] = .string(owner)
+    members["description"] = .string(description)
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.Help: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__help__table()
@@ -771,6 +878,14 @@ extension GoogleRpc.Help: WireMessage {
     unsafe c.pointee.n_links_1 = links.count
     unsafe c.pointee.links_1 = arena.messages(links)
     unsafe arena.copy(unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.Help {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["links"] = .array(links.map { $0.json })
+    return .object(members)
   }
 }
 
@@ -795,6 +910,15 @@ extension GoogleRpc.Help.Link: WireMessage {
   }
 }
 
+extension GoogleRpc.Help.Link {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["description"] = .string(description)
+    members["url"] = .string(url)
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.LocalizedMessage: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__localized_message__table()
@@ -813,5 +937,14 @@ extension GoogleRpc.LocalizedMessage: WireMessage {
     unsafe c.pointee.locale_1 = arena.copy(locale)
     unsafe c.pointee.message_2 = arena.copy(message)
     unsafe arena.copy(unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.LocalizedMessage {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["locale"] = .string(locale)
+    members["message"] = .string(message)
+    return .object(members)
   }
 }

@@ -14,7 +14,7 @@ extension OpenEnum {
 
 extension JSONValue {
   /// A number; the three that JSON does not have become text.
-  package init(number: some BinaryFloatingPoint) {
+  public init(number: some BinaryFloatingPoint) {
     let double = Double(number)
     if double.isFinite {
       self = .number(double)
@@ -24,12 +24,12 @@ extension JSONValue {
   }
 
   /// An integer; beyond 2^53 the nearest double.
-  package init(number: some BinaryInteger) {
+  public init(number: some BinaryInteger) {
     self = .number(Double(number))
   }
 
   /// Bytes in base64 (RFC 4648, section 4).
-  package init(base64 bytes: [UInt8]) {
+  public init(base64 bytes: [UInt8]) {
     let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
     var text: [UInt8] = []
     text.reserveCapacity((bytes.count + 2) / 3 * 4)

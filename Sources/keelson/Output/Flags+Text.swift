@@ -46,7 +46,7 @@ extension KeelsonFlagsV1.FlagType {
 extension GoogleProtobuf.Timestamp? {
   /// RFC 3339, or nothing.
   var text: String {
-    guard let self, let time = try? UnixTime(self) else { return "" }
+    guard let self, let time = try? self.unixTime else { return "" }
     return time.description
   }
 }

@@ -8,13 +8,13 @@ extension KeelsonHealthV1.GetHealthResponse {
     sheet.add("status", status.word + (ready ? "" : ", not ready"))
     sheet.add("version", version)
     sheet.add("environment", environment)
-    sheet.add("uptime", uptime.map { "\(Swift.Duration($0).rounded)" } ?? "")
+    sheet.add("uptime", uptime.map { "\($0.clampedDuration.rounded)" } ?? "")
     guard !components.isEmpty else { return sheet.text }
     var table = Table("COMPONENT", "STATUS", "RESPONSE TIME", "CHECKED", "MESSAGE")
     for component in components {
       table.add(
         component.name, component.status.word,
-        component.responseTime.map { "\(Swift.Duration($0).milliseconds) ms" } ?? "-",
+        component.responseTime.map { "\($0.clampedDuration.milliseconds) ms" } ?? "-",
         component.checkTime.text, component.message)
     }
     return sheet.text + "\n\n" + table.text

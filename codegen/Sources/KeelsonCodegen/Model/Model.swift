@@ -102,6 +102,7 @@ struct EnumModel {
 
   struct Case {
     let name: String
+    let protoName: String
     let number: Int32
     let comment: [String]
   }

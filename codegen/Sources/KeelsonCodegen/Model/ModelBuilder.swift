@@ -217,12 +217,13 @@ struct ModelBuilder {
     for (index, value) in descriptor.values.enumerated() {
       let stripped = canStrip ? String(value.name.dropFirst(prefix.count)) : value.name
       var name = Names.escaped(Names.enumCase(stripped))
-      if ["unrecognized", "rawValue", "allCases"].contains(name) { name += "_" }
+      if ["unrecognized", "rawValue", "allCases", "name", "json"].contains(name) { name += "_" }
       let comment = scope.comments[path + [2, index]]
       if let first = cases.first(where: { $0.number == value.number }) {
         if first.name != name { aliases.append((name, first.name, comment)) }
       } else {
-        cases.append(EnumModel.Case(name: name, number: value.number, comment: comment))
+        cases.append(EnumModel.Case(
+            name: name, protoName: value.name, number: value.number, comment: comment))
       }
     }
     let swiftName = Self.typeName(descriptor.name)
