@@ -8,15 +8,37 @@ import subprocess
 import threading
 
 import pytest
+
 from client import flags
 from server import BINARY, run
 
 COMMANDS = [
-    "serve", "flags", "segments", "flag-sets", "health", "version", "completions",
-    "flags create", "flags get", "flags list", "flags update", "flags toggle", "flags archive",
-    "flags restore", "flags history", "flags evaluate", "flags watch",
-    "segments create", "segments get", "segments list", "segments update", "segments delete",
-    "flag-sets create", "flag-sets get", "flag-sets list", "flag-sets update",
+    "serve",
+    "flags",
+    "segments",
+    "flag-sets",
+    "health",
+    "version",
+    "completions",
+    "flags create",
+    "flags get",
+    "flags list",
+    "flags update",
+    "flags toggle",
+    "flags archive",
+    "flags restore",
+    "flags history",
+    "flags evaluate",
+    "flags watch",
+    "segments create",
+    "segments get",
+    "segments list",
+    "segments update",
+    "segments delete",
+    "flag-sets create",
+    "flag-sets get",
+    "flag-sets list",
+    "flag-sets update",
 ]
 
 
@@ -68,8 +90,11 @@ class Lines:
 
     def __init__(self, *arguments):
         self.process = subprocess.Popen(
-            [str(BINARY), *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, stdin=subprocess.DEVNULL,
+            [str(BINARY), *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            stdin=subprocess.DEVNULL,
         )
         self.arrived = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -111,9 +136,20 @@ def test_create(cli, cli_json, client, key):
     assert sorted(made.variants) == ["off", "on"]
 
     answer = cli_json(
-        "flags", "create", f"{key}.s", "--type", "string", "--variant", 'a="Alpha"', "--variant",
-        'b="Beta"', "--default-variant", "a", "--enabled",
-        "--targeting", '{"if":[{"var":"x"},"b",null]}',
+        "flags",
+        "create",
+        f"{key}.s",
+        "--type",
+        "string",
+        "--variant",
+        'a="Alpha"',
+        "--variant",
+        'b="Beta"',
+        "--default-variant",
+        "a",
+        "--enabled",
+        "--targeting",
+        '{"if":[{"var":"x"},"b",null]}',
     )
     assert answer["key"] == f"{key}.s"
     assert answer["type"] == "FLAG_TYPE_STRING"
@@ -149,8 +185,18 @@ def test_create_in_an_environment_with_targeting_from_a_file(cli, client, key, t
     file = tmp_path / "targeting.json"
     file.write_text('{"if": [true, "on", "off"]}')
     cli(
-        "flags", "create", key, "--type", "boolean", "--environment", "staging", "--enabled",
-        "--default-variant", "off", "--targeting", f"@{file}",
+        "flags",
+        "create",
+        key,
+        "--type",
+        "boolean",
+        "--environment",
+        "staging",
+        "--enabled",
+        "--default-variant",
+        "off",
+        "--targeting",
+        f"@{file}",
     )
     assert client.evaluate(key, environment="staging").variant == "on"
     assert client.evaluate(key).reason == flags.REASON_DISABLED
@@ -240,8 +286,16 @@ def test_history(cli, cli_json, client, key):
 
 def test_evaluate(cli, cli_json, client, key):
     client.create(
-        key, targeting={"if": [{"==": [{"var": "plan"}, "pro"]}, "on",
-                               {"==": [{"var": "targetingKey"}, "ann"]}, "on", None]},
+        key,
+        targeting={
+            "if": [
+                {"==": [{"var": "plan"}, "pro"]},
+                "on",
+                {"==": [{"var": "targetingKey"}, "ann"]},
+                "on",
+                None,
+            ]
+        },
     )
     assert "off" in cli("flags", "evaluate", key)
     table = cli("flags", "evaluate", key, "--context", '{"plan":"pro"}')
@@ -361,8 +415,12 @@ def test_server_that_does_not_run(fails):
 
 def test_unknown_flag(fails, key):
     for command in (
-        ("get", key), ("toggle", key, "--on"), ("evaluate", key), ("archive", key),
-        ("history", key), ("update", key, "--description", "x"),
+        ("get", key),
+        ("toggle", key, "--on"),
+        ("evaluate", key),
+        ("archive", key),
+        ("history", key),
+        ("update", key, "--description", "x"),
     ):
         assert key in fails("flags", *command)
 
@@ -403,10 +461,15 @@ def test_bad_json_is_refused_before_it_is_sent(server, command):
 @pytest.mark.parametrize(
     "command",
     [
-        ("no-such-command",), ("flags", "no-such-command"), ("flags", "get"),
-        ("flags", "list", "--no-such-option"), ("flags", "list", "--output", "xml"),
-        ("flags", "list", "--page-size", "many"), ("flags", "get", "a", "b"),
-        ("flags", "create", "k", "--type", "colour"), ("completions", "tcsh"),
+        ("no-such-command",),
+        ("flags", "no-such-command"),
+        ("flags", "get"),
+        ("flags", "list", "--no-such-option"),
+        ("flags", "list", "--output", "xml"),
+        ("flags", "list", "--page-size", "many"),
+        ("flags", "get", "a", "b"),
+        ("flags", "create", "k", "--type", "colour"),
+        ("completions", "tcsh"),
         ("flags", "list", "--server"),
     ],
 )

@@ -8,6 +8,7 @@ import time
 
 import grpc
 import pytest
+
 from client import flags
 from server import run
 from watching import arriving
@@ -157,9 +158,7 @@ def test_watchers_and_calls_are_ended_well(launch, dial):
         except grpc.RpcError as error:
             ends.append(error)
 
-    threads = [
-        threading.Thread(target=write, args=(number, dial(server))) for number in range(4)
-    ]
+    threads = [threading.Thread(target=write, args=(number, dial(server))) for number in range(4)]
     for thread in threads:
         thread.start()
     assert writing.wait(30)
