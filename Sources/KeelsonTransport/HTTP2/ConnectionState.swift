@@ -1,0 +1,139 @@
+/// A header block while it arrives.
+struct IncomingHeaders {
+  var stream: HTTP2Stream?
+  var fields = HTTP2Fields()
+  var isTooLarge = false
+  /// The block is a response with a 1xx status, which is left out.
+  var isInformational = false
+}
+
+/// What happened to the connection itself, recorded while nghttp2 works.
+struct ConnectionEvents {
+  struct GoAway {
+    var lastStreamID: Int32
+    var errorCode: HTTP2ErrorCode
+    var debugText: String
+  }
+
+  var settings = false
+  var closedStreams = false
+  var goAways: [GoAway] = []
+  var answeredPings: [UInt64] = []
+  /// The peer has gone past a limit; the connection has to end.
+  var misbehaviour: String?
+  var tooManyPings = false
+
+  var isEmpty: Bool {
+    !settings && !closedStreams && goAways.isEmpty && answeredPings.isEmpty && misbehaviour == nil
+      && !tooManyPings
+  }
+}
+
+/// Pings whose answers have not come.
+struct PendingPings {
+  private struct Ping {
+    let payload: UInt64
+    let sentAt: UInt64
+    let completion: (UInt64) -> Void
+  }
+
+  private var pending: [Ping] = []
+  private var lastPayload: UInt64 = 0
+
+  /// When the oldest of them was sent.
+  var oldest: UInt64? { pending.first?.sentAt }
+
+  /// Remembers a ping and returns the eight bytes that tell it from others.
+  mutating func add(at now: UInt64, _ completion: @escaping (UInt64) -> Void) -> UInt64 {
+    lastPayload += 1
+    pending.append(Ping(payload: lastPayload, sentAt: now, completion: completion))
+    return lastPayload
+  }
+
+  /// Takes out the ping that was answered; nil for an answer to nothing.
+  mutating func take(_ payload: UInt64, now: UInt64) -> (() -> Void)? {
+    guard let index = pending.firstIndex(where: { $0.payload == payload }) else { return nil }
+    let ping = pending.remove(at: index)
+    let milliseconds = now - min(now, ping.sentAt)
+    return { ping.completion(milliseconds) }
+  }
+
+  mutating func removeAll() {
+    pending = []
+  }
+}
+
+/// Counts a client's pings that come too often. Source: grpc/grpc `doc/keepalive.md`.
+struct PingStrikes {
+  private var lastPing: UInt64?
+  private var strikes = 0
+
+  /// Data or headers were sent: what came before is forgiven.
+  mutating func forgive() {
+    lastPing = nil
+    strikes = 0
+  }
+
+  /// Counts a ping frame; true when there were too many.
+  mutating func ping(now: UInt64, minimumIntervalMilliseconds: UInt64, allowed: Int) -> Bool {
+    defer { lastPing = now }
+    guard let lastPing, now - min(now, lastPing) < minimumIntervalMilliseconds else { return false }
+    strikes += 1
+    return strikes > allowed
+  }
+}
+
+/// Tokens that are spent by happenings and come back with time.
+struct TokenBucket {
+  private let burst: Double
+  private let perMillisecond: Double
+  private var tokens: Double
+  private var last: UInt64
+
+  init(burst: Int, perSecond: Int, now: UInt64) {
+    self.burst = Double(burst)
+    perMillisecond = Double(perSecond) / 1_000
+    tokens = Double(burst)
+    last = now
+  }
+
+  /// Spends one; false when there is none.
+  mutating func take(now: UInt64) -> Bool {
+    if now > last {
+      tokens = min(burst, tokens + Double(now - last) * perMillisecond)
+      last = now
+    }
+    guard tokens >= 1 else { return false }
+    tokens -= 1
+    return true
+  }
+}
+
+/// Where a graceful shutdown stands.
+enum ShutdownState {
+  case none
+  /// The warning GOAWAY is out; the second follows the answer to a ping, or a timeout.
+  case warned
+  /// The second GOAWAY is out: the connection ends with its last stream.
+  case announced
+}
+
+/// The moments that a connection's timers look at, in milliseconds of the loop's clock.
+struct ConnectionTimes {
+  let started: UInt64
+  var lastReceived: UInt64
+  /// Since when no stream is open.
+  var idleSince: UInt64?
+  /// Since when bytes wait that the peer does not take.
+  var stalledSince: UInt64?
+  var keepalivePingSent: UInt64?
+  var shutdownNoticeSent: UInt64?
+  var timer: Loop.Timer?
+  var timerDue: UInt64 = .max
+
+  init(now: UInt64) {
+    started = now
+    lastReceived = now
+    idleSince = now
+  }
+}

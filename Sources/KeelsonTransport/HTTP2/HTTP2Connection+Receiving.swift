@@ -1,0 +1,218 @@
+import CNghttp2
+
+extension HTTP2Connection {
+  /// How much is read from one connection before others get their turn.
+  private static let readsPerTurn = 4
+
+  package func byteStreamIsReadable() {
+    for _ in 0..<Self.readsPerTurn {
+      guard !isClosed else { return }
+      switch unsafe byteStream.read(into: loop.receiveScratch) {
+      case .bytes(let count):
+        unsafe receive(
+          UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(loop.receiveScratch)[..<count]))
+        // Less than there was room for: nothing is left, and no call is needed to learn that.
+        if unsafe count < loop.receiveScratch.count { return }
+      case .wouldBlock:
+        return
+      case .ended:
+        tearDown(HTTP2CloseReason(.closedByPeer, "The peer closed the connection."))
+        return
+      case .failed(let error):
+        tearDown(HTTP2CloseReason(.transportFailed, error.message))
+        return
+      }
+    }
+  }
+
+  private func receive(_ bytes: UnsafeRawBufferPointer) {
+    guard let session = unsafe session else { return }
+    let isFirst = receivedBytes == 0
+    receivedBytes += UInt64(bytes.count)
+    times.lastReceived = loop.now
+    isInsideSession = true
+    let status = unsafe nghttp2_session_mem_recv(
+      session, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count)
+    isInsideSession = false
+    incoming.stream = nil
+    guard status >= 0 else {
+      // NGHTTP2_ERR_BAD_CLIENT_MAGIC, _FLOODED, _CALLBACK_FAILURE, _NOMEM.
+      if role == .server, isFirst, unsafe HTTP1Refusal.isHTTP1(bytes) { refuseHTTP1() }
+      let text = unsafe String(cString: nghttp2_strerror(Int32(status)))
+      deliver()
+      if let session = unsafe self.session { unsafe writeLastBytes(session) }
+      tearDown(HTTP2CloseReason(.peerMisbehaved, "The peer broke the protocol: \(text)."))
+      return
+    }
+    deliver()
+    checkHealth()
+  }
+
+  /// Answers a client that speaks HTTP/1.1, so that a person with a browser or curl sees why.
+  private func refuseHTTP1() {
+    _ = unsafe HTTP1Refusal.response.withUnsafeBytes { unsafe byteStream.write($0) }
+  }
+
+  /// After nghttp2 has worked: ends the connection if it has to end.
+  func checkHealth() {
+    guard let session = unsafe session else { return }
+    if let misbehaviour = events.misbehaviour {
+      close(
+        HTTP2CloseReason(.peerMisbehaved, "The peer was cut off: \(misbehaviour)."),
+        errorCode: .enhanceYourCalm, debugText: misbehaviour)
+    } else if events.tooManyPings {
+      close(
+        HTTP2CloseReason(.peerMisbehaved, "The peer was cut off: it pinged too often."),
+        errorCode: .enhanceYourCalm, debugText: "too_many_pings")
+    } else if unsafe nghttp2_session_get_outbound_queue_size(session)
+      > limits.maximumQueuedControlFrames + streams.count * 4
+    {
+      close(
+        HTTP2CloseReason(.peerMisbehaved, "The peer was cut off: it does not read our answers."),
+        errorCode: .enhanceYourCalm, debugText: "too many frames wait to be sent")
+    } else if unsafe nghttp2_session_want_write(session) != 0 {
+      scheduleFlush()
+    } else {
+      endIfDone()
+    }
+  }
+
+  // MARK: Recording, while nghttp2 works
+
+  func recordHeaders(endsStream: Bool) {
+    guard let stream = incoming.stream else { return }
+    incoming.stream = nil
+    if incoming.isInformational {
+      recycle(&incoming.fields)
+      return
+    }
+    if incoming.isTooLarge { stream.arrived.isTooLarge = true }
+    if stream.hasReceivedHeaders {
+      stream.arrived.trailers = incoming.fields
+    } else {
+      stream.hasReceivedHeaders = true
+      stream.arrived.headers = incoming.fields
+    }
+    incoming.fields = HTTP2Fields()
+    if endsStream { stream.arrived.end = true }
+    touch(stream)
+  }
+
+  func countPing() {
+    countIdleFrame()
+    guard role == .server else { return }
+    if pingStrikes.ping(
+      now: loop.now, minimumIntervalMilliseconds: limits.minimumPingInterval.wholeMilliseconds,
+      allowed: limits.maximumPingStrikes)
+    {
+      events.tooManyPings = true
+    }
+  }
+
+  /// Keeps the arrays of a delivered header block for the next one.
+  private func recycle(_ fields: inout HTTP2Fields) {
+    guard spareFields.count < 8 else { return }
+    var spare = HTTP2Fields()
+    swap(&spare, &fields)
+    spare.removeAll()
+    spareFields.append(spare)
+  }
+
+  // MARK: Handing on
+
+  /// Tells the handlers what was recorded.
+  func deliver() {
+    guard !isDelivering else { return }
+    isDelivering = true
+    defer { isDelivering = false }
+    if !events.isEmpty { deliverConnectionEvents() }
+    var position = 0
+    while position < touched.count {
+      let stream = touched[position]
+      position += 1
+      stream.isTouched = false
+      deliver(stream)
+    }
+    touched.removeAll(keepingCapacity: true)
+    if events.closedStreams {
+      events.closedStreams = false
+      handler?.connectionClosedStream(self)
+    }
+  }
+
+  private func deliver(_ stream: HTTP2Stream) {
+    if var fields = stream.arrived.headers {
+      stream.arrived.headers = nil
+      let isTooLarge = stream.arrived.isTooLarge
+      switch role {
+      case .server:
+        handler?.connection(self, received: fields, isTooLarge: isTooLarge, on: stream)
+      case .client:
+        stream.handler?.stream(stream, receivedHeaders: fields, isTooLarge: isTooLarge)
+      }
+      recycle(&fields)
+    }
+    if !stream.arrived.body.isEmpty {
+      let body = stream.arrived.body
+      stream.arrived.body = []
+      if let handler = stream.handler {
+        handler.stream(stream, receivedData: body)
+      } else {
+        stream.consume(body.count)
+      }
+    }
+    if let fields = stream.arrived.trailers {
+      stream.arrived.trailers = nil
+      stream.handler?.stream(
+        stream, receivedTrailers: fields, isTooLarge: stream.arrived.isTooLarge)
+    }
+    if stream.arrived.end {
+      stream.arrived.end = false
+      stream.handler?.streamReceivedEnd(stream)
+    }
+    if stream.arrived.room {
+      stream.arrived.room = false
+      stream.handler?.streamBecameWritable(stream)
+    }
+    if let errorCode = stream.arrived.closed, !isClosed {
+      let handler = stream.handler
+      stream.handler = nil
+      remove(stream)
+      handler?.stream(stream, closedWith: errorCode, connectionReason: nil)
+    }
+  }
+
+  private func deliverConnectionEvents() {
+    if events.settings {
+      events.settings = false
+      handler?.connectionReceivedSettings(self)
+    }
+    let answered = events.answeredPings
+    events.answeredPings = []
+    for payload in answered { pings.take(payload, now: loop.now)?() }
+    let goAways = events.goAways
+    events.goAways = []
+    for goAway in goAways {
+      handler?.connection(
+        self, receivedGoAwayWith: goAway.errorCode, lastStreamID: goAway.lastStreamID,
+        debugText: goAway.debugText)
+    }
+  }
+}
+
+/// What a peer that speaks HTTP/1.1 is told.
+enum HTTP1Refusal {
+  /// Whether input that is no HTTP/2 preface begins like a request of HTTP/1.
+  static func isHTTP1(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    let line = unsafe bytes.prefix { $0 != 0x0D && $0 != 0x0A }
+    return unsafe String(decoding: line, as: UTF8.self).contains(" HTTP/1.")
+  }
+
+  static let response: [UInt8] = {
+    let sentence = "This port speaks gRPC over HTTP/2; HTTP/1.1 is not served here.\n"
+    let head =
+      "HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain\r\n"
+      + "Content-Length: \(sentence.utf8.count)\r\nConnection: close\r\n\r\n"
+    return Array((head + sentence).utf8)
+  }()
+}

@@ -1,0 +1,273 @@
+import CNghttp2
+
+// nghttp2's session and its callbacks. A callback records; it never calls a handler, nor
+// nghttp2_session_mem_send or _mem_recv.
+
+extension HTTP2Connection {
+  func makeSession() -> OpaquePointer {
+    var callbacks: OpaquePointer?
+    var option: OpaquePointer?
+    var session: OpaquePointer?
+    // Each fails with NGHTTP2_ERR_NOMEM only.
+    let status = unsafe nghttp2_session_callbacks_new(&callbacks) | nghttp2_option_new(&option)
+    precondition(status == 0, "out of memory")
+    defer {
+      unsafe nghttp2_session_callbacks_del(callbacks)
+      unsafe nghttp2_option_del(option)
+    }
+    unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, onBeginHeaders)
+    unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks, onHeader)
+    unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, onFrameReceived)
+    unsafe nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, onInvalidFrame)
+    unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, onDataChunk)
+    unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, onStreamClose)
+    unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, onFrameSent)
+    unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks, sendData)
+
+    unsafe nghttp2_option_set_no_auto_window_update(option, 1)
+    unsafe nghttp2_option_set_no_closed_streams(option, 1)
+    unsafe nghttp2_option_set_max_outbound_ack(option, limits.maximumQueuedAcknowledgements)
+    unsafe nghttp2_option_set_max_settings(option, limits.maximumSettingsPerFrame)
+    unsafe nghttp2_option_set_max_continuations(option, limits.maximumContinuationFrames)
+    unsafe nghttp2_option_set_stream_reset_rate_limit(
+      option, limits.streamResetBurst, limits.streamResetsPerSecond)
+
+    let me = unsafe Unmanaged.passUnretained(self).toOpaque()
+    let made =
+      switch role {
+      case .server: unsafe nghttp2_session_server_new2(&session, callbacks, me, option)
+      case .client: unsafe nghttp2_session_client_new2(&session, callbacks, me, option)
+      }
+    guard made == 0, let session = unsafe session else { preconditionFailure("out of memory") }
+    return unsafe session
+  }
+
+  func submitSettings() {
+    guard let session = unsafe session else { return }
+    func entry(_ id: nghttp2_settings_id, _ value: Int) -> nghttp2_settings_entry {
+      nghttp2_settings_entry(
+        settings_id: Int32(id.rawValue), value: UInt32(clamping: value))
+    }
+    var settings = [
+      entry(NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.streamWindowBytes),
+      entry(NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, limits.maximumHeaderListBytes),
+      entry(NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1),
+    ]
+    switch role {
+    case .server:
+      settings.append(
+        entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.maximumConcurrentStreams))
+    case .client:
+      settings.append(entry(NGHTTP2_SETTINGS_ENABLE_PUSH, 0))
+      settings.append(entry(NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0))
+    }
+    let none = UInt8(NGHTTP2_FLAG_NONE.rawValue)
+    let status = unsafe settings.withUnsafeBufferPointer {
+      unsafe nghttp2_submit_settings(session, none, $0.baseAddress, $0.count)
+    }
+    precondition(status == 0, "our own settings are valid")
+    _ = unsafe nghttp2_session_set_local_window_size(
+      session, none, 0, Int32(clamping: limits.connectionWindowBytes))
+  }
+
+  /// The peer did something that costs us and brings it nothing.
+  func countIdleFrame() {
+    if !idleFrames.take(now: loop.now) {
+      events.misbehaviour = "it sent too many frames that carry nothing"
+    }
+  }
+}
+
+private func connection(_ data: UnsafeMutableRawPointer?) -> HTTP2Connection? {
+  guard let data = unsafe data else { return nil }
+  return unsafe Unmanaged<HTTP2Connection>.fromOpaque(data).takeUnretainedValue()
+}
+
+private func stream(_ session: OpaquePointer?, _ id: Int32) -> HTTP2Stream? {
+  guard let data = unsafe nghttp2_session_get_stream_user_data(session, id) else { return nil }
+  return unsafe Unmanaged<HTTP2Stream>.fromOpaque(data).takeUnretainedValue()
+}
+
+private let onBeginHeaders: nghttp2_on_begin_headers_callback = { session, frame, data in
+  guard let connection = unsafe connection(data), let frame = unsafe frame else { return 0 }
+  let id = unsafe frame.pointee.hd.stream_id
+  connection.incoming.isTooLarge = false
+  connection.incoming.isInformational = false
+  connection.incoming.fields = connection.spareFields.popLast() ?? HTTP2Fields()
+  if unsafe connection.role == .server && frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
+    let stream = HTTP2Stream(connection: connection, id: id)
+    connection.add(stream)
+    connection.incoming.stream = stream
+    _ = unsafe nghttp2_session_set_stream_user_data(
+      session, id, Unmanaged.passUnretained(stream).toOpaque())
+  } else {
+    connection.incoming.stream = unsafe stream(session, id)
+  }
+  return 0
+}
+
+private let onHeader: nghttp2_on_header_callback = {
+  _, _, name, nameBytes, value, valueBytes, _, data in
+  guard let connection = unsafe connection(data), connection.incoming.stream != nil else {
+    return 0
+  }
+  guard !connection.incoming.isTooLarge else { return 0 }
+  let size = connection.incoming.fields.listBytes + nameBytes + valueBytes + 32
+  guard size <= connection.limits.maximumHeaderListBytes else {
+    connection.incoming.isTooLarge = true
+    return 0
+  }
+  let name = unsafe UnsafeBufferPointer(start: name, count: nameBytes)
+  let value = unsafe UnsafeBufferPointer(start: value, count: valueBytes)
+  if connection.role == .client, connection.incoming.fields.count == 0, nameBytes == 7,
+    unsafe value.first == UInt8(ascii: "1") && name.first == UInt8(ascii: ":")
+  {
+    connection.incoming.isInformational = true
+  }
+  unsafe connection.incoming.fields.append(name: name, value: value)
+  return 0
+}
+
+private let onFrameReceived: nghttp2_on_frame_recv_callback = { session, frame, data in
+  guard let connection = unsafe connection(data), let frame = unsafe frame else { return 0 }
+  let header = unsafe frame.pointee.hd
+  let endsStream = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
+  switch UInt32(header.type) {
+  case NGHTTP2_HEADERS.rawValue:
+    connection.recordHeaders(endsStream: endsStream)
+  case NGHTTP2_DATA.rawValue:
+    if endsStream {
+      if let stream = unsafe stream(session, header.stream_id) {
+        stream.arrived.end = true
+        connection.touch(stream)
+      }
+    } else if header.length == 0 {
+      connection.countIdleFrame()
+    }
+  case NGHTTP2_SETTINGS.rawValue:
+    if header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 {
+      if connection.hasReceivedSettings { connection.countIdleFrame() }
+      connection.hasReceivedSettings = true
+      connection.events.settings = true
+    }
+  case NGHTTP2_PING.rawValue:
+    if header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) != 0 {
+      connection.events.answeredPings.append(
+        unsafe withUnsafeBytes(of: frame.pointee.ping.opaque_data) {
+          unsafe $0.loadUnaligned(as: UInt64.self)
+        })
+    } else {
+      connection.countPing()
+    }
+  case NGHTTP2_GOAWAY.rawValue:
+    let goAway = unsafe frame.pointee.goaway
+    let text = unsafe UnsafeBufferPointer(
+      start: goAway.opaque_data, count: min(goAway.opaque_data_len, 256))
+    connection.isGoingAway = true
+    connection.events.goAways.append(
+      unsafe ConnectionEvents.GoAway(
+        lastStreamID: goAway.last_stream_id,
+        errorCode: HTTP2ErrorCode(rawValue: goAway.error_code),
+        debugText: String(decoding: text, as: UTF8.self)))
+  case NGHTTP2_PRIORITY.rawValue:
+    connection.countIdleFrame()
+  default: break
+  }
+  return 0
+}
+
+private let onInvalidFrame: nghttp2_on_invalid_frame_recv_callback = { _, _, _, data in
+  unsafe connection(data)?.countIdleFrame()
+  return 0
+}
+
+private let onDataChunk: nghttp2_on_data_chunk_recv_callback = {
+  session, _, id, bytes, count, data in
+  guard let connection = unsafe connection(data) else { return 0 }
+  guard let stream = unsafe stream(session, id) else {
+    // Nobody will consume it: the connection's window must not shrink for it.
+    _ = unsafe nghttp2_session_consume_connection(session, count)
+    return 0
+  }
+  unsafe stream.arrived.body.append(contentsOf: UnsafeBufferPointer(start: bytes, count: count))
+  stream.unconsumedBytes += count
+  connection.touch(stream)
+  return 0
+}
+
+private let onStreamClose: nghttp2_on_stream_close_callback = { session, id, errorCode, data in
+  guard let connection = unsafe connection(data), let stream = unsafe stream(session, id) else {
+    return 0
+  }
+  _ = unsafe nghttp2_session_set_stream_user_data(session, id, nil)
+  if stream.unconsumedBytes > 0 {
+    _ = unsafe nghttp2_session_consume_connection(session, stream.unconsumedBytes)
+    stream.unconsumedBytes = 0
+  }
+  stream.arrived.closed = HTTP2ErrorCode(rawValue: errorCode)
+  stream.didClose()
+  connection.events.closedStreams = true
+  connection.touch(stream)
+  return 0
+}
+
+private let onFrameSent: nghttp2_on_frame_send_callback = { session, frame, data in
+  guard let connection = unsafe connection(data), let frame = unsafe frame else { return 0 }
+  let header = unsafe frame.pointee.hd
+  switch UInt32(header.type) {
+  case NGHTTP2_HEADERS.rawValue, NGHTTP2_DATA.rawValue:
+    connection.pingStrikes.forgive()
+    if connection.role == .server,
+      header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
+      unsafe nghttp2_session_get_stream_remote_close(session, header.stream_id) == 0
+    {
+      // The response is complete before the request is: RFC 9113 section 8.1. Submitting the
+      // reset earlier would drop the trailers.
+      _ = unsafe nghttp2_submit_rst_stream(
+        session, UInt8(NGHTTP2_FLAG_NONE.rawValue), header.stream_id, NGHTTP2_NO_ERROR.rawValue)
+    }
+  default: break
+  }
+  return 0
+}
+
+/// Says how much the next DATA frame of a stream holds; ``sendData`` then copies it.
+let readData: nghttp2_data_source_read_callback = {
+  session, id, _, limit, flags, source, _ in
+  guard let pointer = unsafe source?.pointee.ptr, let flags = unsafe flags else { return 0 }
+  let stream = unsafe Unmanaged<HTTP2Stream>.fromOpaque(pointer).takeUnretainedValue()
+  switch stream.nextData(atMost: limit) {
+  case .nothingNow: return Int(NGHTTP2_ERR_DEFERRED.rawValue)
+  case .bytes(let count, let isLast):
+    unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue
+    if isLast {
+      unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
+      if let trailers = stream.takeTrailers() {
+        unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
+        stream.connection?.submitTrailers(stream, trailers)
+      }
+    }
+    return count
+  }
+}
+
+/// Appends a DATA frame to what the connection writes next. Padding is never asked for.
+private let sendData: nghttp2_send_data_callback = { _, _, header, count, source, data in
+  guard let connection = unsafe connection(data), let header = unsafe header,
+    let pointer = unsafe source?.pointee.ptr
+  else { return 0 }
+  let stream = unsafe Unmanaged<HTTP2Stream>.fromOpaque(pointer).takeUnretainedValue()
+  let buffer = connection.loop.sendScratch
+  unsafe buffer.append(UnsafeRawBufferPointer(start: header, count: 9))
+  if count > 0 {
+    unsafe buffer.append(count: count) { room in
+      let isWritableAgain = unsafe stream.moveData(
+        into: room, lowWatermark: connection.limits.streamLowWatermarkBytes)
+      if isWritableAgain {
+        stream.arrived.room = true
+        connection.touch(stream)
+      }
+    }
+  }
+  return 0
+}

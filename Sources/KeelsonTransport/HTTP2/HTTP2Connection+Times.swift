@@ -1,0 +1,101 @@
+import CNghttp2
+
+// One timer per connection looks at all its time limits. What moves a limit further away only
+// changes a number; the timer finds out when it fires.
+
+extension HTTP2Connection {
+  /// Begins a graceful shutdown: the peer is told to open no more streams, those that are open
+  /// are served to their end, then the connection closes. A second call does nothing.
+  /// Source: RFC 9113 section 6.8.
+  package func shutDown() {
+    guard let session = unsafe session, case .none = shutdownState else { return }
+    guard role == .server else {
+      shutdownState = .announced
+      isGoingAway = true
+      submitGoAway(.noError, lastStreamID: 0, debugText: "")
+      return
+    }
+    shutdownState = .warned
+    _ = unsafe nghttp2_submit_shutdown_notice(session)
+    times.shutdownNoticeSent = loop.now
+    // Streams that the peer opened before it saw the warning have arrived when it answers.
+    ping { [weak self] _ in self?.announceShutdown() }
+    armTimer()
+  }
+
+  private func announceShutdown() {
+    guard let session = unsafe session, case .warned = shutdownState else { return }
+    shutdownState = .announced
+    times.shutdownNoticeSent = nil
+    submitGoAway(
+      .noError, lastStreamID: unsafe nghttp2_session_get_last_proc_stream_id(session),
+      debugText: "")
+  }
+
+  /// Sets the timer if a limit is nearer than what it is set for.
+  func armTimer() {
+    guard !isClosed, let due = nextLimit(), due < times.timerDue else { return }
+    if let timer = times.timer { loop.cancel(timer) }
+    let now = loop.now
+    times.timerDue = due
+    times.timer = loop.schedule(afterMilliseconds: due > now ? due - now : 0) { [weak self] in
+      guard let self else { return }
+      times.timer = nil
+      times.timerDue = .max
+      checkTimes()
+      armTimer()
+    }
+  }
+
+  private func nextLimit() -> UInt64? {
+    var next: UInt64?
+    func consider(_ since: UInt64?, _ limit: Duration?) {
+      guard let since, let limit else { return }
+      let due = since &+ limit.wholeMilliseconds
+      guard due >= since else { return }
+      next = min(next ?? .max, due)
+    }
+    if !hasReceivedSettings { consider(times.started, limits.prefaceTimeout) }
+    consider(times.stalledSince, limits.writeProgressTimeout)
+    consider(times.shutdownNoticeSent, limits.shutdownNoticeTimeout)
+    if case .none = shutdownState { consider(times.idleSince, limits.idleTimeout) }
+    if let sent = times.keepalivePingSent {
+      consider(sent, limits.keepaliveTimeout)
+    } else if limits.keepsAliveWithoutStreams || !streams.isEmpty {
+      consider(times.lastReceived, limits.keepaliveInterval)
+    }
+    return next
+  }
+
+  private func checkTimes() {
+    let now = loop.now
+    func isOver(_ since: UInt64?, _ limit: Duration?) -> Bool {
+      guard let since, let limit else { return false }
+      return now - min(now, since) >= limit.wholeMilliseconds
+    }
+    if !hasReceivedSettings, isOver(times.started, limits.prefaceTimeout) {
+      close(
+        HTTP2CloseReason(
+          .timedOut, "The peer sent no HTTP/2 preface within \(limits.prefaceTimeout)."),
+        errorCode: .settingsTimeout)
+    } else if isOver(times.stalledSince, limits.writeProgressTimeout) {
+      tearDown(
+        HTTP2CloseReason(
+          .timedOut, "The peer read nothing for \(limits.writeProgressTimeout)."))
+    } else if isOver(times.keepalivePingSent, limits.keepaliveTimeout) {
+      close(
+        HTTP2CloseReason(
+          .timedOut, "The peer did not answer a ping within \(limits.keepaliveTimeout)."),
+        errorCode: .noError, debugText: "keepalive_timeout")
+    } else {
+      if isOver(times.shutdownNoticeSent, limits.shutdownNoticeTimeout) { announceShutdown() }
+      if isOver(times.idleSince, limits.idleTimeout) { shutDown() }
+      if times.keepalivePingSent == nil, isOver(times.lastReceived, limits.keepaliveInterval),
+        limits.keepsAliveWithoutStreams || !streams.isEmpty
+      {
+        times.keepalivePingSent = now
+        ping { [weak self] _ in self?.times.keepalivePingSent = nil }
+      }
+    }
+  }
+}

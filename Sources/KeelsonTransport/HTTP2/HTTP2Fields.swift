@@ -1,0 +1,119 @@
+import CNghttp2
+
+/// A list of header fields, received or to be sent: names and values in one array of bytes.
+package struct HTTP2Fields: Sendable {
+  /// One field: its name and then its value stand in `bytes` from `start`.
+  struct Entry: Sendable {
+    var start: UInt32
+    var nameBytes: UInt32
+    var valueBytes: UInt32
+    /// Whether the compressor may remember it.
+    var isIndexed: Bool
+  }
+
+  private(set) var bytes: [UInt8] = []
+  private(set) var entries: [Entry] = []
+
+  /// The size as SETTINGS_MAX_HEADER_LIST_SIZE counts it: RFC 9113 section 6.5.2.
+  package var listBytes: Int { bytes.count + 32 * entries.count }
+
+  package init() {}
+
+  package var count: Int { entries.count }
+
+  /// Adds a field.
+  ///
+  /// - Parameter isIndexed: false for values that hardly ever come twice, or are secret: the
+  ///   compressor then does not remember them (RFC 7541 section 7.1.3).
+  package mutating func append(_ name: String, _ value: String, isIndexed: Bool = true) {
+    let start = bytes.count
+    bytes.append(contentsOf: name.utf8)
+    let nameBytes = bytes.count - start
+    bytes.append(contentsOf: value.utf8)
+    entries.append(
+      Entry(
+        start: UInt32(start), nameBytes: UInt32(nameBytes),
+        valueBytes: UInt32(bytes.count - start - nameBytes), isIndexed: isIndexed))
+  }
+
+  /// Adds a field with a value in bytes.
+  package mutating func append(_ name: StaticString, _ value: [UInt8], isIndexed: Bool = true) {
+    let start = bytes.count
+    unsafe bytes.append(
+      contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+    bytes.append(contentsOf: value)
+    entries.append(
+      Entry(
+        start: UInt32(start), nameBytes: UInt32(name.utf8CodeUnitCount),
+        valueBytes: UInt32(value.count), isIndexed: isIndexed))
+  }
+
+  /// Adds a received field.
+  mutating func append(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>) {
+    let start = bytes.count
+    unsafe bytes.append(contentsOf: name)
+    unsafe bytes.append(contentsOf: value)
+    entries.append(
+      Entry(
+        start: UInt32(start), nameBytes: UInt32(name.count), valueBytes: UInt32(value.count),
+        isIndexed: true))
+  }
+
+  mutating func removeAll() {
+    bytes.removeAll(keepingCapacity: true)
+    entries.removeAll(keepingCapacity: true)
+  }
+
+  /// Hands on each field in order.
+  package func forEach(_ body: (_ name: Span<UInt8>, _ value: Span<UInt8>) -> Void) {
+    let span = bytes.span
+    for entry in entries {
+      let valueStart = Int(entry.start + entry.nameBytes)
+      body(
+        span.extracting(Int(entry.start)..<valueStart),
+        span.extracting(valueStart..<valueStart + Int(entry.valueBytes)))
+    }
+  }
+
+  /// Hands on the value of the first field with this name; nil if there is none.
+  package func withValue<Result>(
+    of name: StaticString, _ body: (_ value: Span<UInt8>) -> Result
+  ) -> Result? {
+    let span = bytes.span
+    for entry in entries where Int(entry.nameBytes) == name.utf8CodeUnitCount {
+      let valueStart = Int(entry.start + entry.nameBytes)
+      if span.extracting(Int(entry.start)..<valueStart).equals(name) {
+        return body(span.extracting(valueStart..<valueStart + Int(entry.valueBytes)))
+      }
+    }
+    return nil
+  }
+
+  /// The value of the first field with this name, as text.
+  package func value(of name: StaticString) -> String? {
+    withValue(of: name) { String(repairing: $0) }
+  }
+
+  /// Hands on the fields in nghttp2's form; the pointers are valid during `body`.
+  func withNameValues<Result>(
+    _ room: inout [nghttp2_nv],
+    _ body: (UnsafePointer<nghttp2_nv>?, Int) -> Result
+  ) -> Result {
+    unsafe bytes.withUnsafeBufferPointer { bytes in
+      unsafe room.removeAll(keepingCapacity: true)
+      if let base = bytes.baseAddress {
+        // nghttp2 only reads through these pointers, and copies unless told otherwise.
+        let start = unsafe UnsafeMutablePointer(mutating: base)
+        for entry in entries {
+          let flags =
+            entry.isIndexed ? NGHTTP2_NV_FLAG_NONE.rawValue : NGHTTP2_NV_FLAG_NO_INDEX.rawValue
+          unsafe room.append(
+            nghttp2_nv(
+              name: start + Int(entry.start), value: start + Int(entry.start + entry.nameBytes),
+              namelen: Int(entry.nameBytes), valuelen: Int(entry.valueBytes), flags: UInt8(flags)))
+        }
+      }
+      return unsafe room.withUnsafeBufferPointer { unsafe body($0.baseAddress, $0.count) }
+    }
+  }
+}

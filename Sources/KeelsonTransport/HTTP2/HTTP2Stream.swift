@@ -1,0 +1,144 @@
+import CNghttp2
+
+/// One stream of an ``HTTP2Connection``, in either role. Confined to the connection's loop.
+///
+/// Outgoing chunks queue here and go out as the peer's windows and the socket allow. Writers
+/// that produce much watch ``isWritable`` and wait for `streamBecameWritable`.
+///
+/// `@unchecked Sendable`: touched on the connection's loop only.
+package final class HTTP2Stream: @unchecked Sendable {
+  /// Numbers streams within the connection.
+  package internal(set) var id: Int32
+  /// nil once the stream has closed.
+  package internal(set) weak var connection: HTTP2Connection?
+  /// Hears the stream's events; kept until the stream has closed.
+  package var handler: (any HTTP2StreamHandler)?
+
+  /// What has come and was not handed on yet.
+  struct Arrived {
+    var headers: HTTP2Fields?
+    var trailers: HTTP2Fields?
+    var body: [UInt8] = []
+    var isTooLarge = false
+    var end = false
+    var room = false
+    var closed: HTTP2ErrorCode?
+  }
+  var arrived = Arrived()
+  /// Whether it stands in the connection's list of streams with something arrived.
+  var isTouched = false
+  var hasReceivedHeaders = false
+  /// Where it stands in the connection's list of streams.
+  var index = 0
+
+  /// Bytes handed to the handler and not consumed yet, or not handed on.
+  var unconsumedBytes = 0
+
+  private(set) var outbound = OutboundQueue()
+  private(set) var isFinished = false
+  private var trailers: HTTP2Fields?
+  /// nghttp2 waits for us to say that there is data again.
+  private var isDeferred = false
+  private var isBlocked = false
+  /// Whether our side has sent its END_STREAM or the stream was reset.
+  private(set) var hasSentHeaders = false
+
+  init(connection: HTTP2Connection, id: Int32) {
+    self.connection = connection
+    self.id = id
+  }
+
+  /// Whether the stream is open for sending: not closed, not finished.
+  package var isOpen: Bool { connection != nil && !isFinished }
+
+  /// Whether another chunk may be queued without going far over the limit
+  /// (`streamHighWatermarkBytes`). Sending does not refuse when it is false.
+  package var isWritable: Bool { !isBlocked }
+
+  /// Bytes queued and not written yet.
+  package var queuedBytes: Int { outbound.bytes }
+
+  /// Server only: sends the response's headers. With `endStream` they are all of the response
+  /// (gRPC's "trailers only"), otherwise chunks and ``finish(trailers:)`` follow.
+  package func sendHeaders(_ fields: HTTP2Fields, endStream: Bool = false) {
+    guard let connection, !hasSentHeaders else { return }
+    hasSentHeaders = true
+    if endStream { isFinished = true }
+    connection.submitResponse(self, fields, endStream: endStream)
+  }
+
+  /// Queues a chunk of the body. Dropped when the stream has closed or was finished.
+  package func send(_ chunk: OutgoingMessage) {
+    guard let connection, !isFinished else { return }
+    outbound.append(chunk)
+    if outbound.bytes > connection.limits.streamHighWatermarkBytes { isBlocked = true }
+    resume(connection)
+  }
+
+  /// Ends this side after what is queued, with trailers or without. A second call does nothing.
+  package func finish(trailers: HTTP2Fields? = nil) {
+    guard let connection, !isFinished else { return }
+    isFinished = true
+    self.trailers = trailers
+    resume(connection)
+  }
+
+  /// Ends the stream at once; what is queued is dropped.
+  package func reset(_ errorCode: HTTP2ErrorCode) {
+    guard let connection else { return }
+    isFinished = true
+    connection.submitReset(self, errorCode)
+  }
+
+  /// Says that this many received body bytes have been processed, so that the peer may send as
+  /// many more.
+  package func consume(_ count: Int) {
+    guard let connection, count > 0 else { return }
+    let count = min(count, unconsumedBytes)
+    unconsumedBytes -= count
+    connection.consume(self, count)
+  }
+
+  private func resume(_ connection: HTTP2Connection) {
+    guard isDeferred else { return }
+    isDeferred = false
+    connection.resume(self)
+  }
+
+  // MARK: For the connection, while nghttp2 works
+
+  /// What the next DATA frame may hold.
+  enum NextData {
+    case bytes(Int, isLast: Bool)
+    case nothingNow
+  }
+
+  func nextData(atMost limit: Int) -> NextData {
+    if outbound.isEmpty, !isFinished {
+      isDeferred = true
+      return .nothingNow
+    }
+    let count = min(outbound.bytes, limit)
+    return .bytes(count, isLast: isFinished && count == outbound.bytes)
+  }
+
+  func takeTrailers() -> HTTP2Fields? {
+    let fields = trailers
+    trailers = nil
+    return fields
+  }
+
+  /// Moves queued bytes out; true when writers that waited may go on.
+  func moveData(into room: UnsafeMutableRawBufferPointer, lowWatermark: Int) -> Bool {
+    unsafe outbound.copy(into: room)
+    guard isBlocked, outbound.bytes <= lowWatermark else { return false }
+    isBlocked = false
+    return true
+  }
+
+  func didClose() {
+    connection = nil
+    outbound.removeAll()
+    isFinished = true
+  }
+}

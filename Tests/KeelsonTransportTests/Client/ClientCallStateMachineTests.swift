@@ -1,0 +1,153 @@
+import KeelsonCore
+import KeelsonTransport
+import Testing
+
+struct ClientCallStateMachineTests {
+  private typealias Machine = ClientCallStateMachine
+  private static let head = [(":status", "200"), ("content-type", "application/grpc")]
+
+  private static func fields(_ fields: [(String, String)]) -> HTTP2Fields {
+    var list = HTTP2Fields()
+    for (name, value) in fields { list.append(name, value) }
+    return list
+  }
+
+  private static func started() -> Machine {
+    var machine = Machine(maximumMessageBytes: 100)
+    _ = machine.headers(fields(head), endsStream: false)
+    return machine
+  }
+
+  private static func failure(_ block: Machine.Block) -> RPCError? {
+    if case .end(.failed(let error)) = block { error } else { nil }
+  }
+
+  @Test func aCallThatGoesWell() {
+    var machine = Machine(maximumMessageBytes: 100)
+    let early = machine.headers(Self.fields([(":status", "103")]), endsStream: false)
+    #expect(early == .nothing)
+    let head = machine.headers(Self.fields(Self.head + [("x-a", "1")]), endsStream: false)
+    #expect(head == .head(["x-a": "1"]))
+    var messages: [[UInt8]] = []
+    let end = machine.data([0, 0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0].span) { messages.append($0) }
+    #expect(end == nil)
+    #expect(messages == [[7, 8], []])
+    let trailers = machine.headers(
+      Self.fields([("grpc-status", "0"), ("x-b", "2")]), endsStream: true)
+    #expect(trailers == .end(.ok(["x-b": "2"])))
+    #expect(machine.hasEnded)
+  }
+
+  @Test func aStatusWithAllItsParts() {
+    var machine = Self.started()
+    let block = machine.headers(
+      Self.fields([
+        ("grpc-status", "5"), ("grpc-message", "no%20fl%C3%A4g"),
+        ("grpc-status-details-bin", "AQID"), ("x-b", "2"),
+      ]), endsStream: true)
+    var expected = RPCError(.notFound, "no fläg", metadata: ["x-b": "2"])
+    expected.encodedStatus = [1, 2, 3]
+    #expect(block == .end(.failed(expected)))
+  }
+
+  @Test func trailersOnly() {
+    var machine = Machine(maximumMessageBytes: 100)
+    let block = machine.headers(
+      Self.fields(Self.head + [("grpc-status", "12"), ("grpc-message", "no")]), endsStream: true)
+    #expect(block == .end(.failed(RPCError(.unimplemented, "no"))))
+  }
+
+  @Test(arguments: [
+    ([(":status", "503")], RPCError.Code.unavailable),
+    ([(":status", "404")], .unimplemented),
+    ([(":status", "200"), ("content-type", "text/html")], .unknown),
+    ([("content-type", "application/grpc")], .unknown),
+  ])
+  func responsesThatAreNotGRPC(fields: [(String, String)], code: RPCError.Code) {
+    var machine = Machine(maximumMessageBytes: 100)
+    let error = Self.failure(machine.headers(Self.fields(fields), endsStream: false))
+    #expect(error?.code == code)
+  }
+
+  @Test func aGRPCStatusCountsMoreThanAnHTTPStatus() {
+    var machine = Machine(maximumMessageBytes: 100)
+    let block = machine.headers(
+      Self.fields([(":status", "503"), ("grpc-status", "7")]), endsStream: true)
+    #expect(Self.failure(block)?.code == .permissionDenied)
+  }
+
+  @Test func missingAndMalformedStatuses() {
+    var noStatus = Self.started()
+    let missing = noStatus.headers(Self.fields([("x-b", "2")]), endsStream: true)
+    #expect(Self.failure(missing)?.code == .unknown)
+    var badStatus = Self.started()
+    let malformed = badStatus.headers(Self.fields([("grpc-status", "five")]), endsStream: true)
+    #expect(Self.failure(malformed)?.code == .unknown)
+    var endedByData = Self.started()
+    let ended = endedByData.endOfStream()
+    #expect(ended?.error?.code == .internalError)
+    var cutOff = Self.started()
+    _ = cutOff.data([0, 0, 0].span) { _ in }
+    let cut = cutOff.headers(Self.fields([("grpc-status", "0")]), endsStream: true)
+    #expect(Self.failure(cut)?.code == .internalError)
+  }
+
+  @Test func messagesThatBreakRules() {
+    var tooLong = Self.started()
+    let long = tooLong.data([0, 0, 0, 0, 101].span) { _ in }
+    #expect(long?.error?.code == .resourceExhausted)
+    var compressed = Self.started()
+    let packed = compressed.data([1, 0, 0, 0, 0].span) { _ in }
+    #expect(packed?.error?.code == .internalError)
+    var headless = Machine(maximumMessageBytes: 100)
+    let early = headless.data([0].span) { _ in }
+    #expect(early?.error?.code == .internalError)
+  }
+
+  @Test(arguments: [
+    (HTTP2ErrorCode.refusedStream, false, RPCError.Code.unavailable),
+    (.cancel, false, .cancelled), (.cancel, true, .deadlineExceeded),
+    (.enhanceYourCalm, false, .resourceExhausted), (.internalError, true, .internalError),
+  ])
+  func resets(code: HTTP2ErrorCode, isLate: Bool, expected: RPCError.Code) {
+    var machine = Self.started()
+    #expect(machine.reset(errorCode: code, deadlineHasPassed: isLate)?.error?.code == expected)
+  }
+
+  /// Whatever comes in whatever order: there is at most one end, and nothing after it.
+  @Test(arguments: 0..<200 as Range<UInt64>)
+  func randomEventsEndACallAtMostOnce(seed: UInt64) {
+    var random = SeededGenerator(seed: seed)
+    var machine = Machine(maximumMessageBytes: 10)
+    var ends = 0
+    var events = 0
+    let blocks = [
+      Self.head, Self.head + [("grpc-status", "0")], [("grpc-status", "3")], [(":status", "100")],
+      [(":status", "500")], [("x", "y")], [],
+    ]
+    for _ in 0..<40 {
+      let hadEnded = machine.hasEnded
+      var end: CallEnd?
+      switch Int.random(in: 0..<10, using: &random) {
+      case 0..<4:
+        let endsStream = Bool.random(using: &random)
+        let fields = Self.fields(blocks.randomElement(using: &random) ?? [])
+        switch machine.headers(fields, endsStream: endsStream) {
+        case .nothing: break
+        case .head: events += hadEnded ? 1 : 0
+        case .end(let how): end = how
+        }
+      case 4..<8:
+        let piece = (0..<Int.random(in: 0...9, using: &random)).map { _ in
+          UInt8.random(in: 0...1, using: &random)
+        }
+        end = machine.data(piece.span) { _ in events += hadEnded ? 1 : 0 }
+      case 8: end = machine.endOfStream()
+      default: end = machine.reset(errorCode: .cancel, deadlineHasPassed: false)
+      }
+      if end != nil { ends += 1 }
+      #expect(machine.hasEnded == (ends == 1))
+    }
+    #expect(ends <= 1 && events == 0)
+  }
+}
