@@ -46,6 +46,9 @@ package final class SQLiteDatabase: Database {
   /// What the writer has done since it was opened.
   package var statistics: SQLiteStatistics { writer.statistics }
 
+  /// How many writes wait for their turn right now.
+  package var waitingWrites: Int { writer.queue.count }
+
   package func read<Result: Sendable>(
     _ body: @escaping @Sendable (any Transaction) async throws -> Result
   ) async throws -> Result {

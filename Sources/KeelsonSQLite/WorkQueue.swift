@@ -22,6 +22,9 @@ final class WorkQueue: Sendable {
     self.kind = kind
   }
 
+  /// How much waits.
+  var count: Int { state.withLock { $0.waiting.count } }
+
   /// Puts work into the queue, or answers it with an error: overloaded or closed.
   func submit(_ work: any PendingWork) {
     enum Decision {

@@ -68,8 +68,12 @@ class Client:
         """The evaluation of one flag."""
         return self.flags.EvaluateFlag(
             flags.EvaluateFlagRequest(
-                key=key, flag_set=flag_set, environment=environment, targeting_key=targeting_key,
-                context=struct(context) if context is not None else None, **more,
+                key=key,
+                flag_set=flag_set,
+                environment=environment,
+                targeting_key=targeting_key,
+                context=struct(context) if context is not None else None,
+                **more,
             )
         ).evaluation
 
@@ -138,8 +142,16 @@ def plain(message):
 
 
 def flag(
-    key, *, variants=None, type=flags.FLAG_TYPE_UNSPECIFIED, enabled=True, default=None,
-    targeting="", environment=ENVIRONMENT, metadata=None, **fields,
+    key,
+    *,
+    variants=None,
+    type=flags.FLAG_TYPE_UNSPECIFIED,
+    enabled=True,
+    default=None,
+    targeting="",
+    environment=ENVIRONMENT,
+    metadata=None,
+    **fields,
 ):
     """A flag that is enabled in one environment; boolean with `on` and `off` unless told."""
     if variants is None and type == flags.FLAG_TYPE_UNSPECIFIED:

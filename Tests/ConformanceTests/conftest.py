@@ -2,6 +2,7 @@ import itertools
 import re
 
 import pytest
+
 import stubs
 
 stubs.generate()

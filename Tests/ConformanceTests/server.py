@@ -37,15 +37,24 @@ class KeelsonServer:
         for address in self.listen:
             arguments += ["--listen", address]
         return arguments + [
-            "--data", str(self.data), "--environment", self.environment, "--log-level", "info",
+            "--data",
+            str(self.data),
+            "--environment",
+            self.environment,
+            "--log-level",
+            "info",
         ]
 
     def start(self):
         assert self.process is None, "already started"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.arguments(), stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
-                text=True, bufsize=1,
+                self.arguments(),
+                stdout=subprocess.PIPE,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                text=True,
+                bufsize=1,
             )
         arrived = queue.Queue()
         reader = threading.Thread(
@@ -140,6 +149,10 @@ class KeelsonServer:
 def run(*arguments, timeout_seconds=20, environment=None, stdin=None):
     """Runs the binary to its end."""
     return subprocess.run(
-        [str(BINARY), *map(str, arguments)], capture_output=True, text=True, input=stdin or "",
-        timeout=timeout_seconds, env={**os.environ, **(environment or {})},
+        [str(BINARY), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        input=stdin or "",
+        timeout=timeout_seconds,
+        env={**os.environ, **(environment or {})},
     )

@@ -2,6 +2,7 @@
 
 import grpc
 import pytest
+
 from client import flags, invalid, plain, refused, resource, struct
 
 Code = grpc.StatusCode
@@ -64,9 +65,7 @@ def test_list_pages_in_the_order_of_keys(client, key):
         client.create_set(name)
     found, token = [], ""
     while True:
-        page = client.flags.ListFlagSets(
-            flags.ListFlagSetsRequest(page_size=2, page_token=token)
-        )
+        page = client.flags.ListFlagSets(flags.ListFlagSetsRequest(page_size=2, page_token=token))
         assert len(page.flag_sets) <= 2
         found += [each.key for each in page.flag_sets]
         token = page.next_page_token
@@ -75,7 +74,8 @@ def test_list_pages_in_the_order_of_keys(client, key):
     assert found == sorted(set(found))
     assert {"default", *made} <= set(found)
     refused(
-        client.flags.ListFlagSets, flags.ListFlagSetsRequest(page_token="nonsense"),
+        client.flags.ListFlagSets,
+        flags.ListFlagSetsRequest(page_token="nonsense"),
         code=Code.INVALID_ARGUMENT,
     )
 

@@ -4,6 +4,7 @@ import concurrent.futures
 
 import grpc
 import pytest
+
 from client import flag, flags, invalid, plain, refused, struct, value
 
 Code = grpc.StatusCode
@@ -12,9 +13,16 @@ Code = grpc.StatusCode
 def changed(key, **more):
     """A flag that differs from `client.create(key)` in every field that can change."""
     other = flag(
-        key, variants={"on": True, "off": False, "also": True}, default="also",
-        description="changed", owner="changed", tags=["changed"], metadata={"changed": True},
-        targeting={"if": [True, "also"]}, enabled=False, **more,
+        key,
+        variants={"on": True, "off": False, "also": True},
+        default="also",
+        description="changed",
+        owner="changed",
+        tags=["changed"],
+        metadata={"changed": True},
+        targeting={"if": [True, "also"]},
+        enabled=False,
+        **more,
     )
     other.expire_time.FromJsonString("2030-01-01T00:00:00Z")
     other.environments["staging"].enabled = True
@@ -112,9 +120,20 @@ def test_update_clears_masked_fields_that_are_unset(client, key):
 @pytest.mark.parametrize(
     "path",
     [
-        "colour", "key", "flag_set", "type", "revision", "etag", "create_time", "archive_time",
-        "description.length", "environments.production.colour", "environments.production.enabled.x",
-        "", "environments.", "Description",
+        "colour",
+        "key",
+        "flag_set",
+        "type",
+        "revision",
+        "etag",
+        "create_time",
+        "archive_time",
+        "description.length",
+        "environments.production.colour",
+        "environments.production.enabled.x",
+        "",
+        "environments.",
+        "Description",
     ],
 )
 def test_update_with_an_unknown_path_is_invalid_and_names_it(client, key, path):

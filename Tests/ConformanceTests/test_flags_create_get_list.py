@@ -2,8 +2,9 @@
 
 import grpc
 import pytest
-from client import details, flag, flags, invalid, plain, refused, resource, struct, value
 from google.rpc import error_details_pb2
+
+from client import details, flag, flags, invalid, plain, refused, resource, struct, value
 
 Code = grpc.StatusCode
 
@@ -21,7 +22,8 @@ def test_boolean_flag_without_variants_gets_on_and_off(client, key):
     )
     assert made.flag_set == "default"
     assert {name: plain(made.variants[name]) for name in made.variants} == {
-        "on": True, "off": False,
+        "on": True,
+        "off": False,
     }
     assert made.revision > 0
     assert made.etag
@@ -62,8 +64,13 @@ def test_type_is_taken_from_the_variants(client, key, name):
 
 def test_all_fields_come_back(client, key):
     wanted = flag(
-        key, variants={"a": "x", "b": "y"}, description="what it is for", owner="team-a",
-        tags=["one", "two"], metadata={"team": "a", "n": 1}, targeting={"if": [True, "a", "b"]},
+        key,
+        variants={"a": "x", "b": "y"},
+        description="what it is for",
+        owner="team-a",
+        tags=["one", "two"],
+        metadata={"team": "a", "n": 1},
+        targeting={"if": [True, "a", "b"]},
     )
     wanted.expire_time.FromJsonString("2031-02-03T04:05:06.789012Z")
     wanted.environments["staging"].enabled = False
@@ -235,7 +242,8 @@ def test_list_page_that_fits_exactly_is_the_last(client, flag_set):
     for name in ("a", "b", "c", "d"):
         client.create(name, flag_set=flag_set)
     assert [page for page in pages(client, flag_set=flag_set, page_size=2) if page] == [
-        ["a", "b"], ["c", "d"],
+        ["a", "b"],
+        ["c", "d"],
     ]
 
 
@@ -247,9 +255,7 @@ def test_list_pages_are_stable_under_inserts_and_archives(client, flag_set):
     client.create("e", flag_set=flag_set)
     client.flags.ArchiveFlag(flags.ArchiveFlagRequest(flag_set=flag_set, key="d"))
     second = client.flags.ListFlags(
-        flags.ListFlagsRequest(
-            flag_set=flag_set, page_size=10, page_token=first.next_page_token
-        )
+        flags.ListFlagsRequest(flag_set=flag_set, page_size=10, page_token=first.next_page_token)
     )
     assert [each.key for each in first.flags] == ["b", "d"]
     assert [each.key for each in second.flags] == ["e", "f", "h"]
@@ -280,9 +286,7 @@ def test_list_of_a_missing_set_is_not_found(client, key):
 
 @pytest.mark.parametrize("token", ["nonsense", "AAAA", "ä", "x" * 5000])
 def test_list_with_a_bad_token_is_invalid(client, token):
-    invalid(
-        client.flags.ListFlags, flags.ListFlagsRequest(page_token=token), field="page_token"
-    )
+    invalid(client.flags.ListFlags, flags.ListFlagsRequest(page_token=token), field="page_token")
 
 
 def test_list_with_a_negative_page_size_is_invalid(client):

@@ -4,6 +4,7 @@ import time
 
 import grpc
 import pytest
+
 from client import flag, flags, invalid, plain, refused, struct
 
 Code = grpc.StatusCode
@@ -119,7 +120,9 @@ def test_metadata_of_the_flag_overrides_that_of_the_set(client, key):
     client.create_set(key, metadata=struct({"owner": "set", "set": 1}))
     client.create(key, flag_set=key, metadata={"owner": "flag", "flag": True})
     assert plain(client.evaluate(key, flag_set=key).metadata) == {
-        "owner": "flag", "set": 1, "flag": True,
+        "owner": "flag",
+        "set": 1,
+        "flag": True,
     }
 
 
@@ -227,17 +230,31 @@ CASES = [
     (chosen({"none": [{"var": "x"}, {"==": [{"var": ""}, 2]}]}), {"x": [1, 3]}, "a"),
     (
         chosen({"in": [4, {"map": [{"var": "x"}, {"*": [{"var": ""}, 2]}]}]}),
-        {"x": [1, 2]}, "a",
+        {"x": [1, 2]},
+        "a",
     ),
     (
         chosen({"in": [2, {"filter": [{"var": "x"}, {"<": [{"var": ""}, 2]}]}]}),
-        {"x": [1, 2]}, "b",
+        {"x": [1, 2]},
+        "b",
     ),
     (
-        chosen({"==": [
-            {"reduce": [{"var": "x"}, {"+": [{"var": "current"}, {"var": "accumulator"}]}, 0]}, 6,
-        ]}),
-        {"x": [1, 2, 3]}, "a",
+        chosen(
+            {
+                "==": [
+                    {
+                        "reduce": [
+                            {"var": "x"},
+                            {"+": [{"var": "current"}, {"var": "accumulator"}]},
+                            0,
+                        ]
+                    },
+                    6,
+                ]
+            }
+        ),
+        {"x": [1, 2, 3]},
+        "a",
     ),
     (chosen({"in": [3, {"merge": [[1, 2], {"var": "x"}]}]}), {"x": [3]}, "a"),
     (chosen({"==": [{"var": ["x.y", "none"]}, "none"]}), {"x": {}}, "a"),

@@ -6,9 +6,10 @@ import time
 
 import grpc
 import pytest
-from client import Client, flag, flags, refused, struct
 from google.protobuf import struct_pb2
 from grpc_health.v1 import health_pb2 as standard
+
+from client import Client, flag, flags, refused, struct
 
 Code = grpc.StatusCode
 MIB = 1024 * 1024
@@ -35,6 +36,7 @@ def test_unknown_method_is_unimplemented(client, method):
 
 def nested_struct(depth):
     """An EvaluateFlagRequest whose context is nested that deep."""
+
     def field(number, payload):
         size, out = len(payload), bytearray([number << 3 | 2])
         while size > 127:
@@ -114,9 +116,7 @@ def test_bomb_of_empty_elements_is_harmless(private, dial):
 
 @pytest.mark.parametrize("size", [32 * MIB, 96 * MIB])
 def test_oversized_message_is_resource_exhausted(server, client, connect, key, size):
-    refused(
-        connect().create, key, description="x" * size, code=Code.RESOURCE_EXHAUSTED
-    )
+    refused(connect().create, key, description="x" * size, code=Code.RESOURCE_EXHAUSTED)
     refused(client.get, key, code=Code.NOT_FOUND)
 
 
@@ -201,7 +201,9 @@ def test_deadline_ends_a_stream(client, flag_set):
 def test_deadline_in_the_past_is_exceeded(client, key):
     client.create(key)
     refused(
-        client.flags.GetFlag, flags.GetFlagRequest(key=key), timeout=0.000001,
+        client.flags.GetFlag,
+        flags.GetFlagRequest(key=key),
+        timeout=0.000001,
         code=Code.DEADLINE_EXCEEDED,
     )
     assert client.get(key).key == key
@@ -244,9 +246,10 @@ def test_many_calls_at_once_on_one_connection(client, connect, key):
         client.create(f"{key}.{number}", variants={"v": number})
     other = connect()
     calls = [
-        (number % 20, other.flags.EvaluateFlag.future(
-            flags.EvaluateFlagRequest(key=f"{key}.{number % 20}")
-        ))
+        (
+            number % 20,
+            other.flags.EvaluateFlag.future(flags.EvaluateFlagRequest(key=f"{key}.{number % 20}")),
+        )
         for number in range(1000)
     ]
     for number, call in calls:

@@ -3,9 +3,10 @@
 import time
 
 import pytest
-from client import flags
 from grpc_health.v1 import health_pb2 as standard
 from hyperframe import frame as frames
+
+from client import flags
 from wire import CANCEL, CHECK, WATCH, Wire, frame_bytes, message
 
 OK, CANCELLED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED = 0, 1, 3, 4, 8
@@ -83,9 +84,7 @@ def test_message_may_come_in_single_bytes(wire):
     request = wire.headers()
     wire.send(request)
     for position, byte in enumerate(body):
-        wire.send(
-            wire.data(bytes([byte]), request.stream_id, end_stream=position == len(body) - 1)
-        )
+        wire.send(wire.data(bytes([byte]), request.stream_id, end_stream=position == len(body) - 1))
     fields, _, _ = wire.answer(request.stream_id)
     assert fields["grpc-status"] == "5"
 
@@ -128,9 +127,11 @@ def test_other_http_methods_are_refused(wire):
         request = wire.headers(p_method=method, end_stream=True)
         wire.send(request)
         fields, _, reset = wire.answer(request.stream_id)
-        assert fields.get(":status", "").startswith("4") or int(
-            fields.get("grpc-status", 0)
-        ) > 0 or reset, fields
+        assert (
+            fields.get(":status", "").startswith("4")
+            or int(fields.get("grpc-status", 0)) > 0
+            or reset
+        ), fields
         wire.check()
 
 
@@ -161,7 +162,8 @@ def test_reset_mid_message_leaves_the_connection(wire):
         request = wire.headers()
         stream = request.stream_id
         wire.send(
-            request, wire.data(message(b"x" * 10, length=1000), stream, end_stream=False),
+            request,
+            wire.data(message(b"x" * 10, length=1000), stream, end_stream=False),
             frame_bytes(RST_STREAM, 0, stream, b"\0\0\0\x08"),
         )
     wire.check()

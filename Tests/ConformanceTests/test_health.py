@@ -5,9 +5,10 @@ import time
 
 import grpc
 import pytest
-from client import refused
 from grpc_health.v1 import health_pb2 as standard
 from keelson.health.v1 import health_pb2 as health
+
+from client import refused
 from server import run
 from watching import arriving
 
@@ -25,7 +26,8 @@ def test_standard_check_of_a_known_service(client, service):
 @pytest.mark.parametrize("service", ["no.such.Service", "keelson.flags.v1.FlagServic", "x" * 1000])
 def test_standard_check_of_an_unknown_service_is_not_found(client, service):
     refused(
-        client.standard_health.Check, standard.HealthCheckRequest(service=service),
+        client.standard_health.Check,
+        standard.HealthCheckRequest(service=service),
         code=Code.NOT_FOUND,
     )
 

@@ -5,9 +5,20 @@ import struct
 import pytest
 from grpc_health.v1 import health_pb2 as standard
 from hyperframe import frame as frames
+
 from wire import (
-    COMPRESSION_ERROR, ENHANCE_YOUR_CALM, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, PROTOCOL_ERROR,
-    REFUSED_STREAM, STREAM_CLOSED, WATCH, Ended, Wire, frame_bytes, message,
+    COMPRESSION_ERROR,
+    ENHANCE_YOUR_CALM,
+    FLOW_CONTROL_ERROR,
+    FRAME_SIZE_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    STREAM_CLOSED,
+    WATCH,
+    Ended,
+    Wire,
+    frame_bytes,
+    message,
 )
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY = range(8)
@@ -44,16 +55,20 @@ def many_continuations(wire):
 
 CONNECTION_ERRORS = {
     "data_on_stream_0": (
-        lambda wire: [frame_bytes(DATA, END_STREAM, 0, b"x")], {PROTOCOL_ERROR},
+        lambda wire: [frame_bytes(DATA, END_STREAM, 0, b"x")],
+        {PROTOCOL_ERROR},
     ),
     "data_on_an_idle_stream": (
-        lambda wire: [frame_bytes(DATA, END_STREAM, 7, b"x")], {PROTOCOL_ERROR, STREAM_CLOSED},
+        lambda wire: [frame_bytes(DATA, END_STREAM, 7, b"x")],
+        {PROTOCOL_ERROR, STREAM_CLOSED},
     ),
     "headers_on_stream_0": (
-        lambda wire: [wire.headers(stream=0)], {PROTOCOL_ERROR},
+        lambda wire: [wire.headers(stream=0)],
+        {PROTOCOL_ERROR},
     ),
     "headers_on_an_even_stream": (
-        lambda wire: [wire.headers(stream=2, end_stream=True)], {PROTOCOL_ERROR},
+        lambda wire: [wire.headers(stream=2, end_stream=True)],
+        {PROTOCOL_ERROR},
     ),
     "frame_over_the_maximum_size": (
         lambda wire: [
@@ -75,7 +90,8 @@ CONNECTION_ERRORS = {
         {COMPRESSION_ERROR},
     ),
     "continuation_without_headers": (
-        lambda wire: [frame_bytes(CONTINUATION, END_HEADERS, 1, b"")], {PROTOCOL_ERROR},
+        lambda wire: [frame_bytes(CONTINUATION, END_HEADERS, 1, b"")],
+        {PROTOCOL_ERROR},
     ),
     "ping_within_a_header_block": (
         lambda wire: [wire.headers(end_headers=False), frame_bytes(PING, 0, 0, b"x" * 8)],
@@ -83,55 +99,67 @@ CONNECTION_ERRORS = {
     ),
     "continuation_of_another_stream": (
         lambda wire: [
-            wire.headers(end_headers=False), frame_bytes(CONTINUATION, END_HEADERS, 3, b""),
+            wire.headers(end_headers=False),
+            frame_bytes(CONTINUATION, END_HEADERS, 3, b""),
         ],
         {PROTOCOL_ERROR},
     ),
     "continuation_flood": (many_continuations, {PROTOCOL_ERROR, ENHANCE_YOUR_CALM, 2}),
     "settings_of_5_bytes": (
-        lambda wire: [frame_bytes(SETTINGS, 0, 0, b"12345")], {FRAME_SIZE_ERROR},
+        lambda wire: [frame_bytes(SETTINGS, 0, 0, b"12345")],
+        {FRAME_SIZE_ERROR},
     ),
     "settings_acknowledgement_with_content": (
-        lambda wire: [frame_bytes(SETTINGS, ACK, 0, b"123456")], {FRAME_SIZE_ERROR},
+        lambda wire: [frame_bytes(SETTINGS, ACK, 0, b"123456")],
+        {FRAME_SIZE_ERROR},
     ),
     "settings_on_a_stream": (
-        lambda wire: [frame_bytes(SETTINGS, 0, 1, b"")], {PROTOCOL_ERROR},
+        lambda wire: [frame_bytes(SETTINGS, 0, 1, b"")],
+        {PROTOCOL_ERROR},
     ),
     "settings_push_of_2": (
-        lambda wire: [frame_bytes(SETTINGS, 0, 0, struct.pack(">HI", 2, 2))], {PROTOCOL_ERROR},
+        lambda wire: [frame_bytes(SETTINGS, 0, 0, struct.pack(">HI", 2, 2))],
+        {PROTOCOL_ERROR},
     ),
     "settings_window_too_large": (
         lambda wire: [frame_bytes(SETTINGS, 0, 0, struct.pack(">HI", 4, 2**31))],
         {FLOW_CONTROL_ERROR},
     ),
     "settings_frame_size_too_small": (
-        lambda wire: [frame_bytes(SETTINGS, 0, 0, struct.pack(">HI", 5, 100))], {PROTOCOL_ERROR},
+        lambda wire: [frame_bytes(SETTINGS, 0, 0, struct.pack(">HI", 5, 100))],
+        {PROTOCOL_ERROR},
     ),
     "reset_of_an_idle_stream": (
-        lambda wire: [frame_bytes(RST_STREAM, 0, 9, b"\0\0\0\x08")], {PROTOCOL_ERROR},
+        lambda wire: [frame_bytes(RST_STREAM, 0, 9, b"\0\0\0\x08")],
+        {PROTOCOL_ERROR},
     ),
     "reset_on_stream_0": (
-        lambda wire: [frame_bytes(RST_STREAM, 0, 0, b"\0\0\0\x08")], {PROTOCOL_ERROR},
+        lambda wire: [frame_bytes(RST_STREAM, 0, 0, b"\0\0\0\x08")],
+        {PROTOCOL_ERROR},
     ),
     "reset_of_3_bytes": (
         lambda wire: [wire.headers(), frame_bytes(RST_STREAM, 0, 1, b"\0\0\0")],
         {FRAME_SIZE_ERROR},
     ),
     "ping_of_7_bytes": (
-        lambda wire: [frame_bytes(PING, 0, 0, b"1234567")], {FRAME_SIZE_ERROR},
+        lambda wire: [frame_bytes(PING, 0, 0, b"1234567")],
+        {FRAME_SIZE_ERROR},
     ),
     "ping_on_a_stream": (
-        lambda wire: [frame_bytes(PING, 0, 1, b"12345678")], {PROTOCOL_ERROR},
+        lambda wire: [frame_bytes(PING, 0, 1, b"12345678")],
+        {PROTOCOL_ERROR},
     ),
     "connection_window_overflow": (
         lambda wire: [frame_bytes(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1))] * 2,
         {FLOW_CONTROL_ERROR},
     ),
     "connection_window_update_of_0": (
-        lambda wire: [frame_bytes(WINDOW_UPDATE, 0, 0, struct.pack(">I", 0))], {PROTOCOL_ERROR},
+        lambda wire: [frame_bytes(WINDOW_UPDATE, 0, 0, struct.pack(">I", 0))],
+        {PROTOCOL_ERROR},
     ),
     "window_update_of_3_bytes": (
-        lambda wire: [frame_bytes(WINDOW_UPDATE, 0, 0, b"\0\0\1")], {FRAME_SIZE_ERROR},
+        lambda wire: [frame_bytes(WINDOW_UPDATE, 0, 0, b"\0\0\1")],
+        {FRAME_SIZE_ERROR},
     ),
     "push_promise_from_a_client": (
         lambda wire: [
@@ -141,10 +169,12 @@ CONNECTION_ERRORS = {
         {PROTOCOL_ERROR},
     ),
     "padding_longer_than_the_frame": (
-        lambda wire: [wire.headers(), frame_bytes(DATA, PADDED, 1, b"\x09abc")], {PROTOCOL_ERROR},
+        lambda wire: [wire.headers(), frame_bytes(DATA, PADDED, 1, b"\x09abc")],
+        {PROTOCOL_ERROR},
     ),
     "goaway_on_a_stream": (
-        lambda wire: [frame_bytes(GOAWAY, 0, 1, b"\0" * 8)], {PROTOCOL_ERROR},
+        lambda wire: [frame_bytes(GOAWAY, 0, 1, b"\0" * 8)],
+        {PROTOCOL_ERROR},
     ),
 }
 
@@ -163,16 +193,28 @@ STREAM_ERRORS = {
     "no_path": [(":method", "POST"), (":scheme", "http")],
     "empty_path": [(":method", "POST"), (":scheme", "http"), (":path", "")],
     "method_twice": [
-        (":method", "POST"), (":method", "POST"), (":scheme", "http"), (":path", "/x"),
+        (":method", "POST"),
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/x"),
     ],
     "pseudo_header_after_others": [
-        (":method", "POST"), (":scheme", "http"), ("te", "trailers"), (":path", "/x"),
+        (":method", "POST"),
+        (":scheme", "http"),
+        ("te", "trailers"),
+        (":path", "/x"),
     ],
     "unknown_pseudo_header": [
-        (":method", "POST"), (":scheme", "http"), (":path", "/x"), (":colour", "red"),
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/x"),
+        (":colour", "red"),
     ],
     "connection_header": [
-        (":method", "POST"), (":scheme", "http"), (":path", "/x"), ("connection", "close"),
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", "/x"),
+        ("connection", "close"),
     ],
 }
 
@@ -271,7 +313,8 @@ def test_streams_over_the_limit_are_refused(wire):
 
 def test_unknown_frames_and_settings_are_ignored(wire):
     wire.send(
-        frame_bytes(0x77, 0xFF, 0, b"whatever"), frame_bytes(0x77, 0, 1, b""),
+        frame_bytes(0x77, 0xFF, 0, b"whatever"),
+        frame_bytes(0x77, 0, 1, b""),
         frame_bytes(SETTINGS, 0, 0, struct.pack(">HI", 0x7777, 12345)),
         frame_bytes(PRIORITY, 0, 5, b"\0\0\0\3\x10"),
     )
@@ -318,7 +361,8 @@ def test_rapid_reset_is_ended_or_borne(server, client):
                 request = wire.headers(WATCH)
                 reset = frame_bytes(RST_STREAM, 0, request.stream_id, b"\0\0\0\x08")
                 wire.socket.sendall(
-                    request.serialize() + wire.data(message(), request.stream_id).serialize()
+                    request.serialize()
+                    + wire.data(message(), request.stream_id).serialize()
                     + reset
                 )
         except OSError:

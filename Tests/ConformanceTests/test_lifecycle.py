@@ -8,6 +8,7 @@ import time
 
 import grpc
 import pytest
+
 from client import flags
 from server import run
 from watching import arriving
@@ -99,9 +100,10 @@ def test_bad_address_is_refused(tmp_path, address):
 
 
 def test_bad_arguments_are_refused(tmp_path):
-    refused_start("--log-level", "loud", "--data", tmp_path / "data", code=(1, 2))
+    data = tmp_path / "data"
+    refused_start("--listen", "127.0.0.1:0", "--log-level", "loud", "--data", data, code=(1, 2))
     refused_start("--no-such-option", code=(2,))
-    refused_start("--environment", "", "--data", tmp_path / "data", code=(1, 2))
+    refused_start("--listen", "127.0.0.1:0", "--environment", "", "--data", data, code=(1, 2))
 
 
 def test_data_that_cannot_be_is_refused(tmp_path):
@@ -156,9 +158,7 @@ def test_watchers_and_calls_are_ended_well(launch, dial):
         except grpc.RpcError as error:
             ends.append(error)
 
-    threads = [
-        threading.Thread(target=write, args=(number, dial(server))) for number in range(4)
-    ]
+    threads = [threading.Thread(target=write, args=(number, dial(server))) for number in range(4)]
     for thread in threads:
         thread.start()
     assert writing.wait(30)

@@ -4,6 +4,7 @@ import json
 
 import grpc
 import pytest
+
 from client import flag, flags, invalid, refused, struct, violations
 
 KIB = 1024
@@ -45,9 +46,15 @@ def test_flag_limit(client, key, flag_set, field):
     assert client.get(made.key, flag_set) == made
     fields = {"key": f"{key}.over", "flag_set": flag_set, **make(limit + 1)}
     invalid(client.create, field=field, **fields)
-    refused(client.get, fields["key"], flag_set, code={
-        grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT,
-    })
+    refused(
+        client.get,
+        fields["key"],
+        flag_set,
+        code={
+            grpc.StatusCode.NOT_FOUND,
+            grpc.StatusCode.INVALID_ARGUMENT,
+        },
+    )
 
 
 @pytest.mark.parametrize(
@@ -122,15 +129,11 @@ def test_flag_set_limit(client, key, field):
     make, limit = SET_LIMITS[field]
     client.create_set(**{"key": key, **make(limit)})
     request = flags.FlagSet(**{"key": f"{key}.over", **make(limit + 1)})
-    invalid(
-        client.flags.CreateFlagSet, flags.CreateFlagSetRequest(flag_set=request), field=field
-    )
+    invalid(client.flags.CreateFlagSet, flags.CreateFlagSetRequest(flag_set=request), field=field)
 
 
 def test_evaluating_many_takes_1000_keys(client, key):
     client.create(key)
     answer = client.flags.EvaluateFlags(flags.EvaluateFlagsRequest(keys=[key] * 1000))
     assert [each.variant for each in answer.evaluations] == ["off"] * 1000
-    invalid(
-        client.flags.EvaluateFlags, flags.EvaluateFlagsRequest(keys=[key] * 1001), field="keys"
-    )
+    invalid(client.flags.EvaluateFlags, flags.EvaluateFlagsRequest(keys=[key] * 1001), field="keys")

@@ -1,8 +1,9 @@
 """Percentage rollouts fall as an independent implementation says, and stick."""
 
-import bucketing
 import grpc
 import pytest
+
+import bucketing
 from client import flags, refused, struct
 
 NAMES = {"a": "A", "b": "B", "c": "C"}
@@ -39,9 +40,7 @@ def expected(scheme, key, subject, weights):
 def test_rollout_falls_as_computed_elsewhere(client, key, scheme, split):
     make_set(client, key, scheme)
     weights = SPLITS[split]
-    client.create(
-        key, flag_set=key, variants=NAMES, default="c", targeting=rolling(weights)
-    )
+    client.create(key, flag_set=key, variants=NAMES, default="c", targeting=rolling(weights))
     for subject in SUBJECTS:
         answer = client.evaluate(key, flag_set=key, targeting_key=subject)
         assert answer.variant == expected(scheme, key, subject, weights), subject
@@ -53,9 +52,7 @@ def test_many_flags_at_once_fall_alike(client, key, scheme):
     make_set(client, key, scheme)
     weights = SPLITS["thirds"]
     for number in range(20):
-        client.create(
-            f"f{number:02}", flag_set=key, variants=NAMES, targeting=rolling(weights)
-        )
+        client.create(f"f{number:02}", flag_set=key, variants=NAMES, targeting=rolling(weights))
     for subject in SUBJECTS[:20]:
         answer = client.flags.EvaluateFlags(
             flags.EvaluateFlagsRequest(flag_set=key, targeting_key=subject)
@@ -68,9 +65,7 @@ def test_many_flags_at_once_fall_alike(client, key, scheme):
 def test_rollout_by_an_attribute(client, key, scheme):
     make_set(client, key, scheme)
     weights = SPLITS["thirds"]
-    client.create(
-        key, flag_set=key, variants=NAMES, targeting=rolling(weights, {"var": "email"})
-    )
+    client.create(key, flag_set=key, variants=NAMES, targeting=rolling(weights, {"var": "email"}))
     compute = bucketing.second if scheme == "v2" else bucketing.third
     for subject in SUBJECTS:
         context = {"email": f"{subject}@example.com"}
@@ -91,15 +86,30 @@ def test_rollout_by_a_computed_value(client, key, scheme):
 
 
 @pytest.mark.parametrize(
-    "value", [0, 1, -1, 23, 24, 255, 65536, 4294967296.0, -5000000000.0, 1.5, 0.1, -2.25, 1e300,
-              9007199254740993.0, True, False],
+    "value",
+    [
+        0,
+        1,
+        -1,
+        23,
+        24,
+        255,
+        65536,
+        4294967296.0,
+        -5000000000.0,
+        1.5,
+        0.1,
+        -2.25,
+        1e300,
+        9007199254740993.0,
+        True,
+        False,
+    ],
 )
 def test_third_scheme_hashes_numbers_and_booleans(client, key, value):
     make_set(client, key, "v3")
     weights = [(name, 1) for name in NAMES]
-    client.create(
-        key, flag_set=key, variants=NAMES, targeting=rolling(weights, {"var": "id"})
-    )
+    client.create(key, flag_set=key, variants=NAMES, targeting=rolling(weights, {"var": "id"}))
     answer = client.evaluate(key, flag_set=key, context={"id": value})
     number = value if isinstance(value, bool) else float(value)
     assert answer.variant == bucketing.third(number, weights)
@@ -109,7 +119,10 @@ def test_third_scheme_hashes_numbers_and_booleans(client, key, value):
 def test_rollout_without_a_subject_is_the_default(client, key, scheme):
     make_set(client, key, scheme)
     client.create(
-        key, flag_set=key, variants=NAMES, default="c",
+        key,
+        flag_set=key,
+        variants=NAMES,
+        default="c",
         targeting=rolling([("a", 1), ("b", 1)], {"var": "email"}),
     )
     answer = client.evaluate(key, flag_set=key, targeting_key="someone")
@@ -123,7 +136,10 @@ def test_weights_default_to_one_and_may_all_be_zero(client, key, scheme):
         "ones", flag_set=key, variants=NAMES, targeting={"fractional": [["a"], ["b"], ["c"]]}
     )
     client.create(
-        "zero", flag_set=key, variants=NAMES, default="c",
+        "zero",
+        flag_set=key,
+        variants=NAMES,
+        default="c",
         targeting={"fractional": [["a", 0], ["b", 0]]},
     )
     weights = [(name, 1) for name in NAMES]
@@ -136,7 +152,9 @@ def test_weights_default_to_one_and_may_all_be_zero(client, key, scheme):
 
 def test_weights_that_sum_over_the_limit_are_refused(client, key):
     refused(
-        client.create, key, variants=NAMES,
+        client.create,
+        key,
+        variants=NAMES,
         targeting=rolling([("a", 2147483647), ("b", 1)]),
         code=grpc.StatusCode.INVALID_ARGUMENT,
     )
@@ -148,7 +166,8 @@ def test_growing_a_share_moves_nobody_out_of_it(client, key):
 
     def holders():
         return {
-            subject for subject in subjects
+            subject
+            for subject in subjects
             if client.evaluate(key, targeting_key=subject).variant == "a"
         }
 
@@ -190,7 +209,9 @@ def test_changing_the_scheme_of_a_set_takes_effect_at_once(client, key):
 def test_rollout_reaches_a_variant_through_a_nested_rule(client, key):
     weights = SPLITS["halves"]
     client.create(
-        key, variants=NAMES, default="c",
+        key,
+        variants=NAMES,
+        default="c",
         targeting={"if": [{"==": [{"var": "plan"}, "pro"]}, rolling(weights), "c"]},
     )
     for subject in SUBJECTS[:20]:

@@ -2,6 +2,7 @@
 
 import grpc
 import pytest
+
 from client import flags, invalid, refused, resource
 
 Code = grpc.StatusCode
@@ -109,7 +110,10 @@ def test_flags_refer_to_segments_and_follow_them_at_once(client, key):
 def test_segment_is_of_one_set(client, key, flag_set):
     client.create_segment(key, ADULT)
     refused(
-        client.create, key, flag_set=flag_set, targeting=referring(key),
+        client.create,
+        key,
+        flag_set=flag_set,
+        targeting=referring(key),
         code=Code.INVALID_ARGUMENT,
     )
     client.create_segment(key, {"<": [{"var": "age"}, 18]}, flag_set=flag_set)
@@ -167,8 +171,12 @@ def test_delete(client, key):
 def test_delete_in_use_is_refused_and_names_the_flags(client, key):
     client.create_segment(key, ADULT)
     client.create(f"{key}.one", targeting=referring(key))
-    client.create(f"{key}.two", targeting={"!": [{"$ref": key}]}, variants={"true": "t", "b": "b"},
-                  environment="staging")
+    client.create(
+        f"{key}.two",
+        targeting={"!": [{"$ref": key}]},
+        variants={"true": "t", "b": "b"},
+        environment="staging",
+    )
     error = refused(delete, client, key, code=Code.FAILED_PRECONDITION)
     said = error.details() + str(error.trailing_metadata())
     assert f"{key}.one" in said

@@ -6,6 +6,7 @@ import threading
 
 import grpc
 import pytest
+
 from client import flag, flags, refused, struct
 from watching import Fold, arriving, read_until, snapshot
 
@@ -31,7 +32,9 @@ def watch(connect):
 def test_snapshot_comes_first_with_its_revision(client, flag_set, watch):
     client.create_segment("adult", {">": [{"var": "age"}, 17]}, flag_set=flag_set)
     made = client.create(
-        "a", flag_set=flag_set, targeting={"if": [{"$ref": "adult"}, "on", "off"]},
+        "a",
+        flag_set=flag_set,
+        targeting={"if": [{"$ref": "adult"}, "on", "off"]},
         metadata={"m": 1},
     )
     client.create("b", flag_set=flag_set, variants={"x": "y"}, enabled=False)
@@ -45,10 +48,14 @@ def test_snapshot_comes_first_with_its_revision(client, flag_set, watch):
     assert sorted(found) == ["a", "b"]
     rules, state = found["a"], made.environments["production"]
     assert (rules.enabled, rules.default_variant, rules.targeting) == (
-        state.enabled, state.default_variant, state.targeting,
+        state.enabled,
+        state.default_variant,
+        state.targeting,
     )
     assert (rules.type, rules.metadata, rules.revision) == (
-        made.type, made.metadata, made.revision,
+        made.type,
+        made.metadata,
+        made.revision,
     )
     assert dict(rules.variants) == dict(made.variants)
     assert not found["b"].enabled
@@ -111,8 +118,9 @@ def test_every_kind_of_change_is_delivered_in_order(client, flag_set, watch):
     assert expect(restored.revision, "flag").key == "a"
     changed = client.flags.UpdateFlagSet(
         flags.UpdateFlagSetRequest(
-            flag_set=flags.FlagSet(key=flag_set, bucketing=flags.BUCKETING_V2,
-                                   metadata=struct({"m": 1})),
+            flag_set=flags.FlagSet(
+                key=flag_set, bucketing=flags.BUCKETING_V2, metadata=struct({"m": 1})
+            ),
             update_mask={"paths": ["bucketing", "metadata"]},
         )
     )
@@ -219,8 +227,11 @@ def random_change(client, flag_set, chance, keys):
         elif kind == 3:
             client.flags.UpdateSegment(
                 flags.UpdateSegmentRequest(
-                    segment=flags.Segment(flag_set=flag_set, key=f"s-{key}",
-                                          condition='{"==":[1,%d]}' % chance.randrange(1000)),
+                    segment=flags.Segment(
+                        flag_set=flag_set,
+                        key=f"s-{key}",
+                        condition='{"==":[1,%d]}' % chance.randrange(1000),
+                    ),
                     update_mask={"paths": ["condition"]},
                 )
             )
@@ -236,7 +247,10 @@ def random_change(client, flag_set, chance, keys):
             client.toggle(key, chance.random() < 0.5, environment, flag_set)
     except grpc.RpcError as error:
         assert error.code() in (
-            Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT,
+            Code.NOT_FOUND,
+            Code.ALREADY_EXISTS,
+            Code.FAILED_PRECONDITION,
+            Code.INVALID_ARGUMENT,
         ), f"{error.code()} {error.details()}"
 
 

@@ -4,6 +4,7 @@ import queue
 import threading
 
 import grpc
+
 from client import flags
 
 
@@ -70,7 +71,9 @@ class Fold:
             return copy, {name: each.variants[name] for name in each.variants}
 
         return (
-            {key: rules(each) for key, each in self.flags.items()}, self.segments, self.flag_set,
+            {key: rules(each) for key, each in self.flags.items()},
+            self.segments,
+            self.flag_set,
         )
 
 

@@ -101,8 +101,12 @@ class Wire:
         Underscores in names stand for hyphens, a leading `p_` for the colon.
         """
         fields = {
-            ":method": "POST", ":scheme": "http", ":path": path, ":authority": self.authority,
-            "content-type": "application/grpc", "te": "trailers",
+            ":method": "POST",
+            ":scheme": "http",
+            ":path": path,
+            ":authority": self.authority,
+            "content-type": "application/grpc",
+            "te": "trailers",
         }
         for name, value in changes.items():
             name = ":" + name[2:] if name.startswith("p_") else name.replace("_", "-")

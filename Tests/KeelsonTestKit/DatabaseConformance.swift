@@ -37,7 +37,7 @@ package struct DatabaseConformance: Sendable, CustomTestStringConvertible {
   }
 
   package static let cases =
-    transactions + values + cancellation + migrations
+    transactions + values + cancellation + migrations + changes + appendOnly + feed
 }
 
 /// The table that the cases use.
