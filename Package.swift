@@ -38,8 +38,6 @@ func tests(
 let package = Package(
   name: "keelson",
   products: [
-    .executable(name: "keelson", targets: ["keelson"]),
-    .library(name: "KeelsonClient", targets: ["KeelsonClient"]),
   ],
   targets: [
     // C modules
@@ -65,18 +63,6 @@ let package = Package(
     service("KeelsonFlags", ["KeelsonFlagRules"]),
 
     // The client library, the server and the one binary
-    library(
-      "KeelsonClient", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules"]),
-    library(
-      "KeelsonServer",
-      [
-        "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
-        "KeelsonHealth", "KeelsonFlags",
-      ]),
-    .executableTarget(
-      name: "keelson",
-      dependencies: ["KeelsonCore", "KeelsonAPI", "KeelsonServer", "KeelsonClient"],
-      swiftSettings: common),
 
     // The generator
     .target(
@@ -103,10 +89,8 @@ let package = Package(
       "KeelsonHealthTests", ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonHealth"]),
     tests(
       "KeelsonFlagsTests",
-      ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlags"]),
-    tests(
-      "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
-    tests("KeelsonServerTests", ["KeelsonCore", "KeelsonClient", "KeelsonServer"]),
+      ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlagRules", "KeelsonTransport",
+        "KeelsonFlags"]),
     tests("TidyTests", []),
 
     // Benchmarks

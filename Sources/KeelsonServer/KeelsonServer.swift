@@ -1,5 +1,5 @@
 import KeelsonAPI
-package import KeelsonCore
+import KeelsonCore
 import KeelsonFlags
 import KeelsonHealth
 import KeelsonSQLite
@@ -22,8 +22,7 @@ package struct KeelsonServer: Sendable {
   /// - Throws: an error whose description tells an admin what to do, when it cannot start.
   package func run(onServing: @Sendable ([String]) -> Void) async throws {
     let startTime = ContinuousClock.now
-    let database = try await SQLiteDatabase.open(
-      folder: settings.dataFolder, logger: logger.component("store"))
+    let database = try SQLiteDatabase(SQLiteConfiguration(folder: settings.dataFolder))
     do {
       try await serve(database, startTime: startTime, onServing: onServing)
     } catch {
@@ -54,9 +53,9 @@ package struct KeelsonServer: Sendable {
       monitor: monitor,
       services: Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"]))
 
-    var configuration = ServerConfiguration()
-    configuration.listen = try settings.listen.map { try ListenAddress($0) }
-    configuration.loops = settings.loops
+    var configuration = ServerConfiguration(
+      addresses: try settings.listen.map { try ListenAddress(parsing: $0) })
+    configuration.loopCount = settings.loops
     let server = Server(
       configuration: configuration, routes: routes + standardHealth.routes,
       logger: logger.component("transport"))

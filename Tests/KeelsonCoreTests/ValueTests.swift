@@ -52,7 +52,27 @@ import Testing
     #expect(try JSONValue(parsing: "1") == .number(1))
   }
 
-  @Test(arguments: ["", "{", "[1,]", "nul", "{\"a\":}", "1 2"])
+  @Test(arguments: [
+    (#""\u00e9\ud83d\ude00\n\/""#, JSONValue.string("é😀\n/")),
+    ("-0.5e-3", .number(-0.0005)), ("[ ]", .array([])), (" {\t} ", .object([:])),
+    (#"{"a":1,"a":2}"#, ["a": 2]), ("1e20", .number(1e20)),
+  ])
+  func jsonReads(text: String, value: JSONValue) throws {
+    #expect(try JSONValue(parsing: text) == value)
+    #expect(try JSONValue(parsing: value.text) == value)
+  }
+
+  @Test func jsonErrorsSayWhere() {
+    let error = #expect(throws: JSONError.self) { try JSONValue(parsing: "{\n  \"a\": x}") }
+    #expect(
+      error?.message == "not valid JSON: a value cannot begin with 'x' (line 2, column 8)")
+  }
+
+  @Test(arguments: [
+    "", "{", "[1,]", "nul", "{\"a\":}", "1 2", "01", "1.", "-", "+1", "1e", "'a'", "\"a", "{a:1}",
+    "{\"a\":1,}", "\"\\x\"", "\"\\ud800\"", "\"a\nb\"", "1e999", "[1}", "NaN",
+    String(repeating: "[", count: 600),
+  ])
   func jsonRefusesWhatIsNone(text: String) {
     #expect(throws: JSONError.self) { try JSONValue(parsing: text) }
   }
