@@ -38,6 +38,8 @@ func tests(
 let package = Package(
   name: "keelson",
   products: [
+    .executable(name: "keelson", targets: ["keelson"]),
+    .library(name: "KeelsonClient", targets: ["KeelsonClient"]),
   ],
   targets: [
     // C modules
@@ -63,6 +65,18 @@ let package = Package(
     service("KeelsonFlags", ["KeelsonFlagRules"]),
 
     // The client library, the server and the one binary
+    library(
+      "KeelsonClient", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules"]),
+    library(
+      "KeelsonServer",
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
+        "KeelsonHealth", "KeelsonFlags",
+      ]),
+    .executableTarget(
+      name: "keelson",
+      dependencies: ["KeelsonCore", "KeelsonAPI", "KeelsonServer", "KeelsonClient"],
+      swiftSettings: common),
 
     // The generator
     .target(
@@ -91,6 +105,9 @@ let package = Package(
       "KeelsonFlagsTests",
       ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlagRules", "KeelsonTransport",
         "KeelsonFlags"]),
+    tests(
+      "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
+    tests("KeelsonServerTests", ["KeelsonCore", "KeelsonClient", "KeelsonServer"]),
     tests("TidyTests", []),
 
     // Benchmarks
