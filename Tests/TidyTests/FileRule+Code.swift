@@ -47,8 +47,8 @@ extension FileRule {
       guard let found = code.firstMatch(of: trap),
         !file.comment(near: index)
       else { return nil }
-      return
-        "\"\(found.output.trimmingPrefix { !$0.isLetter })\" without a comment that says why it cannot happen"
+      let name = found.output.trimmingPrefix { !$0.isLetter }
+      return "\"\(name)\" without a comment that says why it cannot happen"
     })
 
   /// A test waits for a signal; a test that waits for time is slow or fails now and then.
