@@ -7,7 +7,7 @@ extension FileRule {
   static let guardedSendable = FileRule(
     "unchecked Sendable names its guard", applies: { $0.kind == .swift && !$0.isGenerated },
     line: { file, index in
-      guard file.lines[index].code.contains(#/@unchecked\s+Sendable/#) else { return nil }
+      guard file.lines[index].code.contains("@unchecked") else { return nil }
       let words = [
         "guard", "mutex", "lock", "loop", "thread", "queue", "immutable", "atomic", "confined",
         "owned", "owner",
@@ -27,7 +27,7 @@ extension FileRule {
     "only commands print", applies: { $0.kind == .swift && !mayPrint($0) },
     line: { file, index in
       let code = file.lines[index].code
-      guard code.contains(#/(^|[^\w.])(print|debugPrint|dump|NSLog)\(/#),
+      guard code.contains("("), code.contains(#/(^|[^\w.])(print|debugPrint|dump|NSLog)\(/#),
         !code.contains(#/\bfunc\s+(print|dump)\(/#)
       else { return nil }
       return "use the logger"
@@ -38,11 +38,17 @@ extension FileRule {
     "a trap says why it cannot happen",
     applies: { $0.kind == .swift && !$0.isGenerated && !$0.isTest },
     line: { file, index in
-      let trap = #/\btry!|\bas!\s|\b(fatalError|preconditionFailure)\(/#
-      guard let found = file.lines[index].code.firstMatch(of: trap),
+      let code = file.lines[index].code
+      guard ["try!", "as!", "fatalError", "preconditionFailure"].contains(where: code.contains)
+      else { return nil }
+      // The message of a preconditionFailure is explanation enough.
+      let trap =
+        #/\btry!|\bas!\s|(?:^|[^.\w])(?:fatalError\(|preconditionFailure\(\))/#
+      guard let found = code.firstMatch(of: trap),
         !file.comment(near: index)
       else { return nil }
-      return "\"\(found.output.0)\" without a comment that says why it cannot happen"
+      let name = found.output.trimmingPrefix { !$0.isLetter }
+      return "\"\(name)\" without a comment that says why it cannot happen"
     })
 
   /// A test waits for a signal; a test that waits for time is slow or fails now and then.
@@ -51,6 +57,7 @@ extension FileRule {
     applies: { $0.isTest && [.swift, .python, .shell, .c].contains($0.kind) },
     line: { file, index in
       let code = file.lines[index].code
+      guard code.contains("sleep") else { return nil }
       let clocks = #/(?:\b(?:Task|Thread|time|asyncio)|[Cc]lock\(\))\.sleep\(/#
       let bare = #/(?:^|[^\w.])(?:nano|u)?sleep\(/#
       let command = #/^\s*sleep\s/#

@@ -24,6 +24,7 @@ extension FileRule {
     "no comment puts work off", applies: { $0.isCode && !$0.isGenerated },
     line: { file, index in
       let comment = file.lines[index].comment
+      guard !comment.isEmpty else { return nil }
       let marks = [#/\bTODO\b/#, #/\bFIXME\b/#, #/\bXXX\b/#, #/\bHACK\b/#, #/(?i)\bfor now\b/#]
       guard let mark = marks.lazy.compactMap({ comment.firstMatch(of: $0) }).first else {
         return nil
@@ -56,28 +57,44 @@ extension FileRule {
       return violations
     })
 
-  /// `Type.swift` declares or extends `Type`, `Type+Aspect.swift` extends it.
+  /// A file with one type has its name: `Type.swift`, or `Type+Aspect.swift` when it extends one
+  /// from elsewhere. A family of several small types is named for what they have in common, and a
+  /// file of free functions for what they do.
   static let mainType = FileRule(
     "a file is named after its main type",
     applies: {
       $0.kind == .swift && !$0.isGenerated && !$0.isTest
         && !["main.swift", "Package.swift"].contains($0.name)
-        && $0.lines.contains { !$0.code.isBlank }
     },
     file: { file in
-      let type = String(file.stem.prefix { $0 != "+" })
-      let named = file.lines.contains { line in
-        line.code.declaredTypes.contains { $0 == type || $0.hasSuffix(".\(type)") }
+      let named = String(file.stem.prefix { $0 != "+" })
+      let topLevel = file.lines.filter { $0.code.first?.isWhitespace == false }
+      let declared = Set(topLevel.flatMap { $0.code.declaredTypes })
+      let extended = Set(topLevel.flatMap { $0.code.extendedTypes })
+      let types = declared.isEmpty ? extended : declared
+      guard types.count == 1, let type = types.first else { return nil }
+      let isNamed = declared.union(extended).contains {
+        $0.split(separator: ".").contains { $0 == named }
       }
-      return named ? nil : "declares no \(type)"
+      // Wrappers.swift holds what is common to wrappers: ScalarWrapper.
+      let isFamily = named.hasSuffix("s") && type.contains(named.dropLast())
+      return isNamed || isFamily ? nil : "its one type is \(type)"
     })
 }
 
 extension String {
-  /// The types that a line of Swift declares or extends.
+  /// The types that a line of Swift declares.
   var declaredTypes: [String] {
+    guard !isBlank else { return [] }
     let declaration =
-      #/\b(?:struct|class|enum|protocol|actor|typealias|extension|macro)\s+([A-Za-z_][\w.]*)/#
+      #/\b(?:struct|class|enum|protocol|actor|typealias|macro)\s+`?([A-Za-z_]\w*)/#
     return matches(of: declaration).map { String($0.output.1) }
+  }
+
+  /// The types that a line of Swift extends, with the types they are in.
+  var extendedTypes: [String] {
+    guard contains("extension") else { return [] }
+    return matches(of: #/\bextension\s+([A-Za-z_][\w.`]*)/#)
+      .map { $0.output.1.filter { $0 != "`" } }
   }
 }

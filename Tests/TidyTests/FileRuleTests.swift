@@ -57,13 +57,22 @@ import Testing
     #expect(count(.names, "Sources/A/B.swift", "// struct FooHelper") == 0)
   }
 
-  @Test func mainType() {
-    #expect(count(.mainType, "Sources/A/B.swift", "struct C {}") == 1)
-    #expect(count(.mainType, "Sources/A/B.swift", "// struct B\nstruct C {}") == 1)
-    #expect(count(.mainType, "Sources/A/B.swift", "package final class B: C {}") == 0)
-    #expect(count(.mainType, "Sources/A/B+Words.swift", "extension A.B {}") == 0)
-    #expect(count(.mainType, "Sources/A/main.swift", "run()") == 0)
-    #expect(count(.mainType, "Sources/A/Empty.swift", "// nothing yet") == 0)
+  @Test(arguments: [
+    "struct C {}", "// struct B\nstruct C {}", "extension C {}", "struct C {\n  struct B {}\n}",
+  ])
+  func otherMainType(_ text: String) {
+    #expect(count(.mainType, "Sources/A/B.swift", text) == 1)
+    #expect(count(.mainType, "Sources/A/main.swift", text) == 0)
+  }
+
+  @Test(arguments: [
+    ("B", "package final class B: C {}"), ("B+Words", "extension A.B {}"),
+    ("B+Words", "extension B.C {}\nstruct C {}"), ("Any+Words", "extension A.`Any` {}"),
+    ("Wrappers", "protocol ScalarWrapper {}"), ("Family", "struct A {}\nstruct B {}"),
+    ("Words", "func word() {}"), ("Empty", "// nothing"),
+  ])
+  func mainType(_ name: String, _ text: String) {
+    #expect(count(.mainType, "Sources/A/\(name).swift", text) == 0)
   }
 
   @Test func guardedSendable() {
@@ -98,6 +107,13 @@ import Testing
     #expect(count(.explainedTraps, path, "// Checked above.\n" + line) == 0)
     #expect(count(.explainedTraps, path, line + "  // checked above") == 0)
     #expect(count(.explainedTraps, "Tests/ATests/B.swift", line) == 0)
+  }
+
+  @Test func explainedTraps() {
+    let path = "Sources/A/B.swift"
+    #expect(count(.explainedTraps, path, "preconditionFailure(\"index out of range\")") == 0)
+    #expect(count(.explainedTraps, path, "case .preconditionFailure()") == 0)
+    #expect(count(.explainedTraps, path, "let a = \"try! b\"") == 0)
   }
 
   @Test(arguments: [
@@ -149,7 +165,7 @@ import Testing
         SAID_A = 1;
       }
       """
-    let file = SourceFile(path: "proto/a.proto", text: proto)
+    let file = SourceFile(path: "proto/keelson/a/v1/a.proto", text: proto)
     let found = FileRule.protoComments.check(file).map(\.message)
     #expect(
       found == [

@@ -117,6 +117,7 @@ enum House {
 extension String {
   /// The module that a line of Swift imports.
   var importedModule: String? {
+    guard contains("import ") else { return nil }
     let statement =
       #/
       ^\s*

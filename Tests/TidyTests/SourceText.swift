@@ -17,23 +17,28 @@ struct SourceText {
     var isCommentOnly: Bool { !comment.isBlank && code.isBlank }
   }
 
+  /// How comments are marked.
   enum Language {
     case slashes
     case hashes
+    /// There are none: all is code.
+    case none
   }
 
   let lines: [Line]
 
   init(_ text: String, language: Language = .slashes) {
-    var reader = Reader(text: Array(text.unicodeScalars))
-    switch language {
-    case .slashes: reader.readSlashes()
-    case .hashes: reader.readHashes()
-    }
-    var lines = reader.finish()
-    for (index, whole) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated()
-    where index < lines.count {
-      lines[index].whole = String(whole)
+    let wholes = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    var lines: [Line]
+    if language == .none {
+      lines = wholes.map { Line(whole: $0, code: $0, source: $0) }
+    } else {
+      var reader = Reader(text: Array(text.unicodeScalars))
+      if language == .slashes { reader.readSlashes() } else { reader.readHashes() }
+      lines = reader.finish()
+      for (index, whole) in wholes.enumerated() where index < lines.count {
+        lines[index].whole = whole
+      }
     }
     // The last newline ends a line rather than beginning another.
     if lines.last?.whole.isEmpty == true { lines.removeLast() }
