@@ -10,6 +10,10 @@ import KeelsonStore
   /// How many prepared statements are kept; the least recently used make room.
   static let statementLimit = 256
 
+  /// Fails when the library is in use already, which costs a little speed and nothing else.
+  private static let libraryIsConfigured =
+    keelson_sqlite3_disable_memory_statistics() == SQLITE_OK
+
   private let handle: OpaquePointer
   private var statements: [String: (statement: Statement, lastUse: UInt64)] = [:]
   private var uses: UInt64 = 0
@@ -17,6 +21,7 @@ import KeelsonStore
 
   /// - Throws: ``StoreError`` with code io or corrupt.
   init(path: String) throws {
+    _ = Self.libraryIsConfigured
     var handle: OpaquePointer?
     let flags =
       SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE

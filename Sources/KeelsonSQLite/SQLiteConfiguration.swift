@@ -1,3 +1,5 @@
+package import KeelsonStore
+
 /// How the embedded engine is set up.
 package struct SQLiteConfiguration: Sendable {
   /// The data folder; made when it is missing.
@@ -29,6 +31,9 @@ package struct SQLiteConfiguration: Sendable {
     package var cacheBytesPerConnection = 8 << 20
     /// How many pages of 4,096 bytes the database may have; nil: as many as the disk holds.
     package var maximumPages: Int?
+
+    /// What the change feed keeps in memory.
+    package var liveEvents = LiveEvents.Limits()
 
     package init() {}
   }

@@ -4,7 +4,7 @@ package import KeelsonStore
 /// reader threads. One process at a time has the data folder.
 package final class SQLiteDatabase: Database {
   package let dialect = Dialect.sqlite
-  package let liveEvents = LiveEvents()
+  package let liveEvents: LiveEvents
 
   private let writer: SQLiteWriter
   private let readQueue: WorkQueue
@@ -16,6 +16,7 @@ package final class SQLiteDatabase: Database {
   ///   written, corrupt when the file is damaged or not ours.
   package init(_ configuration: SQLiteConfiguration) throws {
     let limits = configuration.limits
+    liveEvents = LiveEvents(limits: limits.liveEvents)
     lifetime = SQLiteLifetime(lock: try FolderLock(folder: configuration.folder))
     let path = "\(configuration.folder)/keelson.sqlite"
     let connection = try Connection(path: path)

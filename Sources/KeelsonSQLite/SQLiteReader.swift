@@ -15,14 +15,19 @@ final class SQLiteReader: Sendable {
   func run() {
     while let work = queue.take() {
       guard work.begin(onCancel: { [connection] in connection.interrupt() }) else { continue }
-      work.finish(overriding: failure { try serve(work) })
+      do {
+        // Deferred: the first statement takes the snapshot that all others see.
+        try connection.control("BEGIN")
+        serve(work)
+        work.finish(overriding: nil)
+      } catch {
+        work.finish(overriding: error)
+      }
     }
     connection.close()
   }
 
-  private func serve(_ work: any PendingWork) throws {
-    // Deferred: the first statement takes the snapshot that all others see.
-    try connection.control("BEGIN")
+  private func serve(_ work: any PendingWork) {
     let transaction = SQLiteTransaction(connection, isWrite: false)
     executor.run {
       await work.run(in: transaction)
@@ -30,16 +35,10 @@ final class SQLiteReader: Sendable {
       work.attach($0)
     }
     _ = transaction.end()
-    try connection.control("ROLLBACK")
-  }
-
-  private func failure(_ body: () throws -> Void) -> (any Error)? {
-    do {
-      try body()
-      return nil
-    } catch {
-      if connection.isInTransaction { _ = try? connection.control("ROLLBACK") }
-      return error
+    // Some errors have ended it already. A cancellation may interrupt the ROLLBACK; it does not
+    // come twice.
+    for _ in 0..<2 where connection.isInTransaction {
+      _ = try? connection.control("ROLLBACK")
     }
   }
 }

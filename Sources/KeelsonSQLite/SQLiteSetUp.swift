@@ -27,6 +27,8 @@ enum SQLiteSetUp {
     if let pages = limits.maximumPages {
       try connection.control("PRAGMA max_page_count = \(pages)")
     }
+    // Zeroes deleted rows where that costs no further write; some builds do it everywhere.
+    try connection.control("PRAGMA secure_delete = FAST")
     try prepare(connection, limits: limits)
     if try connection.control("PRAGMA application_id").first?.get(0) == 0 {
       try connection.control("PRAGMA application_id = \(applicationID)")

@@ -10,11 +10,7 @@ import KeelsonStore
   /// numbers `$n` by first appearance, we by n.
   private let places: [Int]
   private let parameterCount: Int
-  private lazy var columns = unsafe RowColumns(
-    (0..<sqlite3_column_count(handle)).map {
-      unsafe String(cString: sqlite3_column_name(handle, $0))
-    }
-  )
+  private var columns = RowColumns([])
 
   /// - Throws: ``StoreError`` with code misuse when the text is not one whole statement.
   init(_ sql: String, in database: OpaquePointer) throws {
@@ -69,6 +65,7 @@ import KeelsonStore
     var rows: [Row] = []
     while try step() {
       let count = unsafe sqlite3_column_count(handle)
+      if columns.names.count != count { columns = readColumns(count) }
       var values: [SQLValue] = []
       values.reserveCapacity(Int(count))
       for index in 0..<count { values.append(value(index)) }
@@ -86,6 +83,11 @@ import KeelsonStore
     // sqlite3_changes keeps the last count when a statement (DDL for example) changes no row.
     return unsafe sqlite3_total_changes64(database) == before
       ? 0 : Int(unsafe sqlite3_changes64(database))
+  }
+
+  /// Not read when the statement is prepared: a change of the schema may change them.
+  private func readColumns(_ count: Int32) -> RowColumns {
+    RowColumns((0..<count).map { unsafe String(cString: sqlite3_column_name(handle, $0)) })
   }
 
   private func step() throws -> Bool {

@@ -9,6 +9,8 @@ extension StoreError {
   ///   - code: the extended result code the call returned.
   ///   - context: what was tried, the SQL text for example.
   static func sqlite(_ code: Int32, _ database: OpaquePointer?, _ context: String) -> any Error {
+    // SQLite does not keep it for a COMMIT that fails.
+    let lastError = errno
     let message: String
     let systemError: Int32
     if let database = unsafe database {
@@ -19,13 +21,13 @@ extension StoreError {
       systemError = 0
     }
     if code & 0xFF == SQLITE_INTERRUPT { return CancellationError() }
-    let kind = kind(of: code, systemError: systemError)
+    let kind = kind(of: code, systemErrors: [lastError, systemError])
     return StoreError(
       kind, "\(message). \(advice(for: kind))SQLite \(code): \(context)",
       constraint: constraint(in: message, code: code))
   }
 
-  private static func kind(of code: Int32, systemError: Int32) -> Code {
+  private static func kind(of code: Int32, systemErrors: Set<Int32>) -> Code {
     switch code {
     case SQLITE_CONSTRAINT | 8 << 8,  // SQLITE_CONSTRAINT_UNIQUE
       SQLITE_CONSTRAINT | 6 << 8,  // SQLITE_CONSTRAINT_PRIMARYKEY
@@ -36,7 +38,7 @@ extension StoreError {
     switch code & 0xFF {
     case SQLITE_CONSTRAINT: return .constraint
     case SQLITE_FULL: return .full
-    case SQLITE_IOERR where [ENOSPC, EDQUOT, EFBIG].contains(systemError): return .full
+    case SQLITE_IOERR where !systemErrors.isDisjoint(with: [ENOSPC, EDQUOT, EFBIG]): return .full
     case SQLITE_IOERR, SQLITE_CANTOPEN, SQLITE_READONLY, SQLITE_PERM, SQLITE_NOMEM: return .io
     case SQLITE_BUSY, SQLITE_LOCKED: return .busy
     case SQLITE_CORRUPT, SQLITE_NOTADB: return .corrupt

@@ -32,9 +32,9 @@ package struct StoreError: Error, Sendable {
     package static let busy = Code(description: "busy")
     /// The file is damaged or is no database of ours.
     package static let corrupt = Code(description: "corrupt")
-    /// The schema is newer than this binary, or differs from what this binary made.
+    /// A migration that ran is not the one this binary has.
     package static let schemaMismatch = Code(description: "schema mismatch")
-    /// The schema is newer than this binary.
+    /// The database has migrations that this binary does not know.
     package static let tooNew = Code(description: "too new")
     /// The database has been closed.
     package static let closed = Code(description: "closed")

@@ -127,4 +127,47 @@ import Testing
     #expect(database.statistics.largestBatch == 3)
     await database.close()
   }
+
+  /// With room for a few events in memory only, subscribers that start late or read slowly take
+  /// the rest from the table.
+  @Test func slowSubscribersReadFromTheTable() async throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    var configuration = SQLiteConfiguration(folder: folder.path)
+    configuration.limits.liveEvents.recentEvents = 4
+    let database = try SQLiteDatabase(configuration)
+    try await database.migrate([])
+    try await withThrowingTaskGroup(of: [Int64].self) { group in
+      for start in [Int64(0), 3, 250] {
+        group.addTask {
+          var revisions: [Int64] = []
+          for try await event in database.feed.subscribe(after: start) {
+            revisions.append(event.revision)
+            if event.revision == 800 { break }
+          }
+          return revisions
+        }
+      }
+      await withTaskGroup { writers in
+        for _ in 0..<8 {
+          writers.addTask {
+            for _ in 0..<100 {
+              await #expect(throws: Never.self) {
+                _ = try await database.change(.system()) { change in
+                  try await change.audit(AuditDraft(action: "a", entityType: "b", entityID: "c"))
+                  try await change.emit(EventDraft(type: "keelson.a.B", subject: "c"))
+                }
+              }
+            }
+          }
+        }
+      }
+      for try await revisions in group {
+        let first = try #require(revisions.first)
+        #expect([1, 4, 251].contains(first))
+        #expect(revisions == Array(first...800))
+      }
+    }
+    await database.close()
+  }
 }
