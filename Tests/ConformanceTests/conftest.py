@@ -9,6 +9,7 @@ stubs.generate()
 
 from client import Client  # noqa: E402  (needs the stubs)
 from server import BINARY, KeelsonServer  # noqa: E402
+from watching import arriving  # noqa: E402
 
 numbers = itertools.count(1)
 
@@ -48,8 +49,17 @@ def shared_client(server):
     client.close()
 
 
+@pytest.fixture(scope="session")
+def quiet_watch(shared_client):
+    """Messages of a stream of a set that nobody changes, open since the first test."""
+    shared_client.create_set("quiet")
+    stream = shared_client.watch("quiet", timeout=900)
+    yield arriving(stream)
+    stream.cancel()
+
+
 @pytest.fixture
-def client(shared_client):
+def client(shared_client, quiet_watch):
     return shared_client
 
 
