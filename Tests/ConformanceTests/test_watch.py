@@ -262,26 +262,25 @@ def test_resuming_subscribers_end_with_the_servers_state(client, connect, flag_s
     for key in keys:
         client.create(key, flag_set=flag_set, variants={"true": 1, "false": 0}, default="true")
     last = threading.Event()
-    final = []
 
     def change():
         chance = random.Random(seed)
         writer = connect()
         for _ in range(600):
             random_change(writer, flag_set, chance, keys)
-        final.append(writer.create("final", flag_set=flag_set).revision)
         last.set()
+        writer.create("final", flag_set=flag_set)
 
     def subscribe(number):
         chance = random.Random(seed + number)
         fold, connections = Fold(), 0
         connection = connect()
-        while not (final and fold.revision >= final[0]):
+        while "final" not in fold.flags:
             stream = connection.watch(flag_set, resume_revision=fold.revision)
             connections += 1
             # The last time it stays until the end.
             stay = 10**9 if last.is_set() else chance.randrange(1, 25)
-            while stay and not (final and fold.revision >= final[0]):
+            while stay and "final" not in fold.flags:
                 fold.apply(next(stream))
                 stay -= 1
             stream.cancel()
