@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from client import flag, flags, refused, struct
-from watching import Fold, arriving, read_until, snapshot
+from watching import Fold, read_until, snapshot
 
 Code = grpc.StatusCode
 MIB = 1024 * 1024
