@@ -1,4 +1,5 @@
 import itertools
+import json
 import re
 
 import pytest
@@ -8,7 +9,8 @@ import stubs
 stubs.generate()
 
 from client import Client  # noqa: E402  (needs the stubs)
-from server import BINARY, KeelsonServer  # noqa: E402
+from server import BINARY, KeelsonServer, run  # noqa: E402
+from watching import arriving  # noqa: E402
 
 numbers = itertools.count(1)
 
@@ -48,8 +50,17 @@ def shared_client(server):
     client.close()
 
 
+@pytest.fixture(scope="session")
+def quiet_watch(shared_client):
+    """Messages of a stream of a set that nobody changes, open since the first test."""
+    shared_client.create_set("quiet")
+    stream = shared_client.watch("quiet", timeout=900)
+    yield arriving(stream)
+    stream.cancel()
+
+
 @pytest.fixture
-def client(shared_client):
+def client(shared_client, quiet_watch):
     return shared_client
 
 
@@ -119,3 +130,41 @@ def dial():
     yield dial
     for client in made:
         client.close()
+
+
+@pytest.fixture
+def cli(server):
+    """Runs a client command that must succeed; what it says."""
+
+    def cli(*arguments):
+        ended = run(*arguments, "--server", server.address)
+        assert ended.returncode == 0, (arguments, ended.stdout, ended.stderr)
+        assert ended.stderr == ""
+        return ended.stdout
+
+    return cli
+
+
+@pytest.fixture
+def cli_json(cli):
+    """Runs a client command with `--output json`; the parsed answer."""
+    return lambda *arguments: json.loads(cli(*arguments, "--output", "json"))
+
+
+@pytest.fixture
+def fails(server):
+    """Runs a client command that must fail with one sentence; the sentence."""
+
+    def fails(*arguments, code=1, to=None):
+        ended = run(*arguments, "--server", to or server.address)
+        assert ended.returncode == code, (ended.returncode, ended.stdout, ended.stderr)
+        assert ended.stdout == ""
+        lines = [line for line in ended.stderr.splitlines() if line]
+        assert lines, "no word about what went wrong"
+        if code == 1:
+            assert len(lines) == 1, lines
+        for word in ("Fatal error", "RPCError(", "KeelsonError(", "Optional("):
+            assert word not in ended.stderr
+        return ended.stderr.strip()
+
+    return fails

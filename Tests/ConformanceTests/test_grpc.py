@@ -198,17 +198,6 @@ def test_deadline_ends_a_stream(client, flag_set):
     assert 0.3 < time.monotonic() - begin < 5
 
 
-def test_deadline_in_the_past_is_exceeded(client, key):
-    client.create(key)
-    refused(
-        client.flags.GetFlag,
-        flags.GetFlagRequest(key=key),
-        timeout=0.000001,
-        code=Code.DEADLINE_EXCEEDED,
-    )
-    assert client.get(key).key == key
-
-
 def test_cancelled_streams_leave_nothing_behind(private, dial):
     client = dial(private)
     client.create("a")

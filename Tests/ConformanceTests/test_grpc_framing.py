@@ -192,6 +192,14 @@ def test_deadline_is_kept_by_the_server(wire):
     wire.check()
 
 
+def test_deadline_too_short_for_anything_is_exceeded(wire):
+    request = wire.headers(WATCH, grpc_timeout="1n")
+    wire.send(request, wire.data(message(), request.stream_id))
+    fields, _, reset = wire.answer(request.stream_id)
+    assert fields.get("grpc-status") == str(DEADLINE_EXCEEDED) or reset == CANCEL, (fields, reset)
+    wire.check()
+
+
 @pytest.mark.parametrize("timeout", ["", "abc", "10", "1x", "-1S", "123456789S", "S"])
 def test_bad_deadline_is_an_error(wire, timeout):
     assert status_of(wire, message(), grpc_timeout=timeout)[0] in (INTERNAL, INVALID_ARGUMENT)

@@ -63,7 +63,7 @@ CONNECTION_ERRORS = {
         {PROTOCOL_ERROR, STREAM_CLOSED},
     ),
     "headers_on_stream_0": (
-        lambda wire: [wire.headers(stream=0)],
+        lambda wire: [frame_bytes(HEADERS, END_HEADERS, 0, wire.headers().data)],
         {PROTOCOL_ERROR},
     ),
     "headers_on_an_even_stream": (
@@ -104,7 +104,7 @@ CONNECTION_ERRORS = {
         ],
         {PROTOCOL_ERROR},
     ),
-    "continuation_flood": (many_continuations, {PROTOCOL_ERROR, ENHANCE_YOUR_CALM, 2}),
+    "continuation_flood": (many_continuations, {PROTOCOL_ERROR, ENHANCE_YOUR_CALM, None}),
     "settings_of_5_bytes": (
         lambda wire: [frame_bytes(SETTINGS, 0, 0, b"12345")],
         {FRAME_SIZE_ERROR},

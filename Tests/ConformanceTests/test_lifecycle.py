@@ -130,12 +130,6 @@ def test_signals_end_it_well(launch, kind):
     assert server.wait() == 0
 
 
-def test_peer_that_hangs_up_on_stdout_is_no_matter(launch, dial):
-    server = launch()
-    server.process.stdout.close()
-    dial(server).create("a")
-
-
 def test_watchers_and_calls_are_ended_well(launch, dial):
     """SIGTERM amid calls and open watches: what was acknowledged stays, the rest is told."""
     server = launch()
