@@ -26,6 +26,8 @@ extension KeelsonClient {
     public var userAgent = ""
     /// How a connection is kept alive on which nothing happens, and found out when it is dead.
     public var keepalive = Keepalive()
+    /// How long one address may take to accept a connection.
+    public var connectTimeout: Duration = .seconds(10)
     /// How long to wait between attempts to connect: from half a second to 15 seconds.
     public var connectionBackoff = ConnectionBackoff(
       initial: .milliseconds(500), maximum: .seconds(15))

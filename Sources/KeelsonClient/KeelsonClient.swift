@@ -5,9 +5,8 @@
 @_exported public import KeelsonAPI
 @_exported public import KeelsonCore
 @_exported public import KeelsonFlagRules
-@_exported public import struct KeelsonTransport.ConnectionBackoff
 
-import KeelsonTransport
+@_exported public import struct KeelsonTransport.ConnectionBackoff
 
 /// A service's connection to Keelson.
 ///
@@ -30,6 +29,7 @@ public final class KeelsonClient: Sendable {
   /// their own, the default timeout.
   public let channel: any Channel
 
+  private let store: FlagStore
   private let subscription: FlagSubscription?
   /// Closes the connection, if it is this client's own.
   private let closeConnection: @Sendable () async -> Void
@@ -42,7 +42,7 @@ public final class KeelsonClient: Sendable {
   /// - Throws: ``RPCError`` with code INVALID_ARGUMENT when the address cannot be read. A server
   ///   that cannot be reached is no error here.
   public convenience init(_ configuration: Configuration) throws {
-    let connection = try HTTP2Channel(configuration)
+    let connection = try ServerConnection(configuration)
     self.init(connection: connection, configuration) { await connection.shutdown() }
   }
 
@@ -50,7 +50,7 @@ public final class KeelsonClient: Sendable {
   ///
   /// - Parameters:
   ///   - channel: stays yours: ``shutdown()`` leaves it open.
-  ///   - configuration: its `server`, `keepalive` and `connectionBackoff` are not used.
+  ///   - configuration: what it says of the connection (`server`, `keepalive` and the like) is not used.
   public convenience init(
     channel: any Channel, _ configuration: Configuration = Configuration()
   ) {
@@ -65,6 +65,7 @@ public final class KeelsonClient: Sendable {
       connection, metadata: configuration.metadata, unaryTimeout: configuration.defaultTimeout)
     let store = FlagStore(isSubscribed: configuration.subscribesToFlags)
     self.channel = channel
+    self.store = store
     self.closeConnection = closeConnection
     flags = Flags(store: store, context: configuration.context)
     admin = Admin(flags: KeelsonFlagsV1.FlagServiceClient(channel: channel))
@@ -82,9 +83,8 @@ public final class KeelsonClient: Sendable {
   }
 
   deinit {
+    // The connection closes by itself, with the last stub that uses it.
     subscription?.cancel()
-    let closeConnection = closeConnection
-    Task { await closeConnection() }
   }
 
   /// A client that is connected and has its flags.
@@ -123,6 +123,7 @@ public final class KeelsonClient: Sendable {
   /// the connection. Flags are still evaluated, by the last rules that came.
   public func shutdown() async {
     await subscription?.stop()
+    store.close()
     await closeConnection()
   }
 

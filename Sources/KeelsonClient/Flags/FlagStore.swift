@@ -53,8 +53,14 @@ final class FlagStore: Sendable {
   // MARK: The subscription's side
 
   /// Notes where the subscription stands. New rules come first, then who waits for them.
-  func update(_ machine: SubscriptionStateMachine, change: FlagChange? = nil) {
-    if let set = machine.rules, rules?.revision != machine.revision {
+  ///
+  /// - Parameter hasNewRules: whether the rules are others than at the last call, which the
+  ///   revision alone does not tell: a server whose data was restored may send other rules at
+  ///   the same one.
+  func update(
+    _ machine: SubscriptionStateMachine, hasNewRules: Bool = false, change: FlagChange? = nil
+  ) {
+    if let set = machine.rules, hasNewRules || rules?.revision != machine.revision {
       let rules = Rules(set, revision: machine.revision)
       published.withLock { $0 = rules }
     }

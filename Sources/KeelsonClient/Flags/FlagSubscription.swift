@@ -90,7 +90,7 @@ final class FlagSubscription: Sendable {
     let (reaction, machine) = machine.withLock { ($0.receive(response, at: .now), $0) }
     switch reaction {
     case .none: store.update(machine)
-    case .rules(let change): store.update(machine, change: change)
+    case .rules(let change): store.update(machine, hasNewRules: true, change: change)
     case .abandon(let error): return error
     }
     return nil

@@ -1,4 +1,4 @@
-package import KeelsonCore
+import KeelsonCore
 package import KeelsonTransport
 
 /// When a flag subscription is tried again, and when it is given up as silent.
