@@ -89,9 +89,18 @@ let package = Package(
     .target(
       name: "KeelsonTestKit", dependencies: ["KeelsonCore", "KeelsonTransport", "KeelsonStore"],
       path: "Tests/KeelsonTestKit", swiftSettings: common),
+    .target(
+      name: "KeelsonTestProtoC", dependencies: ["KeelsonProtoC", "CProtobufC"],
+      path: "Tests/KeelsonTestProtoC"),
+    .target(
+      name: "KeelsonTestMessages",
+      dependencies: [
+        "KeelsonCore", "KeelsonAPI", "KeelsonProtoC", "KeelsonTestProtoC", "CProtobufC",
+      ],
+      path: "Tests/KeelsonTestMessages", swiftSettings: touchingC),
     tests("KeelsonCoreTests", ["KeelsonCore"]),
     tests("KeelsonCodegenTests", ["KeelsonCodegen"]),
-    tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI"]),
+    tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI", "KeelsonTestMessages"]),
     tests("KeelsonTransportTests", ["KeelsonCore", "KeelsonTransport"]),
     tests("KeelsonStoreTests", ["KeelsonCore", "KeelsonStore", "KeelsonSQLite"]),
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),

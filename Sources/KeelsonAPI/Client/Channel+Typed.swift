@@ -1,8 +1,8 @@
-internal import KeelsonCore
+package import KeelsonCore
 
 /// What generated clients make their calls with.
 extension Channel {
-  func unaryCall<Request: Message, Response: Message>(
+  package func unaryCall<Request: Message, Response: Message>(
     _ method: MethodDescriptor, _ request: Request, options: CallOptions
   ) async throws -> Response {
     do {
@@ -13,7 +13,7 @@ extension Channel {
     }
   }
 
-  func serverStreamingCall<Request: Message, Response: Message>(
+  package func serverStreamingCall<Request: Message, Response: Message>(
     _ method: MethodDescriptor, _ request: Request, options: CallOptions
   ) -> ResponseStream<Response> {
     let call = startCall(method, options: options)
@@ -26,7 +26,7 @@ extension Channel {
     return ResponseStream(call)
   }
 
-  func clientStreamingCall<Request: Message, Response: Message>(
+  package func clientStreamingCall<Request: Message, Response: Message>(
     _ method: MethodDescriptor, options: CallOptions,
     send: (RequestWriter<Request>) async throws -> Void
   ) async throws -> Response {
@@ -61,7 +61,7 @@ extension Channel {
     }
   }
 
-  func bidirectionalCall<Request: Message, Response: Message>(
+  package func bidirectionalCall<Request: Message, Response: Message>(
     _ method: MethodDescriptor, options: CallOptions
   ) -> BidirectionalCall<Request, Response> {
     let call = startCall(method, options: options)

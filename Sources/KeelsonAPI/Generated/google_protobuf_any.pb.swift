@@ -44,15 +44,15 @@ extension GoogleProtobuf.`Any`: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Any.self)
-    unsafe typeUrl = Wire.string(c.pointee.type_url_1)
-    unsafe value = Wire.bytes(c.pointee.value_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.typeUrl = Wire.string(c.pointee.type_url_1)
+    unsafe self.value = Wire.bytes(c.pointee.value_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Any.self)
-    unsafe c.pointee.type_url_1 = arena.copy(typeUrl)
-    unsafe c.pointee.value_2 = arena.copy(value)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.type_url_1 = arena.copy(self.typeUrl)
+    unsafe c.pointee.value_2 = arena.copy(self.value)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

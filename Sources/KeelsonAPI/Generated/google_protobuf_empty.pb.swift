@@ -32,11 +32,11 @@ extension GoogleProtobuf.Empty: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Empty.self)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Empty.self)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

@@ -40,14 +40,14 @@ extension GoogleProtobuf.FieldMask: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__FieldMask.self)
-    unsafe paths = Wire.array(c.pointee.paths_1, c.pointee.n_paths_1) { unsafe Wire.string($0) }
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.paths = Wire.array(c.pointee.paths_1, c.pointee.n_paths_1) { unsafe Wire.string($0) }
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__FieldMask.self)
-    unsafe c.pointee.n_paths_1 = paths.count
-    unsafe c.pointee.paths_1 = arena.array(paths) { unsafe arena.copy($0) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_paths_1 = self.paths.count
+    unsafe c.pointee.paths_1 = arena.array(self.paths) { unsafe arena.copy($0) }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

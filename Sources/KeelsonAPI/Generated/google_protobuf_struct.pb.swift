@@ -128,21 +128,21 @@ extension GoogleProtobuf.Struct: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Struct.self)
-    unsafe fields = Wire.dictionary(c.pointee.fields_1, c.pointee.n_fields_1) {
+    unsafe self.fields = Wire.dictionary(c.pointee.fields_1, c.pointee.n_fields_1) {
       unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? GoogleProtobuf.Value())
     }
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Struct.self)
-    unsafe c.pointee.n_fields_1 = fields.count
-    unsafe c.pointee.fields_1 = arena.entries(fields, google__protobuf__struct__fields_entry__table()) {
+    unsafe c.pointee.n_fields_1 = self.fields.count
+    unsafe c.pointee.fields_1 = arena.entries(self.fields, google__protobuf__struct__fields_entry__table()) {
       (entry: UnsafeMutablePointer<Google__Protobuf__Struct__FieldsEntry>, key, value) in
       unsafe entry.pointee.key_1 = arena.copy(key)
       unsafe entry.pointee.value_2 = arena.make(value)
     }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -156,25 +156,25 @@ extension GoogleProtobuf.Value: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Value.self)
     switch unsafe c.pointee.kind_0_case.rawValue {
       case 1:
-        unsafe kind = .nullValue(GoogleProtobuf.NullValue(rawValue: c.pointee.null_value_1))
+        unsafe self.kind = .nullValue(GoogleProtobuf.NullValue(rawValue: c.pointee.null_value_1))
       case 2:
-        unsafe kind = .numberValue(Double(bitPattern: c.pointee.number_value_2))
+        unsafe self.kind = .numberValue(Double(bitPattern: c.pointee.number_value_2))
       case 3:
-        unsafe kind = .stringValue(Wire.string(c.pointee.string_value_3))
+        unsafe self.kind = .stringValue(Wire.string(c.pointee.string_value_3))
       case 4:
-        unsafe kind = .boolValue(c.pointee.bool_value_4 != 0)
+        unsafe self.kind = .boolValue(c.pointee.bool_value_4 != 0)
       case 5:
-        unsafe kind = .structValue(Wire.message(c.pointee.struct_value_5) ?? GoogleProtobuf.Struct())
+        unsafe self.kind = .structValue(Wire.message(c.pointee.struct_value_5) ?? GoogleProtobuf.Struct())
       case 6:
-        unsafe kind = .listValue(Wire.message(c.pointee.list_value_6) ?? GoogleProtobuf.ListValue())
+        unsafe self.kind = .listValue(Wire.message(c.pointee.list_value_6) ?? GoogleProtobuf.ListValue())
       default: break
     }
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Value.self)
-    switch kind {
+    switch self.kind {
       case .nullValue(let value):
         unsafe c.pointee.kind_0_case = .init(rawValue: 1)
         unsafe c.pointee.null_value_1 = value.rawValue
@@ -195,7 +195,7 @@ extension GoogleProtobuf.Value: WireMessage {
         unsafe c.pointee.list_value_6 = arena.make(value)
       case nil: break
     }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -207,14 +207,14 @@ extension GoogleProtobuf.ListValue: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__ListValue.self)
-    unsafe values = Wire.messages(c.pointee.values_1, c.pointee.n_values_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.values = Wire.messages(c.pointee.values_1, c.pointee.n_values_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__ListValue.self)
-    unsafe c.pointee.n_values_1 = values.count
-    unsafe c.pointee.values_1 = arena.messages(values)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_values_1 = self.values.count
+    unsafe c.pointee.values_1 = arena.messages(self.values)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

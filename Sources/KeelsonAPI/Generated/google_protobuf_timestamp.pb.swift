@@ -44,15 +44,15 @@ extension GoogleProtobuf.Timestamp: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Timestamp.self)
-    unsafe seconds = c.pointee.seconds_1
-    unsafe nanos = c.pointee.nanos_2
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.seconds = c.pointee.seconds_1
+    unsafe self.nanos = c.pointee.nanos_2
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Timestamp.self)
-    unsafe c.pointee.seconds_1 = seconds
-    unsafe c.pointee.nanos_2 = nanos
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.seconds_1 = self.seconds
+    unsafe c.pointee.nanos_2 = self.nanos
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

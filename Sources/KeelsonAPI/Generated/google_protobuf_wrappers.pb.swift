@@ -256,14 +256,14 @@ extension GoogleProtobuf.DoubleValue: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__DoubleValue.self)
-    unsafe value = Double(bitPattern: c.pointee.value_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.value = Double(bitPattern: c.pointee.value_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__DoubleValue.self)
-    unsafe c.pointee.value_1 = value.bitPattern
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.value_1 = self.value.bitPattern
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -275,14 +275,14 @@ extension GoogleProtobuf.FloatValue: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__FloatValue.self)
-    unsafe value = Float(bitPattern: c.pointee.value_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.value = Float(bitPattern: c.pointee.value_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__FloatValue.self)
-    unsafe c.pointee.value_1 = value.bitPattern
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.value_1 = self.value.bitPattern
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -294,14 +294,14 @@ extension GoogleProtobuf.Int64Value: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Int64Value.self)
-    unsafe value = c.pointee.value_1
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.value = c.pointee.value_1
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Int64Value.self)
-    unsafe c.pointee.value_1 = value
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.value_1 = self.value
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -313,14 +313,14 @@ extension GoogleProtobuf.UInt64Value: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__UInt64Value.self)
-    unsafe value = c.pointee.value_1
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.value = c.pointee.value_1
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__UInt64Value.self)
-    unsafe c.pointee.value_1 = value
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.value_1 = self.value
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -332,14 +332,14 @@ extension GoogleProtobuf.Int32Value: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Int32Value.self)
-    unsafe value = c.pointee.value_1
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.value = c.pointee.value_1
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Int32Value.self)
-    unsafe c.pointee.value_1 = value
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.value_1 = self.value
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -351,14 +351,14 @@ extension GoogleProtobuf.UInt32Value: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__UInt32Value.self)
-    unsafe value = c.pointee.value_1
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.value = c.pointee.value_1
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__UInt32Value.self)
-    unsafe c.pointee.value_1 = value
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.value_1 = self.value
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -370,14 +370,14 @@ extension GoogleProtobuf.BoolValue: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__BoolValue.self)
-    unsafe value = c.pointee.value_1 != 0
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.value = c.pointee.value_1 != 0
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__BoolValue.self)
-    unsafe c.pointee.value_1 = value ? 1 : 0
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.value_1 = self.value ? 1 : 0
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -389,14 +389,14 @@ extension GoogleProtobuf.StringValue: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__StringValue.self)
-    unsafe value = Wire.string(c.pointee.value_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.value = Wire.string(c.pointee.value_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__StringValue.self)
-    unsafe c.pointee.value_1 = arena.copy(value)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.value_1 = arena.copy(self.value)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -408,13 +408,13 @@ extension GoogleProtobuf.BytesValue: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__BytesValue.self)
-    unsafe value = Wire.bytes(c.pointee.value_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.value = Wire.bytes(c.pointee.value_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__BytesValue.self)
-    unsafe c.pointee.value_1 = arena.copy(value)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.value_1 = arena.copy(self.value)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

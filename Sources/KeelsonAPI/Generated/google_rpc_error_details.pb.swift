@@ -492,25 +492,25 @@ extension GoogleRpc.ErrorInfo: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__ErrorInfo.self)
-    unsafe reason = Wire.string(c.pointee.reason_1)
-    unsafe domain = Wire.string(c.pointee.domain_2)
-    unsafe metadata = Wire.dictionary(c.pointee.metadata_3, c.pointee.n_metadata_3) {
+    unsafe self.reason = Wire.string(c.pointee.reason_1)
+    unsafe self.domain = Wire.string(c.pointee.domain_2)
+    unsafe self.metadata = Wire.dictionary(c.pointee.metadata_3, c.pointee.n_metadata_3) {
       unsafe (Wire.string($0.pointee.key_1), Wire.string($0.pointee.value_2))
     }
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__ErrorInfo.self)
-    unsafe c.pointee.reason_1 = arena.copy(reason)
-    unsafe c.pointee.domain_2 = arena.copy(domain)
-    unsafe c.pointee.n_metadata_3 = metadata.count
-    unsafe c.pointee.metadata_3 = arena.entries(metadata, google__rpc__error_info__metadata_entry__table()) {
+    unsafe c.pointee.reason_1 = arena.copy(self.reason)
+    unsafe c.pointee.domain_2 = arena.copy(self.domain)
+    unsafe c.pointee.n_metadata_3 = self.metadata.count
+    unsafe c.pointee.metadata_3 = arena.entries(self.metadata, google__rpc__error_info__metadata_entry__table()) {
       (entry: UnsafeMutablePointer<Google__Rpc__ErrorInfo__MetadataEntry>, key, value) in
       unsafe entry.pointee.key_1 = arena.copy(key)
       unsafe entry.pointee.value_2 = arena.copy(value)
     }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -522,14 +522,16 @@ extension GoogleRpc.RetryInfo: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__RetryInfo.self)
-    unsafe retryDelay = Wire.message(c.pointee.retry_delay_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.retryDelay = Wire.message(c.pointee.retry_delay_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__RetryInfo.self)
-    if let value = retryDelay { unsafe c.pointee.retry_delay_1 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.retryDelay {
+      unsafe c.pointee.retry_delay_1 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -541,17 +543,17 @@ extension GoogleRpc.DebugInfo: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__DebugInfo.self)
-    unsafe stackEntries = Wire.array(c.pointee.stack_entries_1, c.pointee.n_stack_entries_1) { unsafe Wire.string($0) }
-    unsafe detail = Wire.string(c.pointee.detail_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.stackEntries = Wire.array(c.pointee.stack_entries_1, c.pointee.n_stack_entries_1) { unsafe Wire.string($0) }
+    unsafe self.detail = Wire.string(c.pointee.detail_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__DebugInfo.self)
-    unsafe c.pointee.n_stack_entries_1 = stackEntries.count
-    unsafe c.pointee.stack_entries_1 = arena.array(stackEntries) { unsafe arena.copy($0) }
-    unsafe c.pointee.detail_2 = arena.copy(detail)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_stack_entries_1 = self.stackEntries.count
+    unsafe c.pointee.stack_entries_1 = arena.array(self.stackEntries) { unsafe arena.copy($0) }
+    unsafe c.pointee.detail_2 = arena.copy(self.detail)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -563,15 +565,15 @@ extension GoogleRpc.QuotaFailure: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__QuotaFailure.self)
-    unsafe violations = Wire.messages(c.pointee.violations_1, c.pointee.n_violations_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.violations = Wire.messages(c.pointee.violations_1, c.pointee.n_violations_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__QuotaFailure.self)
-    unsafe c.pointee.n_violations_1 = violations.count
-    unsafe c.pointee.violations_1 = arena.messages(violations)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_violations_1 = self.violations.count
+    unsafe c.pointee.violations_1 = arena.messages(self.violations)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -583,40 +585,40 @@ extension GoogleRpc.QuotaFailure.Violation: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__QuotaFailure__Violation.self)
-    unsafe subject = Wire.string(c.pointee.subject_1)
-    unsafe description = Wire.string(c.pointee.description_2)
-    unsafe apiService = Wire.string(c.pointee.api_service_3)
-    unsafe quotaMetric = Wire.string(c.pointee.quota_metric_4)
-    unsafe quotaId = Wire.string(c.pointee.quota_id_5)
-    unsafe quotaDimensions = Wire.dictionary(c.pointee.quota_dimensions_6, c.pointee.n_quota_dimensions_6) {
+    unsafe self.subject = Wire.string(c.pointee.subject_1)
+    unsafe self.description = Wire.string(c.pointee.description_2)
+    unsafe self.apiService = Wire.string(c.pointee.api_service_3)
+    unsafe self.quotaMetric = Wire.string(c.pointee.quota_metric_4)
+    unsafe self.quotaId = Wire.string(c.pointee.quota_id_5)
+    unsafe self.quotaDimensions = Wire.dictionary(c.pointee.quota_dimensions_6, c.pointee.n_quota_dimensions_6) {
       unsafe (Wire.string($0.pointee.key_1), Wire.string($0.pointee.value_2))
     }
-    unsafe quotaValue = c.pointee.quota_value_7
+    unsafe self.quotaValue = c.pointee.quota_value_7
     if unsafe c.pointee.presence_8_case.rawValue == 8 {
-      unsafe futureQuotaValue = c.pointee.future_quota_value_8
+      unsafe self.futureQuotaValue = c.pointee.future_quota_value_8
     }
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__QuotaFailure__Violation.self)
-    unsafe c.pointee.subject_1 = arena.copy(subject)
-    unsafe c.pointee.description_2 = arena.copy(description)
-    unsafe c.pointee.api_service_3 = arena.copy(apiService)
-    unsafe c.pointee.quota_metric_4 = arena.copy(quotaMetric)
-    unsafe c.pointee.quota_id_5 = arena.copy(quotaId)
-    unsafe c.pointee.n_quota_dimensions_6 = quotaDimensions.count
-    unsafe c.pointee.quota_dimensions_6 = arena.entries(quotaDimensions, google__rpc__quota_failure__violation__quota_dimensions_entry__table()) {
+    unsafe c.pointee.subject_1 = arena.copy(self.subject)
+    unsafe c.pointee.description_2 = arena.copy(self.description)
+    unsafe c.pointee.api_service_3 = arena.copy(self.apiService)
+    unsafe c.pointee.quota_metric_4 = arena.copy(self.quotaMetric)
+    unsafe c.pointee.quota_id_5 = arena.copy(self.quotaId)
+    unsafe c.pointee.n_quota_dimensions_6 = self.quotaDimensions.count
+    unsafe c.pointee.quota_dimensions_6 = arena.entries(self.quotaDimensions, google__rpc__quota_failure__violation__quota_dimensions_entry__table()) {
       (entry: UnsafeMutablePointer<Google__Rpc__QuotaFailure__Violation__QuotaDimensionsEntry>, key, value) in
       unsafe entry.pointee.key_1 = arena.copy(key)
       unsafe entry.pointee.value_2 = arena.copy(value)
     }
-    unsafe c.pointee.quota_value_7 = quotaValue
-    if let value = futureQuotaValue {
+    unsafe c.pointee.quota_value_7 = self.quotaValue
+    if let value = self.futureQuotaValue {
       unsafe c.pointee.presence_8_case = .init(rawValue: 8)
       unsafe c.pointee.future_quota_value_8 = value
     }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -628,15 +630,15 @@ extension GoogleRpc.PreconditionFailure: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__PreconditionFailure.self)
-    unsafe violations = Wire.messages(c.pointee.violations_1, c.pointee.n_violations_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.violations = Wire.messages(c.pointee.violations_1, c.pointee.n_violations_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__PreconditionFailure.self)
-    unsafe c.pointee.n_violations_1 = violations.count
-    unsafe c.pointee.violations_1 = arena.messages(violations)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_violations_1 = self.violations.count
+    unsafe c.pointee.violations_1 = arena.messages(self.violations)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -648,18 +650,18 @@ extension GoogleRpc.PreconditionFailure.Violation: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__PreconditionFailure__Violation.self)
-    unsafe type = Wire.string(c.pointee.type_1)
-    unsafe subject = Wire.string(c.pointee.subject_2)
-    unsafe description = Wire.string(c.pointee.description_3)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.type = Wire.string(c.pointee.type_1)
+    unsafe self.subject = Wire.string(c.pointee.subject_2)
+    unsafe self.description = Wire.string(c.pointee.description_3)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__PreconditionFailure__Violation.self)
-    unsafe c.pointee.type_1 = arena.copy(type)
-    unsafe c.pointee.subject_2 = arena.copy(subject)
-    unsafe c.pointee.description_3 = arena.copy(description)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.type_1 = arena.copy(self.type)
+    unsafe c.pointee.subject_2 = arena.copy(self.subject)
+    unsafe c.pointee.description_3 = arena.copy(self.description)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -671,15 +673,15 @@ extension GoogleRpc.BadRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__BadRequest.self)
-    unsafe fieldViolations = Wire.messages(c.pointee.field_violations_1, c.pointee.n_field_violations_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.fieldViolations = Wire.messages(c.pointee.field_violations_1, c.pointee.n_field_violations_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__BadRequest.self)
-    unsafe c.pointee.n_field_violations_1 = fieldViolations.count
-    unsafe c.pointee.field_violations_1 = arena.messages(fieldViolations)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_field_violations_1 = self.fieldViolations.count
+    unsafe c.pointee.field_violations_1 = arena.messages(self.fieldViolations)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -691,20 +693,22 @@ extension GoogleRpc.BadRequest.FieldViolation: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__BadRequest__FieldViolation.self)
-    unsafe field = Wire.string(c.pointee.field_1)
-    unsafe description = Wire.string(c.pointee.description_2)
-    unsafe reason = Wire.string(c.pointee.reason_3)
-    unsafe localizedMessage = Wire.message(c.pointee.localized_message_4)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.field = Wire.string(c.pointee.field_1)
+    unsafe self.description = Wire.string(c.pointee.description_2)
+    unsafe self.reason = Wire.string(c.pointee.reason_3)
+    unsafe self.localizedMessage = Wire.message(c.pointee.localized_message_4)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__BadRequest__FieldViolation.self)
-    unsafe c.pointee.field_1 = arena.copy(field)
-    unsafe c.pointee.description_2 = arena.copy(description)
-    unsafe c.pointee.reason_3 = arena.copy(reason)
-    if let value = localizedMessage { unsafe c.pointee.localized_message_4 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.field_1 = arena.copy(self.field)
+    unsafe c.pointee.description_2 = arena.copy(self.description)
+    unsafe c.pointee.reason_3 = arena.copy(self.reason)
+    if let value = self.localizedMessage {
+      unsafe c.pointee.localized_message_4 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -716,16 +720,16 @@ extension GoogleRpc.RequestInfo: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__RequestInfo.self)
-    unsafe requestId = Wire.string(c.pointee.request_id_1)
-    unsafe servingData = Wire.string(c.pointee.serving_data_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.requestId = Wire.string(c.pointee.request_id_1)
+    unsafe self.servingData = Wire.string(c.pointee.serving_data_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__RequestInfo.self)
-    unsafe c.pointee.request_id_1 = arena.copy(requestId)
-    unsafe c.pointee.serving_data_2 = arena.copy(servingData)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.request_id_1 = arena.copy(self.requestId)
+    unsafe c.pointee.serving_data_2 = arena.copy(self.servingData)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -737,20 +741,20 @@ extension GoogleRpc.ResourceInfo: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__ResourceInfo.self)
-    unsafe resourceType = Wire.string(c.pointee.resource_type_1)
-    unsafe resourceName = Wire.string(c.pointee.resource_name_2)
-    unsafe owner = Wire.string(c.pointee.owner_3)
-    unsafe description = Wire.string(c.pointee.description_4)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.resourceType = Wire.string(c.pointee.resource_type_1)
+    unsafe self.resourceName = Wire.string(c.pointee.resource_name_2)
+    unsafe self.owner = Wire.string(c.pointee.owner_3)
+    unsafe self.description = Wire.string(c.pointee.description_4)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__ResourceInfo.self)
-    unsafe c.pointee.resource_type_1 = arena.copy(resourceType)
-    unsafe c.pointee.resource_name_2 = arena.copy(resourceName)
-    unsafe c.pointee.owner_3 = arena.copy(owner)
-    unsafe c.pointee.description_4 = arena.copy(description)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.resource_type_1 = arena.copy(self.resourceType)
+    unsafe c.pointee.resource_name_2 = arena.copy(self.resourceName)
+    unsafe c.pointee.owner_3 = arena.copy(self.owner)
+    unsafe c.pointee.description_4 = arena.copy(self.description)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -762,15 +766,15 @@ extension GoogleRpc.Help: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__Help.self)
-    unsafe links = Wire.messages(c.pointee.links_1, c.pointee.n_links_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.links = Wire.messages(c.pointee.links_1, c.pointee.n_links_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__Help.self)
-    unsafe c.pointee.n_links_1 = links.count
-    unsafe c.pointee.links_1 = arena.messages(links)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_links_1 = self.links.count
+    unsafe c.pointee.links_1 = arena.messages(self.links)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -782,16 +786,16 @@ extension GoogleRpc.Help.Link: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__Help__Link.self)
-    unsafe description = Wire.string(c.pointee.description_1)
-    unsafe url = Wire.string(c.pointee.url_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.description = Wire.string(c.pointee.description_1)
+    unsafe self.url = Wire.string(c.pointee.url_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__Help__Link.self)
-    unsafe c.pointee.description_1 = arena.copy(description)
-    unsafe c.pointee.url_2 = arena.copy(url)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.description_1 = arena.copy(self.description)
+    unsafe c.pointee.url_2 = arena.copy(self.url)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -803,15 +807,15 @@ extension GoogleRpc.LocalizedMessage: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__LocalizedMessage.self)
-    unsafe locale = Wire.string(c.pointee.locale_1)
-    unsafe message = Wire.string(c.pointee.message_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.locale = Wire.string(c.pointee.locale_1)
+    unsafe self.message = Wire.string(c.pointee.message_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__LocalizedMessage.self)
-    unsafe c.pointee.locale_1 = arena.copy(locale)
-    unsafe c.pointee.message_2 = arena.copy(message)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.locale_1 = arena.copy(self.locale)
+    unsafe c.pointee.message_2 = arena.copy(self.message)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

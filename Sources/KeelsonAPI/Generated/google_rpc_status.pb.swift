@@ -51,18 +51,18 @@ extension GoogleRpc.Status: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__Status.self)
-    unsafe code = c.pointee.code_1
-    unsafe message = Wire.string(c.pointee.message_2)
-    unsafe details = Wire.messages(c.pointee.details_3, c.pointee.n_details_3)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.code = c.pointee.code_1
+    unsafe self.message = Wire.string(c.pointee.message_2)
+    unsafe self.details = Wire.messages(c.pointee.details_3, c.pointee.n_details_3)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__Status.self)
-    unsafe c.pointee.code_1 = code
-    unsafe c.pointee.message_2 = arena.copy(message)
-    unsafe c.pointee.n_details_3 = details.count
-    unsafe c.pointee.details_3 = arena.messages(details)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.code_1 = self.code
+    unsafe c.pointee.message_2 = arena.copy(self.message)
+    unsafe c.pointee.n_details_3 = self.details.count
+    unsafe c.pointee.details_3 = arena.messages(self.details)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

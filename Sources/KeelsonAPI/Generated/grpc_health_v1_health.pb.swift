@@ -39,11 +39,11 @@ extension GrpcHealthV1 {
     public var unknownFields = UnknownFields()
 
     public init() {
-      self.status = GrpcHealthV1.HealthCheckResponse.ServingStatus(rawValue: 0)
+      self.status = .unknown
     }
 
     public init(
-      status: GrpcHealthV1.HealthCheckResponse.ServingStatus = GrpcHealthV1.HealthCheckResponse.ServingStatus(rawValue: 0)
+      status: GrpcHealthV1.HealthCheckResponse.ServingStatus = .unknown
     ) {
       self.status = status
     }
@@ -144,14 +144,14 @@ extension GrpcHealthV1.HealthCheckRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Health__V1__HealthCheckRequest.self)
-    unsafe service = Wire.string(c.pointee.service_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.service = Wire.string(c.pointee.service_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Health__V1__HealthCheckRequest.self)
-    unsafe c.pointee.service_1 = arena.copy(service)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.service_1 = arena.copy(self.service)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -163,14 +163,14 @@ extension GrpcHealthV1.HealthCheckResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Health__V1__HealthCheckResponse.self)
-    unsafe status = GrpcHealthV1.HealthCheckResponse.ServingStatus(rawValue: c.pointee.status_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.status = GrpcHealthV1.HealthCheckResponse.ServingStatus(rawValue: c.pointee.status_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Health__V1__HealthCheckResponse.self)
-    unsafe c.pointee.status_1 = status.rawValue
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.status_1 = self.status.rawValue
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -182,12 +182,12 @@ extension GrpcHealthV1.HealthListRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Health__V1__HealthListRequest.self)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Health__V1__HealthListRequest.self)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -199,20 +199,20 @@ extension GrpcHealthV1.HealthListResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Health__V1__HealthListResponse.self)
-    unsafe statuses = Wire.dictionary(c.pointee.statuses_1, c.pointee.n_statuses_1) {
+    unsafe self.statuses = Wire.dictionary(c.pointee.statuses_1, c.pointee.n_statuses_1) {
       unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? GrpcHealthV1.HealthCheckResponse())
     }
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Health__V1__HealthListResponse.self)
-    unsafe c.pointee.n_statuses_1 = statuses.count
-    unsafe c.pointee.statuses_1 = arena.entries(statuses, grpc__health__v1__health_list_response__statuses_entry__table()) {
+    unsafe c.pointee.n_statuses_1 = self.statuses.count
+    unsafe c.pointee.statuses_1 = arena.entries(self.statuses, grpc__health__v1__health_list_response__statuses_entry__table()) {
       (entry: UnsafeMutablePointer<Grpc__Health__V1__HealthListResponse__StatusesEntry>, key, value) in
       unsafe entry.pointee.key_1 = arena.copy(key)
       unsafe entry.pointee.value_2 = arena.make(value)
     }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

@@ -174,7 +174,7 @@ extension KeelsonFlagsV1 {
       self.flagSet = ""
       self.key = ""
       self.description = ""
-      self.type = KeelsonFlagsV1.FlagType(rawValue: 0)
+      self.type = .unspecified
       self.variants = [:]
       self.environments = [:]
       self.owner = ""
@@ -192,7 +192,7 @@ extension KeelsonFlagsV1 {
       flagSet: String = "",
       key: String = "",
       description: String = "",
-      type: KeelsonFlagsV1.FlagType = KeelsonFlagsV1.FlagType(rawValue: 0),
+      type: KeelsonFlagsV1.FlagType = .unspecified,
       variants: [String: GoogleProtobuf.Value] = [:],
       environments: [String: KeelsonFlagsV1.FlagState] = [:],
       owner: String = "",
@@ -362,7 +362,7 @@ extension KeelsonFlagsV1 {
     public init() {
       self.key = ""
       self.description = ""
-      self.bucketing = KeelsonFlagsV1.Bucketing(rawValue: 0)
+      self.bucketing = .unspecified
       self.metadata = nil
       self.createTime = nil
       self.updateTime = nil
@@ -373,7 +373,7 @@ extension KeelsonFlagsV1 {
     public init(
       key: String = "",
       description: String = "",
-      bucketing: KeelsonFlagsV1.Bucketing = KeelsonFlagsV1.Bucketing(rawValue: 0),
+      bucketing: KeelsonFlagsV1.Bucketing = .unspecified,
       metadata: GoogleProtobuf.Struct? = nil,
       createTime: GoogleProtobuf.Timestamp? = nil,
       updateTime: GoogleProtobuf.Timestamp? = nil,
@@ -483,7 +483,7 @@ extension KeelsonFlagsV1 {
       self.pageToken = ""
       self.tags = []
       self.owner = ""
-      self.type = KeelsonFlagsV1.FlagType(rawValue: 0)
+      self.type = .unspecified
       self.query = ""
       self.showArchived = false
     }
@@ -494,7 +494,7 @@ extension KeelsonFlagsV1 {
       pageToken: String = "",
       tags: [String] = [],
       owner: String = "",
-      type: KeelsonFlagsV1.FlagType = KeelsonFlagsV1.FlagType(rawValue: 0),
+      type: KeelsonFlagsV1.FlagType = .unspecified,
       query: String = "",
       showArchived: Bool = false
     ) {
@@ -843,7 +843,7 @@ extension KeelsonFlagsV1 {
       self.key = ""
       self.value = nil
       self.variant = ""
-      self.reason = KeelsonFlagsV1.Reason(rawValue: 0)
+      self.reason = .unspecified
       self.errorCode = ""
       self.errorMessage = ""
       self.metadata = nil
@@ -853,7 +853,7 @@ extension KeelsonFlagsV1 {
       key: String = "",
       value: GoogleProtobuf.Value? = nil,
       variant: String = "",
-      reason: KeelsonFlagsV1.Reason = KeelsonFlagsV1.Reason(rawValue: 0),
+      reason: KeelsonFlagsV1.Reason = .unspecified,
       errorCode: String = "",
       errorMessage: String = "",
       metadata: GoogleProtobuf.Struct? = nil
@@ -897,7 +897,7 @@ extension KeelsonFlagsV1 {
       self.key = ""
       self.targetingKey = ""
       self.context = nil
-      self.expectedType = KeelsonFlagsV1.FlagType(rawValue: 0)
+      self.expectedType = .unspecified
     }
 
     public init(
@@ -906,7 +906,7 @@ extension KeelsonFlagsV1 {
       key: String = "",
       targetingKey: String = "",
       context: GoogleProtobuf.Struct? = nil,
-      expectedType: KeelsonFlagsV1.FlagType = KeelsonFlagsV1.FlagType(rawValue: 0)
+      expectedType: KeelsonFlagsV1.FlagType = .unspecified
     ) {
       self.flagSet = flagSet
       self.environment = environment
@@ -1084,7 +1084,7 @@ extension KeelsonFlagsV1 {
 
     public init() {
       self.key = ""
-      self.type = KeelsonFlagsV1.FlagType(rawValue: 0)
+      self.type = .unspecified
       self.enabled = false
       self.variants = [:]
       self.defaultVariant = ""
@@ -1095,7 +1095,7 @@ extension KeelsonFlagsV1 {
 
     public init(
       key: String = "",
-      type: KeelsonFlagsV1.FlagType = KeelsonFlagsV1.FlagType(rawValue: 0),
+      type: KeelsonFlagsV1.FlagType = .unspecified,
       enabled: Bool = false,
       variants: [String: GoogleProtobuf.Value] = [:],
       defaultVariant: String = "",
@@ -1164,12 +1164,12 @@ extension KeelsonFlagsV1 {
     public var unknownFields = UnknownFields()
 
     public init() {
-      self.bucketing = KeelsonFlagsV1.Bucketing(rawValue: 0)
+      self.bucketing = .unspecified
       self.metadata = nil
     }
 
     public init(
-      bucketing: KeelsonFlagsV1.Bucketing = KeelsonFlagsV1.Bucketing(rawValue: 0),
+      bucketing: KeelsonFlagsV1.Bucketing = .unspecified,
       metadata: GoogleProtobuf.Struct? = nil
     ) {
       self.bucketing = bucketing
@@ -1689,57 +1689,67 @@ extension KeelsonFlagsV1.Flag: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__Flag.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe key = Wire.string(c.pointee.key_2)
-    unsafe description = Wire.string(c.pointee.description_3)
-    unsafe type = KeelsonFlagsV1.FlagType(rawValue: c.pointee.type_4)
-    unsafe variants = Wire.dictionary(c.pointee.variants_5, c.pointee.n_variants_5) {
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.key = Wire.string(c.pointee.key_2)
+    unsafe self.description = Wire.string(c.pointee.description_3)
+    unsafe self.type = KeelsonFlagsV1.FlagType(rawValue: c.pointee.type_4)
+    unsafe self.variants = Wire.dictionary(c.pointee.variants_5, c.pointee.n_variants_5) {
       unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? GoogleProtobuf.Value())
     }
-    unsafe environments = Wire.dictionary(c.pointee.environments_6, c.pointee.n_environments_6) {
+    unsafe self.environments = Wire.dictionary(c.pointee.environments_6, c.pointee.n_environments_6) {
       unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? KeelsonFlagsV1.FlagState())
     }
-    unsafe owner = Wire.string(c.pointee.owner_7)
-    unsafe tags = Wire.array(c.pointee.tags_8, c.pointee.n_tags_8) { unsafe Wire.string($0) }
-    unsafe expireTime = Wire.message(c.pointee.expire_time_9)
-    unsafe metadata = Wire.message(c.pointee.metadata_10)
-    unsafe archiveTime = Wire.message(c.pointee.archive_time_11)
-    unsafe createTime = Wire.message(c.pointee.create_time_12)
-    unsafe updateTime = Wire.message(c.pointee.update_time_13)
-    unsafe revision = c.pointee.revision_14
-    unsafe etag = Wire.string(c.pointee.etag_15)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.owner = Wire.string(c.pointee.owner_7)
+    unsafe self.tags = Wire.array(c.pointee.tags_8, c.pointee.n_tags_8) { unsafe Wire.string($0) }
+    unsafe self.expireTime = Wire.message(c.pointee.expire_time_9)
+    unsafe self.metadata = Wire.message(c.pointee.metadata_10)
+    unsafe self.archiveTime = Wire.message(c.pointee.archive_time_11)
+    unsafe self.createTime = Wire.message(c.pointee.create_time_12)
+    unsafe self.updateTime = Wire.message(c.pointee.update_time_13)
+    unsafe self.revision = c.pointee.revision_14
+    unsafe self.etag = Wire.string(c.pointee.etag_15)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__Flag.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.key_2 = arena.copy(key)
-    unsafe c.pointee.description_3 = arena.copy(description)
-    unsafe c.pointee.type_4 = type.rawValue
-    unsafe c.pointee.n_variants_5 = variants.count
-    unsafe c.pointee.variants_5 = arena.entries(variants, keelson__flags__v1__flag__variants_entry__table()) {
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.key_2 = arena.copy(self.key)
+    unsafe c.pointee.description_3 = arena.copy(self.description)
+    unsafe c.pointee.type_4 = self.type.rawValue
+    unsafe c.pointee.n_variants_5 = self.variants.count
+    unsafe c.pointee.variants_5 = arena.entries(self.variants, keelson__flags__v1__flag__variants_entry__table()) {
       (entry: UnsafeMutablePointer<Keelson__Flags__V1__Flag__VariantsEntry>, key, value) in
       unsafe entry.pointee.key_1 = arena.copy(key)
       unsafe entry.pointee.value_2 = arena.make(value)
     }
-    unsafe c.pointee.n_environments_6 = environments.count
-    unsafe c.pointee.environments_6 = arena.entries(environments, keelson__flags__v1__flag__environments_entry__table()) {
+    unsafe c.pointee.n_environments_6 = self.environments.count
+    unsafe c.pointee.environments_6 = arena.entries(self.environments, keelson__flags__v1__flag__environments_entry__table()) {
       (entry: UnsafeMutablePointer<Keelson__Flags__V1__Flag__EnvironmentsEntry>, key, value) in
       unsafe entry.pointee.key_1 = arena.copy(key)
       unsafe entry.pointee.value_2 = arena.make(value)
     }
-    unsafe c.pointee.owner_7 = arena.copy(owner)
-    unsafe c.pointee.n_tags_8 = tags.count
-    unsafe c.pointee.tags_8 = arena.array(tags) { unsafe arena.copy($0) }
-    if let value = expireTime { unsafe c.pointee.expire_time_9 = arena.make(value) }
-    if let value = metadata { unsafe c.pointee.metadata_10 = arena.make(value) }
-    if let value = archiveTime { unsafe c.pointee.archive_time_11 = arena.make(value) }
-    if let value = createTime { unsafe c.pointee.create_time_12 = arena.make(value) }
-    if let value = updateTime { unsafe c.pointee.update_time_13 = arena.make(value) }
-    unsafe c.pointee.revision_14 = revision
-    unsafe c.pointee.etag_15 = arena.copy(etag)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.owner_7 = arena.copy(self.owner)
+    unsafe c.pointee.n_tags_8 = self.tags.count
+    unsafe c.pointee.tags_8 = arena.array(self.tags) { unsafe arena.copy($0) }
+    if let value = self.expireTime {
+      unsafe c.pointee.expire_time_9 = arena.make(value)
+    }
+    if let value = self.metadata {
+      unsafe c.pointee.metadata_10 = arena.make(value)
+    }
+    if let value = self.archiveTime {
+      unsafe c.pointee.archive_time_11 = arena.make(value)
+    }
+    if let value = self.createTime {
+      unsafe c.pointee.create_time_12 = arena.make(value)
+    }
+    if let value = self.updateTime {
+      unsafe c.pointee.update_time_13 = arena.make(value)
+    }
+    unsafe c.pointee.revision_14 = self.revision
+    unsafe c.pointee.etag_15 = arena.copy(self.etag)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -1751,18 +1761,18 @@ extension KeelsonFlagsV1.FlagState: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagState.self)
-    unsafe enabled = c.pointee.enabled_1 != 0
-    unsafe defaultVariant = Wire.string(c.pointee.default_variant_2)
-    unsafe targeting = Wire.string(c.pointee.targeting_3)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.enabled = c.pointee.enabled_1 != 0
+    unsafe self.defaultVariant = Wire.string(c.pointee.default_variant_2)
+    unsafe self.targeting = Wire.string(c.pointee.targeting_3)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagState.self)
-    unsafe c.pointee.enabled_1 = enabled ? 1 : 0
-    unsafe c.pointee.default_variant_2 = arena.copy(defaultVariant)
-    unsafe c.pointee.targeting_3 = arena.copy(targeting)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.enabled_1 = self.enabled ? 1 : 0
+    unsafe c.pointee.default_variant_2 = arena.copy(self.defaultVariant)
+    unsafe c.pointee.targeting_3 = arena.copy(self.targeting)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -1774,28 +1784,32 @@ extension KeelsonFlagsV1.Segment: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__Segment.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe key = Wire.string(c.pointee.key_2)
-    unsafe description = Wire.string(c.pointee.description_3)
-    unsafe condition = Wire.string(c.pointee.condition_4)
-    unsafe createTime = Wire.message(c.pointee.create_time_5)
-    unsafe updateTime = Wire.message(c.pointee.update_time_6)
-    unsafe revision = c.pointee.revision_7
-    unsafe etag = Wire.string(c.pointee.etag_8)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.key = Wire.string(c.pointee.key_2)
+    unsafe self.description = Wire.string(c.pointee.description_3)
+    unsafe self.condition = Wire.string(c.pointee.condition_4)
+    unsafe self.createTime = Wire.message(c.pointee.create_time_5)
+    unsafe self.updateTime = Wire.message(c.pointee.update_time_6)
+    unsafe self.revision = c.pointee.revision_7
+    unsafe self.etag = Wire.string(c.pointee.etag_8)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__Segment.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.key_2 = arena.copy(key)
-    unsafe c.pointee.description_3 = arena.copy(description)
-    unsafe c.pointee.condition_4 = arena.copy(condition)
-    if let value = createTime { unsafe c.pointee.create_time_5 = arena.make(value) }
-    if let value = updateTime { unsafe c.pointee.update_time_6 = arena.make(value) }
-    unsafe c.pointee.revision_7 = revision
-    unsafe c.pointee.etag_8 = arena.copy(etag)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.key_2 = arena.copy(self.key)
+    unsafe c.pointee.description_3 = arena.copy(self.description)
+    unsafe c.pointee.condition_4 = arena.copy(self.condition)
+    if let value = self.createTime {
+      unsafe c.pointee.create_time_5 = arena.make(value)
+    }
+    if let value = self.updateTime {
+      unsafe c.pointee.update_time_6 = arena.make(value)
+    }
+    unsafe c.pointee.revision_7 = self.revision
+    unsafe c.pointee.etag_8 = arena.copy(self.etag)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -1807,28 +1821,34 @@ extension KeelsonFlagsV1.FlagSet: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagSet.self)
-    unsafe key = Wire.string(c.pointee.key_1)
-    unsafe description = Wire.string(c.pointee.description_2)
-    unsafe bucketing = KeelsonFlagsV1.Bucketing(rawValue: c.pointee.bucketing_3)
-    unsafe metadata = Wire.message(c.pointee.metadata_4)
-    unsafe createTime = Wire.message(c.pointee.create_time_5)
-    unsafe updateTime = Wire.message(c.pointee.update_time_6)
-    unsafe revision = c.pointee.revision_7
-    unsafe etag = Wire.string(c.pointee.etag_8)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.key = Wire.string(c.pointee.key_1)
+    unsafe self.description = Wire.string(c.pointee.description_2)
+    unsafe self.bucketing = KeelsonFlagsV1.Bucketing(rawValue: c.pointee.bucketing_3)
+    unsafe self.metadata = Wire.message(c.pointee.metadata_4)
+    unsafe self.createTime = Wire.message(c.pointee.create_time_5)
+    unsafe self.updateTime = Wire.message(c.pointee.update_time_6)
+    unsafe self.revision = c.pointee.revision_7
+    unsafe self.etag = Wire.string(c.pointee.etag_8)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagSet.self)
-    unsafe c.pointee.key_1 = arena.copy(key)
-    unsafe c.pointee.description_2 = arena.copy(description)
-    unsafe c.pointee.bucketing_3 = bucketing.rawValue
-    if let value = metadata { unsafe c.pointee.metadata_4 = arena.make(value) }
-    if let value = createTime { unsafe c.pointee.create_time_5 = arena.make(value) }
-    if let value = updateTime { unsafe c.pointee.update_time_6 = arena.make(value) }
-    unsafe c.pointee.revision_7 = revision
-    unsafe c.pointee.etag_8 = arena.copy(etag)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.key_1 = arena.copy(self.key)
+    unsafe c.pointee.description_2 = arena.copy(self.description)
+    unsafe c.pointee.bucketing_3 = self.bucketing.rawValue
+    if let value = self.metadata {
+      unsafe c.pointee.metadata_4 = arena.make(value)
+    }
+    if let value = self.createTime {
+      unsafe c.pointee.create_time_5 = arena.make(value)
+    }
+    if let value = self.updateTime {
+      unsafe c.pointee.update_time_6 = arena.make(value)
+    }
+    unsafe c.pointee.revision_7 = self.revision
+    unsafe c.pointee.etag_8 = arena.copy(self.etag)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -1840,14 +1860,16 @@ extension KeelsonFlagsV1.CreateFlagRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__CreateFlagRequest.self)
-    unsafe flag = Wire.message(c.pointee.flag_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flag = Wire.message(c.pointee.flag_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__CreateFlagRequest.self)
-    if let value = flag { unsafe c.pointee.flag_1 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.flag {
+      unsafe c.pointee.flag_1 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -1859,16 +1881,16 @@ extension KeelsonFlagsV1.GetFlagRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__GetFlagRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe key = Wire.string(c.pointee.key_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.key = Wire.string(c.pointee.key_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__GetFlagRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.key_2 = arena.copy(key)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.key_2 = arena.copy(self.key)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -1880,29 +1902,29 @@ extension KeelsonFlagsV1.ListFlagsRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagsRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe pageSize = c.pointee.page_size_2
-    unsafe pageToken = Wire.string(c.pointee.page_token_3)
-    unsafe tags = Wire.array(c.pointee.tags_4, c.pointee.n_tags_4) { unsafe Wire.string($0) }
-    unsafe owner = Wire.string(c.pointee.owner_5)
-    unsafe type = KeelsonFlagsV1.FlagType(rawValue: c.pointee.type_6)
-    unsafe query = Wire.string(c.pointee.query_7)
-    unsafe showArchived = c.pointee.show_archived_8 != 0
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.pageSize = c.pointee.page_size_2
+    unsafe self.pageToken = Wire.string(c.pointee.page_token_3)
+    unsafe self.tags = Wire.array(c.pointee.tags_4, c.pointee.n_tags_4) { unsafe Wire.string($0) }
+    unsafe self.owner = Wire.string(c.pointee.owner_5)
+    unsafe self.type = KeelsonFlagsV1.FlagType(rawValue: c.pointee.type_6)
+    unsafe self.query = Wire.string(c.pointee.query_7)
+    unsafe self.showArchived = c.pointee.show_archived_8 != 0
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagsRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.page_size_2 = pageSize
-    unsafe c.pointee.page_token_3 = arena.copy(pageToken)
-    unsafe c.pointee.n_tags_4 = tags.count
-    unsafe c.pointee.tags_4 = arena.array(tags) { unsafe arena.copy($0) }
-    unsafe c.pointee.owner_5 = arena.copy(owner)
-    unsafe c.pointee.type_6 = type.rawValue
-    unsafe c.pointee.query_7 = arena.copy(query)
-    unsafe c.pointee.show_archived_8 = showArchived ? 1 : 0
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.page_size_2 = self.pageSize
+    unsafe c.pointee.page_token_3 = arena.copy(self.pageToken)
+    unsafe c.pointee.n_tags_4 = self.tags.count
+    unsafe c.pointee.tags_4 = arena.array(self.tags) { unsafe arena.copy($0) }
+    unsafe c.pointee.owner_5 = arena.copy(self.owner)
+    unsafe c.pointee.type_6 = self.type.rawValue
+    unsafe c.pointee.query_7 = arena.copy(self.query)
+    unsafe c.pointee.show_archived_8 = self.showArchived ? 1 : 0
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -1914,17 +1936,17 @@ extension KeelsonFlagsV1.ListFlagsResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagsResponse.self)
-    unsafe flags = Wire.messages(c.pointee.flags_1, c.pointee.n_flags_1)
-    unsafe nextPageToken = Wire.string(c.pointee.next_page_token_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flags = Wire.messages(c.pointee.flags_1, c.pointee.n_flags_1)
+    unsafe self.nextPageToken = Wire.string(c.pointee.next_page_token_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagsResponse.self)
-    unsafe c.pointee.n_flags_1 = flags.count
-    unsafe c.pointee.flags_1 = arena.messages(flags)
-    unsafe c.pointee.next_page_token_2 = arena.copy(nextPageToken)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_flags_1 = self.flags.count
+    unsafe c.pointee.flags_1 = arena.messages(self.flags)
+    unsafe c.pointee.next_page_token_2 = arena.copy(self.nextPageToken)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -1936,16 +1958,20 @@ extension KeelsonFlagsV1.UpdateFlagRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__UpdateFlagRequest.self)
-    unsafe flag = Wire.message(c.pointee.flag_1)
-    unsafe updateMask = Wire.message(c.pointee.update_mask_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flag = Wire.message(c.pointee.flag_1)
+    unsafe self.updateMask = Wire.message(c.pointee.update_mask_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__UpdateFlagRequest.self)
-    if let value = flag { unsafe c.pointee.flag_1 = arena.make(value) }
-    if let value = updateMask { unsafe c.pointee.update_mask_2 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.flag {
+      unsafe c.pointee.flag_1 = arena.make(value)
+    }
+    if let value = self.updateMask {
+      unsafe c.pointee.update_mask_2 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -1957,22 +1983,22 @@ extension KeelsonFlagsV1.ToggleFlagRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ToggleFlagRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe key = Wire.string(c.pointee.key_2)
-    unsafe environment = Wire.string(c.pointee.environment_3)
-    unsafe enabled = c.pointee.enabled_4 != 0
-    unsafe etag = Wire.string(c.pointee.etag_5)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.key = Wire.string(c.pointee.key_2)
+    unsafe self.environment = Wire.string(c.pointee.environment_3)
+    unsafe self.enabled = c.pointee.enabled_4 != 0
+    unsafe self.etag = Wire.string(c.pointee.etag_5)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ToggleFlagRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.key_2 = arena.copy(key)
-    unsafe c.pointee.environment_3 = arena.copy(environment)
-    unsafe c.pointee.enabled_4 = enabled ? 1 : 0
-    unsafe c.pointee.etag_5 = arena.copy(etag)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.key_2 = arena.copy(self.key)
+    unsafe c.pointee.environment_3 = arena.copy(self.environment)
+    unsafe c.pointee.enabled_4 = self.enabled ? 1 : 0
+    unsafe c.pointee.etag_5 = arena.copy(self.etag)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -1984,18 +2010,18 @@ extension KeelsonFlagsV1.ArchiveFlagRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ArchiveFlagRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe key = Wire.string(c.pointee.key_2)
-    unsafe etag = Wire.string(c.pointee.etag_3)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.key = Wire.string(c.pointee.key_2)
+    unsafe self.etag = Wire.string(c.pointee.etag_3)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ArchiveFlagRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.key_2 = arena.copy(key)
-    unsafe c.pointee.etag_3 = arena.copy(etag)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.key_2 = arena.copy(self.key)
+    unsafe c.pointee.etag_3 = arena.copy(self.etag)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2007,18 +2033,18 @@ extension KeelsonFlagsV1.RestoreFlagRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__RestoreFlagRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe key = Wire.string(c.pointee.key_2)
-    unsafe etag = Wire.string(c.pointee.etag_3)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.key = Wire.string(c.pointee.key_2)
+    unsafe self.etag = Wire.string(c.pointee.etag_3)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__RestoreFlagRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.key_2 = arena.copy(key)
-    unsafe c.pointee.etag_3 = arena.copy(etag)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.key_2 = arena.copy(self.key)
+    unsafe c.pointee.etag_3 = arena.copy(self.etag)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2030,20 +2056,20 @@ extension KeelsonFlagsV1.ListFlagHistoryRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagHistoryRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe key = Wire.string(c.pointee.key_2)
-    unsafe pageSize = c.pointee.page_size_3
-    unsafe pageToken = Wire.string(c.pointee.page_token_4)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.key = Wire.string(c.pointee.key_2)
+    unsafe self.pageSize = c.pointee.page_size_3
+    unsafe self.pageToken = Wire.string(c.pointee.page_token_4)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagHistoryRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.key_2 = arena.copy(key)
-    unsafe c.pointee.page_size_3 = pageSize
-    unsafe c.pointee.page_token_4 = arena.copy(pageToken)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.key_2 = arena.copy(self.key)
+    unsafe c.pointee.page_size_3 = self.pageSize
+    unsafe c.pointee.page_token_4 = arena.copy(self.pageToken)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2055,24 +2081,28 @@ extension KeelsonFlagsV1.FlagHistoryEntry: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagHistoryEntry.self)
-    unsafe revision = c.pointee.revision_1
-    unsafe time = Wire.message(c.pointee.time_2)
-    unsafe action = Wire.string(c.pointee.action_3)
-    unsafe actor = Wire.string(c.pointee.actor_4)
-    unsafe correlationId = Wire.string(c.pointee.correlation_id_5)
-    unsafe flag = Wire.message(c.pointee.flag_6)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.revision = c.pointee.revision_1
+    unsafe self.time = Wire.message(c.pointee.time_2)
+    unsafe self.action = Wire.string(c.pointee.action_3)
+    unsafe self.actor = Wire.string(c.pointee.actor_4)
+    unsafe self.correlationId = Wire.string(c.pointee.correlation_id_5)
+    unsafe self.flag = Wire.message(c.pointee.flag_6)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagHistoryEntry.self)
-    unsafe c.pointee.revision_1 = revision
-    if let value = time { unsafe c.pointee.time_2 = arena.make(value) }
-    unsafe c.pointee.action_3 = arena.copy(action)
-    unsafe c.pointee.actor_4 = arena.copy(actor)
-    unsafe c.pointee.correlation_id_5 = arena.copy(correlationId)
-    if let value = flag { unsafe c.pointee.flag_6 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.revision_1 = self.revision
+    if let value = self.time {
+      unsafe c.pointee.time_2 = arena.make(value)
+    }
+    unsafe c.pointee.action_3 = arena.copy(self.action)
+    unsafe c.pointee.actor_4 = arena.copy(self.actor)
+    unsafe c.pointee.correlation_id_5 = arena.copy(self.correlationId)
+    if let value = self.flag {
+      unsafe c.pointee.flag_6 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2084,17 +2114,17 @@ extension KeelsonFlagsV1.ListFlagHistoryResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagHistoryResponse.self)
-    unsafe entries = Wire.messages(c.pointee.entries_1, c.pointee.n_entries_1)
-    unsafe nextPageToken = Wire.string(c.pointee.next_page_token_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.entries = Wire.messages(c.pointee.entries_1, c.pointee.n_entries_1)
+    unsafe self.nextPageToken = Wire.string(c.pointee.next_page_token_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagHistoryResponse.self)
-    unsafe c.pointee.n_entries_1 = entries.count
-    unsafe c.pointee.entries_1 = arena.messages(entries)
-    unsafe c.pointee.next_page_token_2 = arena.copy(nextPageToken)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_entries_1 = self.entries.count
+    unsafe c.pointee.entries_1 = arena.messages(self.entries)
+    unsafe c.pointee.next_page_token_2 = arena.copy(self.nextPageToken)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2106,26 +2136,30 @@ extension KeelsonFlagsV1.Evaluation: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__Evaluation.self)
-    unsafe key = Wire.string(c.pointee.key_1)
-    unsafe value = Wire.message(c.pointee.value_2)
-    unsafe variant = Wire.string(c.pointee.variant_3)
-    unsafe reason = KeelsonFlagsV1.Reason(rawValue: c.pointee.reason_4)
-    unsafe errorCode = Wire.string(c.pointee.error_code_5)
-    unsafe errorMessage = Wire.string(c.pointee.error_message_6)
-    unsafe metadata = Wire.message(c.pointee.metadata_7)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.key = Wire.string(c.pointee.key_1)
+    unsafe self.value = Wire.message(c.pointee.value_2)
+    unsafe self.variant = Wire.string(c.pointee.variant_3)
+    unsafe self.reason = KeelsonFlagsV1.Reason(rawValue: c.pointee.reason_4)
+    unsafe self.errorCode = Wire.string(c.pointee.error_code_5)
+    unsafe self.errorMessage = Wire.string(c.pointee.error_message_6)
+    unsafe self.metadata = Wire.message(c.pointee.metadata_7)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__Evaluation.self)
-    unsafe c.pointee.key_1 = arena.copy(key)
-    if let value = value { unsafe c.pointee.value_2 = arena.make(value) }
-    unsafe c.pointee.variant_3 = arena.copy(variant)
-    unsafe c.pointee.reason_4 = reason.rawValue
-    unsafe c.pointee.error_code_5 = arena.copy(errorCode)
-    unsafe c.pointee.error_message_6 = arena.copy(errorMessage)
-    if let value = metadata { unsafe c.pointee.metadata_7 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.key_1 = arena.copy(self.key)
+    if let value = self.value {
+      unsafe c.pointee.value_2 = arena.make(value)
+    }
+    unsafe c.pointee.variant_3 = arena.copy(self.variant)
+    unsafe c.pointee.reason_4 = self.reason.rawValue
+    unsafe c.pointee.error_code_5 = arena.copy(self.errorCode)
+    unsafe c.pointee.error_message_6 = arena.copy(self.errorMessage)
+    if let value = self.metadata {
+      unsafe c.pointee.metadata_7 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2137,24 +2171,26 @@ extension KeelsonFlagsV1.EvaluateFlagRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe environment = Wire.string(c.pointee.environment_2)
-    unsafe key = Wire.string(c.pointee.key_3)
-    unsafe targetingKey = Wire.string(c.pointee.targeting_key_4)
-    unsafe context = Wire.message(c.pointee.context_5)
-    unsafe expectedType = KeelsonFlagsV1.FlagType(rawValue: c.pointee.expected_type_6)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.environment = Wire.string(c.pointee.environment_2)
+    unsafe self.key = Wire.string(c.pointee.key_3)
+    unsafe self.targetingKey = Wire.string(c.pointee.targeting_key_4)
+    unsafe self.context = Wire.message(c.pointee.context_5)
+    unsafe self.expectedType = KeelsonFlagsV1.FlagType(rawValue: c.pointee.expected_type_6)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.environment_2 = arena.copy(environment)
-    unsafe c.pointee.key_3 = arena.copy(key)
-    unsafe c.pointee.targeting_key_4 = arena.copy(targetingKey)
-    if let value = context { unsafe c.pointee.context_5 = arena.make(value) }
-    unsafe c.pointee.expected_type_6 = expectedType.rawValue
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.environment_2 = arena.copy(self.environment)
+    unsafe c.pointee.key_3 = arena.copy(self.key)
+    unsafe c.pointee.targeting_key_4 = arena.copy(self.targetingKey)
+    if let value = self.context {
+      unsafe c.pointee.context_5 = arena.make(value)
+    }
+    unsafe c.pointee.expected_type_6 = self.expectedType.rawValue
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2166,16 +2202,18 @@ extension KeelsonFlagsV1.EvaluateFlagResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagResponse.self)
-    unsafe evaluation = Wire.message(c.pointee.evaluation_1)
-    unsafe revision = c.pointee.revision_2
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.evaluation = Wire.message(c.pointee.evaluation_1)
+    unsafe self.revision = c.pointee.revision_2
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagResponse.self)
-    if let value = evaluation { unsafe c.pointee.evaluation_1 = arena.make(value) }
-    unsafe c.pointee.revision_2 = revision
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.evaluation {
+      unsafe c.pointee.evaluation_1 = arena.make(value)
+    }
+    unsafe c.pointee.revision_2 = self.revision
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2187,23 +2225,25 @@ extension KeelsonFlagsV1.EvaluateFlagsRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagsRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe environment = Wire.string(c.pointee.environment_2)
-    unsafe keys = Wire.array(c.pointee.keys_3, c.pointee.n_keys_3) { unsafe Wire.string($0) }
-    unsafe targetingKey = Wire.string(c.pointee.targeting_key_4)
-    unsafe context = Wire.message(c.pointee.context_5)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.environment = Wire.string(c.pointee.environment_2)
+    unsafe self.keys = Wire.array(c.pointee.keys_3, c.pointee.n_keys_3) { unsafe Wire.string($0) }
+    unsafe self.targetingKey = Wire.string(c.pointee.targeting_key_4)
+    unsafe self.context = Wire.message(c.pointee.context_5)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagsRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.environment_2 = arena.copy(environment)
-    unsafe c.pointee.n_keys_3 = keys.count
-    unsafe c.pointee.keys_3 = arena.array(keys) { unsafe arena.copy($0) }
-    unsafe c.pointee.targeting_key_4 = arena.copy(targetingKey)
-    if let value = context { unsafe c.pointee.context_5 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.environment_2 = arena.copy(self.environment)
+    unsafe c.pointee.n_keys_3 = self.keys.count
+    unsafe c.pointee.keys_3 = arena.array(self.keys) { unsafe arena.copy($0) }
+    unsafe c.pointee.targeting_key_4 = arena.copy(self.targetingKey)
+    if let value = self.context {
+      unsafe c.pointee.context_5 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2215,17 +2255,17 @@ extension KeelsonFlagsV1.EvaluateFlagsResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagsResponse.self)
-    unsafe evaluations = Wire.messages(c.pointee.evaluations_1, c.pointee.n_evaluations_1)
-    unsafe revision = c.pointee.revision_2
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.evaluations = Wire.messages(c.pointee.evaluations_1, c.pointee.n_evaluations_1)
+    unsafe self.revision = c.pointee.revision_2
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagsResponse.self)
-    unsafe c.pointee.n_evaluations_1 = evaluations.count
-    unsafe c.pointee.evaluations_1 = arena.messages(evaluations)
-    unsafe c.pointee.revision_2 = revision
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_evaluations_1 = self.evaluations.count
+    unsafe c.pointee.evaluations_1 = arena.messages(self.evaluations)
+    unsafe c.pointee.revision_2 = self.revision
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2237,18 +2277,18 @@ extension KeelsonFlagsV1.WatchFlagsRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__WatchFlagsRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe environment = Wire.string(c.pointee.environment_2)
-    unsafe resumeRevision = c.pointee.resume_revision_3
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.environment = Wire.string(c.pointee.environment_2)
+    unsafe self.resumeRevision = c.pointee.resume_revision_3
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__WatchFlagsRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.environment_2 = arena.copy(environment)
-    unsafe c.pointee.resume_revision_3 = resumeRevision
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.environment_2 = arena.copy(self.environment)
+    unsafe c.pointee.resume_revision_3 = self.resumeRevision
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2260,35 +2300,37 @@ extension KeelsonFlagsV1.FlagRules: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagRules.self)
-    unsafe key = Wire.string(c.pointee.key_1)
-    unsafe type = KeelsonFlagsV1.FlagType(rawValue: c.pointee.type_2)
-    unsafe enabled = c.pointee.enabled_3 != 0
-    unsafe variants = Wire.dictionary(c.pointee.variants_4, c.pointee.n_variants_4) {
+    unsafe self.key = Wire.string(c.pointee.key_1)
+    unsafe self.type = KeelsonFlagsV1.FlagType(rawValue: c.pointee.type_2)
+    unsafe self.enabled = c.pointee.enabled_3 != 0
+    unsafe self.variants = Wire.dictionary(c.pointee.variants_4, c.pointee.n_variants_4) {
       unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? GoogleProtobuf.Value())
     }
-    unsafe defaultVariant = Wire.string(c.pointee.default_variant_5)
-    unsafe targeting = Wire.string(c.pointee.targeting_6)
-    unsafe metadata = Wire.message(c.pointee.metadata_7)
-    unsafe revision = c.pointee.revision_8
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.defaultVariant = Wire.string(c.pointee.default_variant_5)
+    unsafe self.targeting = Wire.string(c.pointee.targeting_6)
+    unsafe self.metadata = Wire.message(c.pointee.metadata_7)
+    unsafe self.revision = c.pointee.revision_8
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagRules.self)
-    unsafe c.pointee.key_1 = arena.copy(key)
-    unsafe c.pointee.type_2 = type.rawValue
-    unsafe c.pointee.enabled_3 = enabled ? 1 : 0
-    unsafe c.pointee.n_variants_4 = variants.count
-    unsafe c.pointee.variants_4 = arena.entries(variants, keelson__flags__v1__flag_rules__variants_entry__table()) {
+    unsafe c.pointee.key_1 = arena.copy(self.key)
+    unsafe c.pointee.type_2 = self.type.rawValue
+    unsafe c.pointee.enabled_3 = self.enabled ? 1 : 0
+    unsafe c.pointee.n_variants_4 = self.variants.count
+    unsafe c.pointee.variants_4 = arena.entries(self.variants, keelson__flags__v1__flag_rules__variants_entry__table()) {
       (entry: UnsafeMutablePointer<Keelson__Flags__V1__FlagRules__VariantsEntry>, key, value) in
       unsafe entry.pointee.key_1 = arena.copy(key)
       unsafe entry.pointee.value_2 = arena.make(value)
     }
-    unsafe c.pointee.default_variant_5 = arena.copy(defaultVariant)
-    unsafe c.pointee.targeting_6 = arena.copy(targeting)
-    if let value = metadata { unsafe c.pointee.metadata_7 = arena.make(value) }
-    unsafe c.pointee.revision_8 = revision
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.default_variant_5 = arena.copy(self.defaultVariant)
+    unsafe c.pointee.targeting_6 = arena.copy(self.targeting)
+    if let value = self.metadata {
+      unsafe c.pointee.metadata_7 = arena.make(value)
+    }
+    unsafe c.pointee.revision_8 = self.revision
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2300,16 +2342,16 @@ extension KeelsonFlagsV1.SegmentRules: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__SegmentRules.self)
-    unsafe key = Wire.string(c.pointee.key_1)
-    unsafe condition = Wire.string(c.pointee.condition_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.key = Wire.string(c.pointee.key_1)
+    unsafe self.condition = Wire.string(c.pointee.condition_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__SegmentRules.self)
-    unsafe c.pointee.key_1 = arena.copy(key)
-    unsafe c.pointee.condition_2 = arena.copy(condition)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.key_1 = arena.copy(self.key)
+    unsafe c.pointee.condition_2 = arena.copy(self.condition)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2321,16 +2363,18 @@ extension KeelsonFlagsV1.FlagSetRules: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagSetRules.self)
-    unsafe bucketing = KeelsonFlagsV1.Bucketing(rawValue: c.pointee.bucketing_1)
-    unsafe metadata = Wire.message(c.pointee.metadata_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.bucketing = KeelsonFlagsV1.Bucketing(rawValue: c.pointee.bucketing_1)
+    unsafe self.metadata = Wire.message(c.pointee.metadata_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagSetRules.self)
-    unsafe c.pointee.bucketing_1 = bucketing.rawValue
-    if let value = metadata { unsafe c.pointee.metadata_2 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.bucketing_1 = self.bucketing.rawValue
+    if let value = self.metadata {
+      unsafe c.pointee.metadata_2 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2342,20 +2386,22 @@ extension KeelsonFlagsV1.FlagsSnapshot: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagsSnapshot.self)
-    unsafe flagSet = Wire.message(c.pointee.flag_set_1)
-    unsafe flags = Wire.messages(c.pointee.flags_2, c.pointee.n_flags_2)
-    unsafe segments = Wire.messages(c.pointee.segments_3, c.pointee.n_segments_3)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.message(c.pointee.flag_set_1)
+    unsafe self.flags = Wire.messages(c.pointee.flags_2, c.pointee.n_flags_2)
+    unsafe self.segments = Wire.messages(c.pointee.segments_3, c.pointee.n_segments_3)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagsSnapshot.self)
-    if let value = flagSet { unsafe c.pointee.flag_set_1 = arena.make(value) }
-    unsafe c.pointee.n_flags_2 = flags.count
-    unsafe c.pointee.flags_2 = arena.messages(flags)
-    unsafe c.pointee.n_segments_3 = segments.count
-    unsafe c.pointee.segments_3 = arena.messages(segments)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.flagSet {
+      unsafe c.pointee.flag_set_1 = arena.make(value)
+    }
+    unsafe c.pointee.n_flags_2 = self.flags.count
+    unsafe c.pointee.flags_2 = arena.messages(self.flags)
+    unsafe c.pointee.n_segments_3 = self.segments.count
+    unsafe c.pointee.segments_3 = arena.messages(self.segments)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2369,23 +2415,23 @@ extension KeelsonFlagsV1.FlagsChange: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagsChange.self)
     switch unsafe c.pointee.change_0_case.rawValue {
       case 1:
-        unsafe change = .flag(Wire.message(c.pointee.flag_1) ?? KeelsonFlagsV1.FlagRules())
+        unsafe self.change = .flag(Wire.message(c.pointee.flag_1) ?? KeelsonFlagsV1.FlagRules())
       case 2:
-        unsafe change = .removedFlag(Wire.string(c.pointee.removed_flag_2))
+        unsafe self.change = .removedFlag(Wire.string(c.pointee.removed_flag_2))
       case 3:
-        unsafe change = .segment(Wire.message(c.pointee.segment_3) ?? KeelsonFlagsV1.SegmentRules())
+        unsafe self.change = .segment(Wire.message(c.pointee.segment_3) ?? KeelsonFlagsV1.SegmentRules())
       case 4:
-        unsafe change = .removedSegment(Wire.string(c.pointee.removed_segment_4))
+        unsafe self.change = .removedSegment(Wire.string(c.pointee.removed_segment_4))
       case 5:
-        unsafe change = .flagSet(Wire.message(c.pointee.flag_set_5) ?? KeelsonFlagsV1.FlagSetRules())
+        unsafe self.change = .flagSet(Wire.message(c.pointee.flag_set_5) ?? KeelsonFlagsV1.FlagSetRules())
       default: break
     }
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagsChange.self)
-    switch change {
+    switch self.change {
       case .flag(let value):
         unsafe c.pointee.change_0_case = .init(rawValue: 1)
         unsafe c.pointee.flag_1 = arena.make(value)
@@ -2403,7 +2449,7 @@ extension KeelsonFlagsV1.FlagsChange: WireMessage {
         unsafe c.pointee.flag_set_5 = arena.make(value)
       case nil: break
     }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2415,23 +2461,23 @@ extension KeelsonFlagsV1.WatchFlagsResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__WatchFlagsResponse.self)
-    unsafe revision = c.pointee.revision_1
+    unsafe self.revision = c.pointee.revision_1
     switch unsafe c.pointee.event_0_case.rawValue {
       case 2:
-        unsafe event = .snapshot(Wire.message(c.pointee.snapshot_2) ?? KeelsonFlagsV1.FlagsSnapshot())
+        unsafe self.event = .snapshot(Wire.message(c.pointee.snapshot_2) ?? KeelsonFlagsV1.FlagsSnapshot())
       case 3:
-        unsafe event = .change(Wire.message(c.pointee.change_3) ?? KeelsonFlagsV1.FlagsChange())
+        unsafe self.event = .change(Wire.message(c.pointee.change_3) ?? KeelsonFlagsV1.FlagsChange())
       case 4:
-        unsafe event = .heartbeat(Wire.message(c.pointee.heartbeat_4) ?? KeelsonFlagsV1.Heartbeat())
+        unsafe self.event = .heartbeat(Wire.message(c.pointee.heartbeat_4) ?? KeelsonFlagsV1.Heartbeat())
       default: break
     }
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__WatchFlagsResponse.self)
-    unsafe c.pointee.revision_1 = revision
-    switch event {
+    unsafe c.pointee.revision_1 = self.revision
+    switch self.event {
       case .snapshot(let value):
         unsafe c.pointee.event_0_case = .init(rawValue: 2)
         unsafe c.pointee.snapshot_2 = arena.make(value)
@@ -2443,7 +2489,7 @@ extension KeelsonFlagsV1.WatchFlagsResponse: WireMessage {
         unsafe c.pointee.heartbeat_4 = arena.make(value)
       case nil: break
     }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2455,14 +2501,16 @@ extension KeelsonFlagsV1.Heartbeat: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__Heartbeat.self)
-    unsafe interval = Wire.message(c.pointee.interval_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.interval = Wire.message(c.pointee.interval_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__Heartbeat.self)
-    if let value = interval { unsafe c.pointee.interval_1 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.interval {
+      unsafe c.pointee.interval_1 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2474,14 +2522,16 @@ extension KeelsonFlagsV1.CreateSegmentRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__CreateSegmentRequest.self)
-    unsafe segment = Wire.message(c.pointee.segment_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.segment = Wire.message(c.pointee.segment_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__CreateSegmentRequest.self)
-    if let value = segment { unsafe c.pointee.segment_1 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.segment {
+      unsafe c.pointee.segment_1 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2493,16 +2543,16 @@ extension KeelsonFlagsV1.GetSegmentRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__GetSegmentRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe key = Wire.string(c.pointee.key_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.key = Wire.string(c.pointee.key_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__GetSegmentRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.key_2 = arena.copy(key)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.key_2 = arena.copy(self.key)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2514,18 +2564,18 @@ extension KeelsonFlagsV1.ListSegmentsRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListSegmentsRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe pageSize = c.pointee.page_size_2
-    unsafe pageToken = Wire.string(c.pointee.page_token_3)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.pageSize = c.pointee.page_size_2
+    unsafe self.pageToken = Wire.string(c.pointee.page_token_3)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListSegmentsRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.page_size_2 = pageSize
-    unsafe c.pointee.page_token_3 = arena.copy(pageToken)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.page_size_2 = self.pageSize
+    unsafe c.pointee.page_token_3 = arena.copy(self.pageToken)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2537,17 +2587,17 @@ extension KeelsonFlagsV1.ListSegmentsResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListSegmentsResponse.self)
-    unsafe segments = Wire.messages(c.pointee.segments_1, c.pointee.n_segments_1)
-    unsafe nextPageToken = Wire.string(c.pointee.next_page_token_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.segments = Wire.messages(c.pointee.segments_1, c.pointee.n_segments_1)
+    unsafe self.nextPageToken = Wire.string(c.pointee.next_page_token_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListSegmentsResponse.self)
-    unsafe c.pointee.n_segments_1 = segments.count
-    unsafe c.pointee.segments_1 = arena.messages(segments)
-    unsafe c.pointee.next_page_token_2 = arena.copy(nextPageToken)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_segments_1 = self.segments.count
+    unsafe c.pointee.segments_1 = arena.messages(self.segments)
+    unsafe c.pointee.next_page_token_2 = arena.copy(self.nextPageToken)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2559,16 +2609,20 @@ extension KeelsonFlagsV1.UpdateSegmentRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__UpdateSegmentRequest.self)
-    unsafe segment = Wire.message(c.pointee.segment_1)
-    unsafe updateMask = Wire.message(c.pointee.update_mask_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.segment = Wire.message(c.pointee.segment_1)
+    unsafe self.updateMask = Wire.message(c.pointee.update_mask_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__UpdateSegmentRequest.self)
-    if let value = segment { unsafe c.pointee.segment_1 = arena.make(value) }
-    if let value = updateMask { unsafe c.pointee.update_mask_2 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.segment {
+      unsafe c.pointee.segment_1 = arena.make(value)
+    }
+    if let value = self.updateMask {
+      unsafe c.pointee.update_mask_2 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2580,18 +2634,18 @@ extension KeelsonFlagsV1.DeleteSegmentRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__DeleteSegmentRequest.self)
-    unsafe flagSet = Wire.string(c.pointee.flag_set_1)
-    unsafe key = Wire.string(c.pointee.key_2)
-    unsafe etag = Wire.string(c.pointee.etag_3)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
+    unsafe self.key = Wire.string(c.pointee.key_2)
+    unsafe self.etag = Wire.string(c.pointee.etag_3)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__DeleteSegmentRequest.self)
-    unsafe c.pointee.flag_set_1 = arena.copy(flagSet)
-    unsafe c.pointee.key_2 = arena.copy(key)
-    unsafe c.pointee.etag_3 = arena.copy(etag)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
+    unsafe c.pointee.key_2 = arena.copy(self.key)
+    unsafe c.pointee.etag_3 = arena.copy(self.etag)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2603,12 +2657,12 @@ extension KeelsonFlagsV1.DeleteSegmentResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__DeleteSegmentResponse.self)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__DeleteSegmentResponse.self)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2620,14 +2674,16 @@ extension KeelsonFlagsV1.CreateFlagSetRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__CreateFlagSetRequest.self)
-    unsafe flagSet = Wire.message(c.pointee.flag_set_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.message(c.pointee.flag_set_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__CreateFlagSetRequest.self)
-    if let value = flagSet { unsafe c.pointee.flag_set_1 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.flagSet {
+      unsafe c.pointee.flag_set_1 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2639,14 +2695,14 @@ extension KeelsonFlagsV1.GetFlagSetRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__GetFlagSetRequest.self)
-    unsafe key = Wire.string(c.pointee.key_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.key = Wire.string(c.pointee.key_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__GetFlagSetRequest.self)
-    unsafe c.pointee.key_1 = arena.copy(key)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.key_1 = arena.copy(self.key)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2658,16 +2714,16 @@ extension KeelsonFlagsV1.ListFlagSetsRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagSetsRequest.self)
-    unsafe pageSize = c.pointee.page_size_1
-    unsafe pageToken = Wire.string(c.pointee.page_token_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.pageSize = c.pointee.page_size_1
+    unsafe self.pageToken = Wire.string(c.pointee.page_token_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagSetsRequest.self)
-    unsafe c.pointee.page_size_1 = pageSize
-    unsafe c.pointee.page_token_2 = arena.copy(pageToken)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.page_size_1 = self.pageSize
+    unsafe c.pointee.page_token_2 = arena.copy(self.pageToken)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2679,17 +2735,17 @@ extension KeelsonFlagsV1.ListFlagSetsResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagSetsResponse.self)
-    unsafe flagSets = Wire.messages(c.pointee.flag_sets_1, c.pointee.n_flag_sets_1)
-    unsafe nextPageToken = Wire.string(c.pointee.next_page_token_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSets = Wire.messages(c.pointee.flag_sets_1, c.pointee.n_flag_sets_1)
+    unsafe self.nextPageToken = Wire.string(c.pointee.next_page_token_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagSetsResponse.self)
-    unsafe c.pointee.n_flag_sets_1 = flagSets.count
-    unsafe c.pointee.flag_sets_1 = arena.messages(flagSets)
-    unsafe c.pointee.next_page_token_2 = arena.copy(nextPageToken)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.n_flag_sets_1 = self.flagSets.count
+    unsafe c.pointee.flag_sets_1 = arena.messages(self.flagSets)
+    unsafe c.pointee.next_page_token_2 = arena.copy(self.nextPageToken)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -2701,15 +2757,19 @@ extension KeelsonFlagsV1.UpdateFlagSetRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__UpdateFlagSetRequest.self)
-    unsafe flagSet = Wire.message(c.pointee.flag_set_1)
-    unsafe updateMask = Wire.message(c.pointee.update_mask_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.flagSet = Wire.message(c.pointee.flag_set_1)
+    unsafe self.updateMask = Wire.message(c.pointee.update_mask_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__UpdateFlagSetRequest.self)
-    if let value = flagSet { unsafe c.pointee.flag_set_1 = arena.make(value) }
-    if let value = updateMask { unsafe c.pointee.update_mask_2 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.flagSet {
+      unsafe c.pointee.flag_set_1 = arena.make(value)
+    }
+    if let value = self.updateMask {
+      unsafe c.pointee.update_mask_2 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

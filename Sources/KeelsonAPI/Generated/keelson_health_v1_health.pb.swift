@@ -64,7 +64,7 @@ extension KeelsonHealthV1 {
 
     public init() {
       self.name = ""
-      self.status = KeelsonHealthV1.Status(rawValue: 0)
+      self.status = .unspecified
       self.responseTime = nil
       self.checkTime = nil
       self.message = ""
@@ -74,7 +74,7 @@ extension KeelsonHealthV1 {
 
     public init(
       name: String = "",
-      status: KeelsonHealthV1.Status = KeelsonHealthV1.Status(rawValue: 0),
+      status: KeelsonHealthV1.Status = .unspecified,
       responseTime: GoogleProtobuf.Duration? = nil,
       checkTime: GoogleProtobuf.Timestamp? = nil,
       message: String = "",
@@ -137,7 +137,7 @@ extension KeelsonHealthV1 {
     public var unknownFields = UnknownFields()
 
     public init() {
-      self.status = KeelsonHealthV1.Status(rawValue: 0)
+      self.status = .unspecified
       self.components = []
       self.time = nil
       self.version = ""
@@ -147,7 +147,7 @@ extension KeelsonHealthV1 {
     }
 
     public init(
-      status: KeelsonHealthV1.Status = KeelsonHealthV1.Status(rawValue: 0),
+      status: KeelsonHealthV1.Status = .unspecified,
       components: [KeelsonHealthV1.Component] = [],
       time: GoogleProtobuf.Timestamp? = nil,
       version: String = "",
@@ -293,26 +293,30 @@ extension KeelsonHealthV1.Component: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__Component.self)
-    unsafe name = Wire.string(c.pointee.name_1)
-    unsafe status = KeelsonHealthV1.Status(rawValue: c.pointee.status_2)
-    unsafe responseTime = Wire.message(c.pointee.response_time_3)
-    unsafe checkTime = Wire.message(c.pointee.check_time_4)
-    unsafe message = Wire.string(c.pointee.message_5)
-    unsafe essential = c.pointee.essential_6 != 0
-    unsafe consecutiveFailures = c.pointee.consecutive_failures_7
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.name = Wire.string(c.pointee.name_1)
+    unsafe self.status = KeelsonHealthV1.Status(rawValue: c.pointee.status_2)
+    unsafe self.responseTime = Wire.message(c.pointee.response_time_3)
+    unsafe self.checkTime = Wire.message(c.pointee.check_time_4)
+    unsafe self.message = Wire.string(c.pointee.message_5)
+    unsafe self.essential = c.pointee.essential_6 != 0
+    unsafe self.consecutiveFailures = c.pointee.consecutive_failures_7
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__Component.self)
-    unsafe c.pointee.name_1 = arena.copy(name)
-    unsafe c.pointee.status_2 = status.rawValue
-    if let value = responseTime { unsafe c.pointee.response_time_3 = arena.make(value) }
-    if let value = checkTime { unsafe c.pointee.check_time_4 = arena.make(value) }
-    unsafe c.pointee.message_5 = arena.copy(message)
-    unsafe c.pointee.essential_6 = essential ? 1 : 0
-    unsafe c.pointee.consecutive_failures_7 = consecutiveFailures
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.name_1 = arena.copy(self.name)
+    unsafe c.pointee.status_2 = self.status.rawValue
+    if let value = self.responseTime {
+      unsafe c.pointee.response_time_3 = arena.make(value)
+    }
+    if let value = self.checkTime {
+      unsafe c.pointee.check_time_4 = arena.make(value)
+    }
+    unsafe c.pointee.message_5 = arena.copy(self.message)
+    unsafe c.pointee.essential_6 = self.essential ? 1 : 0
+    unsafe c.pointee.consecutive_failures_7 = self.consecutiveFailures
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -324,12 +328,12 @@ extension KeelsonHealthV1.GetHealthRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__GetHealthRequest.self)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__GetHealthRequest.self)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -341,27 +345,31 @@ extension KeelsonHealthV1.GetHealthResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__GetHealthResponse.self)
-    unsafe status = KeelsonHealthV1.Status(rawValue: c.pointee.status_1)
-    unsafe components = Wire.messages(c.pointee.components_2, c.pointee.n_components_2)
-    unsafe time = Wire.message(c.pointee.time_3)
-    unsafe version = Wire.string(c.pointee.version_4)
-    unsafe environment = Wire.string(c.pointee.environment_5)
-    unsafe uptime = Wire.message(c.pointee.uptime_6)
-    unsafe ready = c.pointee.ready_7 != 0
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.status = KeelsonHealthV1.Status(rawValue: c.pointee.status_1)
+    unsafe self.components = Wire.messages(c.pointee.components_2, c.pointee.n_components_2)
+    unsafe self.time = Wire.message(c.pointee.time_3)
+    unsafe self.version = Wire.string(c.pointee.version_4)
+    unsafe self.environment = Wire.string(c.pointee.environment_5)
+    unsafe self.uptime = Wire.message(c.pointee.uptime_6)
+    unsafe self.ready = c.pointee.ready_7 != 0
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__GetHealthResponse.self)
-    unsafe c.pointee.status_1 = status.rawValue
-    unsafe c.pointee.n_components_2 = components.count
-    unsafe c.pointee.components_2 = arena.messages(components)
-    if let value = time { unsafe c.pointee.time_3 = arena.make(value) }
-    unsafe c.pointee.version_4 = arena.copy(version)
-    unsafe c.pointee.environment_5 = arena.copy(environment)
-    if let value = uptime { unsafe c.pointee.uptime_6 = arena.make(value) }
-    unsafe c.pointee.ready_7 = ready ? 1 : 0
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.status_1 = self.status.rawValue
+    unsafe c.pointee.n_components_2 = self.components.count
+    unsafe c.pointee.components_2 = arena.messages(self.components)
+    if let value = self.time {
+      unsafe c.pointee.time_3 = arena.make(value)
+    }
+    unsafe c.pointee.version_4 = arena.copy(self.version)
+    unsafe c.pointee.environment_5 = arena.copy(self.environment)
+    if let value = self.uptime {
+      unsafe c.pointee.uptime_6 = arena.make(value)
+    }
+    unsafe c.pointee.ready_7 = self.ready ? 1 : 0
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -373,12 +381,12 @@ extension KeelsonHealthV1.CheckLivenessRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckLivenessRequest.self)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckLivenessRequest.self)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -390,14 +398,16 @@ extension KeelsonHealthV1.CheckLivenessResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckLivenessResponse.self)
-    unsafe uptime = Wire.message(c.pointee.uptime_1)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.uptime = Wire.message(c.pointee.uptime_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckLivenessResponse.self)
-    if let value = uptime { unsafe c.pointee.uptime_1 = arena.make(value) }
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    if let value = self.uptime {
+      unsafe c.pointee.uptime_1 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -409,12 +419,12 @@ extension KeelsonHealthV1.CheckReadinessRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckReadinessRequest.self)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckReadinessRequest.self)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -426,16 +436,16 @@ extension KeelsonHealthV1.CheckReadinessResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckReadinessResponse.self)
-    unsafe ready = c.pointee.ready_1 != 0
-    unsafe message = Wire.string(c.pointee.message_2)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.ready = c.pointee.ready_1 != 0
+    unsafe self.message = Wire.string(c.pointee.message_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckReadinessResponse.self)
-    unsafe c.pointee.ready_1 = ready ? 1 : 0
-    unsafe c.pointee.message_2 = arena.copy(message)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe c.pointee.ready_1 = self.ready ? 1 : 0
+    unsafe c.pointee.message_2 = arena.copy(self.message)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
 
@@ -447,11 +457,11 @@ extension KeelsonHealthV1.WatchHealthRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__WatchHealthRequest.self)
-    unsafe unknownFields = Wire.unknownFields(c.pointee.base)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__WatchHealthRequest.self)
-    unsafe arena.copy(unknownFields, to: &c.pointee.base)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }

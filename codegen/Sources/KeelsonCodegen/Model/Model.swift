@@ -42,6 +42,8 @@ struct FieldModel {
   let cName: String
   /// The Swift type of one value.
   let swiftType: String
+  /// The case with the number 0 of the enum that is its type.
+  let zeroCase: String?
   /// The full name of the message that is its type.
   let messageName: String?
 }
@@ -98,7 +100,7 @@ struct EnumModel {
   /// The first name of each number.
   let cases: [Case]
   /// Further names of numbers that have one.
-  let aliases: [(name: String, of: String, comment: [String])]
+  let aliases: [Alias]
 
   struct Case {
     let name: String
@@ -106,8 +108,11 @@ struct EnumModel {
     let comment: [String]
   }
 
-  /// The name of the value 0, which is what an enum is before it is set.
-  var zero: String { cases.first { $0.number == 0 }?.name ?? "unrecognized(0)" }
+  struct Alias {
+    let name: String
+    let of: String
+    let comment: [String]
+  }
 }
 
 struct ServiceModel {
@@ -135,7 +140,7 @@ extension FieldModel {
     case .string: "\"\""
     case .bytes: "[]"
     case .bool: "false"
-    case .enum: "\(swiftType)(rawValue: 0)"
+    case .enum: ".\(zeroCase ?? "unrecognized(0)")"
     case .message, .group: "\(swiftType)()"
     default: "0"
     }

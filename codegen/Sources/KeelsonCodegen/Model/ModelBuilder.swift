@@ -2,7 +2,8 @@
 struct ModelBuilder {
   private struct TypeEntry {
     let swiftPath: String
-    let message: MessageDescriptor?
+    var message: MessageDescriptor?
+    var enumeration: EnumDescriptor?
   }
 
   /// Every message and enum by full name with a leading dot.
@@ -26,7 +27,7 @@ struct ModelBuilder {
     for type in enums {
       simpleNames[namespace, default: []].insert(type.name)
       types["\(scope).\(type.name)"] = TypeEntry(
-        swiftPath: "\(path).\(Self.typeName(type.name))", message: nil)
+        swiftPath: "\(path).\(Self.typeName(type.name))", enumeration: type)
     }
     for message in messages {
       simpleNames[namespace, default: []].insert(message.name)
@@ -204,32 +205,47 @@ struct ModelBuilder {
     return FieldModel(
       name: field.name, number: field.number, kind: field.kind, isRepeated: field.isRepeated,
       cName: LoweredDescriptorSet.cName(field), swiftType: swiftType,
+      zeroCase: types[field.typeName]?.enumeration.flatMap {
+        values(of: $0) { _ in [] }.cases.first { $0.number == 0 }?.name
+      },
       messageName: field.kind == .message ? String(field.typeName.dropFirst()) : nil)
   }
 
   private func enumeration(_ descriptor: EnumDescriptor, in scope: Scope, path: [Int])
     -> EnumModel
   {
-    let prefix = Names.enumPrefix(descriptor.name)
-    let canStrip = descriptor.values.allSatisfy { $0.name.hasPrefix(prefix) && $0.name != prefix }
-    var cases: [EnumModel.Case] = []
-    var aliases: [(name: String, of: String, comment: [String])] = []
-    for (index, value) in descriptor.values.enumerated() {
-      let stripped = canStrip ? String(value.name.dropFirst(prefix.count)) : value.name
-      var name = Names.escaped(Names.enumCase(stripped))
-      if ["unrecognized", "rawValue", "allCases"].contains(name) { name += "_" }
-      let comment = scope.comments[path + [2, index]]
-      if let first = cases.first(where: { $0.number == value.number }) {
-        if first.name != name { aliases.append((name, first.name, comment)) }
-      } else {
-        cases.append(EnumModel.Case(name: name, number: value.number, comment: comment))
-      }
-    }
     let swiftName = Self.typeName(descriptor.name)
+    let (cases, aliases) = values(of: descriptor) { scope.comments[path + [2, $0]] }
     return EnumModel(
       swiftName: swiftName, swiftPath: "\(scope.swiftPath).\(swiftName)",
       comment: scope.comments[path], cases: cases, aliases: aliases)
   }
+
+  /// The cases of an enum, and second names of numbers that have one.
+  private func values(of descriptor: EnumDescriptor, comment: (_ index: Int) -> [String])
+    -> (cases: [EnumModel.Case], aliases: [EnumModel.Alias])
+  {
+    let prefix = Names.enumPrefix(descriptor.name)
+    let canStrip = descriptor.values.allSatisfy { $0.name.hasPrefix(prefix) && $0.name != prefix }
+    var cases: [EnumModel.Case] = []
+    var aliases: [EnumModel.Alias] = []
+    for (index, value) in descriptor.values.enumerated() {
+      let stripped = canStrip ? String(value.name.dropFirst(prefix.count)) : value.name
+      var name = Names.escaped(Names.enumCase(stripped))
+      if Self.takenCaseNames.contains(name) { name += "_" }
+      if let first = cases.first(where: { $0.number == value.number }) {
+        if first.name != name {
+          aliases.append(EnumModel.Alias(name: name, of: first.name, comment: comment(index)))
+        }
+      } else {
+        cases.append(EnumModel.Case(name: name, number: value.number, comment: comment(index)))
+      }
+    }
+    return (cases, aliases)
+  }
+
+  /// What every enum has; and `none`, which as the value of an optional would mean nil.
+  private static let takenCaseNames: Set = ["unrecognized", "rawValue", "allCases", "none", "some"]
 
   private func service(_ descriptor: ServiceDescriptor, in scope: Scope, path: [Int]) throws
     -> ServiceModel
@@ -266,7 +282,7 @@ struct ModelBuilder {
   /// A property's name, clear of what every message has.
   private static func propertyName(_ name: String) -> String {
     let camel = Names.lowerCamel(name)
-    let taken = ["unknownFields", "encoded", "hashValue", "hash", "wireTable"]
+    let taken = ["self", "unknownFields", "encoded", "hashValue", "hash", "wireTable"]
     return taken.contains(camel) ? "\(camel)_" : Names.escaped(camel)
   }
 }

@@ -30,8 +30,8 @@ struct FileRenderer {
       out.line("package import KeelsonProtoC")
     }
     if let runtimeModule {
-      out.line("package import \(runtimeModule)")
-      out.line("internal import \(cModule)")
+      out.line("public import \(runtimeModule)")
+      if !file.messages.isEmpty { out.line("internal import \(cModule)") }
     }
     for type in file.enums {
       out.line()

@@ -10,13 +10,13 @@ struct WireRenderer {
         out.line("self.init()")
         out.line("let c = unsafe wire.assumingMemoryBound(to: \(message.cType).self)")
         for property in message.properties { read(property, into: &out) }
-        out.line("unsafe unknownFields = Wire.unknownFields(c.pointee.base)")
+        out.line("unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)")
       }
       out.line()
       out.block("package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {") { out in
         out.line("let c = unsafe wire.assumingMemoryBound(to: \(message.cType).self)")
         for property in message.properties { write(property, into: &out) }
-        out.line("unsafe arena.copy(unknownFields, to: &c.pointee.base)")
+        out.line("unsafe arena.copy(self.unknownFields, to: &c.pointee.base)")
       }
     }
   }
@@ -26,29 +26,29 @@ struct WireRenderer {
   private func read(_ property: PropertyModel, into out: inout SourceWriter) {
     switch property.shape {
     case .plain(let field):
-      out.line("unsafe \(property.name) = \(value(field, "c.pointee.\(field.cName)"))")
+      out.line("unsafe self.\(property.name) = \(value(field, "c.pointee.\(field.cName)"))")
     case .optional(let field, let cOneof):
       out.block("if unsafe c.pointee.\(cOneof)_case.rawValue == \(field.number) {") {
-        $0.line("unsafe \(property.name) = \(value(field, "c.pointee.\(field.cName)"))")
+        $0.line("unsafe self.\(property.name) = \(value(field, "c.pointee.\(field.cName)"))")
       }
     case .message(let field, _):
-      out.line("unsafe \(property.name) = Wire.message(c.pointee.\(field.cName))")
+      out.line("unsafe self.\(property.name) = Wire.message(c.pointee.\(field.cName))")
     case .repeated(let field):
       let source = "c.pointee.\(field.cName), c.pointee.n_\(field.cName)"
       switch field.kind {
       case .message:
-        out.line("unsafe \(property.name) = Wire.messages(\(source))")
+        out.line("unsafe self.\(property.name) = Wire.messages(\(source))")
       case .string, .bytes:
         out.line(
-          "unsafe \(property.name) = Wire.array(\(source)) { unsafe \(value(field, "$0")) }")
+          "unsafe self.\(property.name) = Wire.array(\(source)) { unsafe \(value(field, "$0")) }")
       case .bool, .float, .double, .enum:
-        out.line("unsafe \(property.name) = Wire.array(\(source)) { \(value(field, "$0")) }")
+        out.line("unsafe self.\(property.name) = Wire.array(\(source)) { \(value(field, "$0")) }")
       default:
-        out.line("unsafe \(property.name) = Wire.array(\(source))")
+        out.line("unsafe self.\(property.name) = Wire.array(\(source))")
       }
     case .map(let field, let key, let element):
       let source = "c.pointee.\(field.cName), c.pointee.n_\(field.cName)"
-      out.block("unsafe \(property.name) = Wire.dictionary(\(source)) {") { out in
+      out.block("unsafe self.\(property.name) = Wire.dictionary(\(source)) {") { out in
         let key = value(key, "$0.pointee.\(key.cName)")
         let fallback = element.kind == .message ? " ?? \(element.zero)" : ""
         let element = value(element, "$0.pointee.\(element.cName)")
@@ -61,7 +61,7 @@ struct WireRenderer {
           let fallback = field.kind == .message ? " ?? \(field.zero)" : ""
           out.line("case \(field.number):")
           out.line(
-            "  unsafe \(property.name) = .\(member.caseName)("
+            "  unsafe self.\(property.name) = .\(member.caseName)("
               + "\(value(field, "c.pointee.\(field.cName)"))\(fallback))")
         }
         out.line("default: break")
@@ -87,31 +87,32 @@ struct WireRenderer {
   private func write(_ property: PropertyModel, into out: inout SourceWriter) {
     switch property.shape {
     case .plain(let field):
-      out.line("unsafe c.pointee.\(field.cName) = \(wire(field, property.name))")
+      out.line("unsafe c.pointee.\(field.cName) = \(wire(field, "self.\(property.name)"))")
     case .optional(let field, let cOneof):
-      out.block("if let value = \(property.name) {") { out in
+      out.block("if let value = self.\(property.name) {") { out in
         out.line("unsafe c.pointee.\(cOneof)_case = .init(rawValue: \(field.number))")
         out.line("unsafe c.pointee.\(field.cName) = \(wire(field, "value"))")
       }
     case .message(let field, _):
-      out.line(
-        "if let value = \(property.name) { unsafe c.pointee.\(field.cName) = arena.make(value) }")
+      out.block("if let value = self.\(property.name) {") {
+        $0.line("unsafe c.pointee.\(field.cName) = arena.make(value)")
+      }
     case .repeated(let field):
-      out.line("unsafe c.pointee.n_\(field.cName) = \(property.name).count")
+      out.line("unsafe c.pointee.n_\(field.cName) = self.\(property.name).count")
       let source =
         switch field.kind {
-        case .message: "arena.messages(\(property.name))"
-        case .string, .bytes: "arena.array(\(property.name)) { unsafe \(wire(field, "$0")) }"
+        case .message: "arena.messages(self.\(property.name))"
+        case .string, .bytes: "arena.array(self.\(property.name)) { unsafe \(wire(field, "$0")) }"
         case .bool, .float, .double, .enum:
-          "arena.array(\(property.name)) { \(wire(field, "$0")) }"
-        default: "arena.array(\(property.name))"
+          "arena.array(self.\(property.name)) { \(wire(field, "$0")) }"
+        default: "arena.array(self.\(property.name))"
         }
       out.line("unsafe c.pointee.\(field.cName) = \(source)")
     case .map(let field, let key, let element):
-      out.line("unsafe c.pointee.n_\(field.cName) = \(property.name).count")
+      out.line("unsafe c.pointee.n_\(field.cName) = self.\(property.name).count")
       let table = Names.cFunctionPrefix(field.messageName ?? "")
       out.block(
-        "unsafe c.pointee.\(field.cName) = arena.entries(\(property.name), \(table)__table()) {",
+        "unsafe c.pointee.\(field.cName) = arena.entries(self.\(property.name), \(table)__table()) {",
         close: "}"
       ) { out in
         let cType = Names.cType(field.messageName ?? "")
@@ -120,7 +121,7 @@ struct WireRenderer {
         out.line("unsafe entry.pointee.\(element.cName) = \(wire(element, "value"))")
       }
     case .oneof(let oneof):
-      out.block("switch \(property.name) {") { out in
+      out.block("switch self.\(property.name) {") { out in
         for member in oneof.members {
           out.line("case .\(member.caseName)(let value):")
           out.line(
