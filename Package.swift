@@ -85,6 +85,13 @@ let package = Package(
       name: "keelson-codegen", dependencies: ["KeelsonCodegen"],
       path: "codegen/Sources/keelson-codegen", swiftSettings: common),
 
+    // Benchmarks
+    .target(name: "CAllocationCount", path: "Benchmarks/CAllocationCount"),
+    .executableTarget(
+      name: "flag-rules-benchmark",
+      dependencies: ["KeelsonCore", "KeelsonFlagRules", "CAllocationCount"],
+      path: "Benchmarks/FlagRules", swiftSettings: common),
+
     // Tests
     .target(
       name: "KeelsonTestKit", dependencies: ["KeelsonCore", "KeelsonTransport", "KeelsonStore"],

@@ -6,12 +6,10 @@ public final class CompiledFlag: Sendable {
   /// Names of the segments the rule refers to with `$ref`.
   public let referencedSegments: Set<String>
 
-  private enum Program: Sendable {
-    case fixed(FlagEvaluation.Outcome)
-    case rule(any Expression, usesTimestamp: Bool)
-  }
-
-  private let program: Program
+  /// The result when the context does not matter.
+  private let fixed: FlagEvaluation.Outcome?
+  private let rule: any Expression
+  private let usesTimestamp: Bool
   private let decisions: Decisions
   private let evaluationSteps: Int
 
@@ -38,13 +36,13 @@ public final class CompiledFlag: Sendable {
       flagKey: definition.key, decisions: decisions, segments: segments, bucketing: bucketing,
       limits: limits, isStrict: isStrict)
     if let rule = try RuleCompiler.parse(definition.targeting, limits: limits) {
-      let expression = try compiler.compileRule(rule)
-      program =
-        definition.isEnabled
-        ? .rule(expression, usesTimestamp: compiler.usesTimestamp) : .fixed(decisions.disabled)
+      self.rule = try compiler.compileRule(rule)
+      fixed = definition.isEnabled ? nil : decisions.disabled
     } else {
-      program = .fixed(definition.isEnabled ? decisions.untargeted : decisions.disabled)
+      rule = Literal.null
+      fixed = definition.isEnabled ? decisions.untargeted : decisions.disabled
     }
+    usesTimestamp = compiler.usesTimestamp
     referencedSegments = compiler.referencedSegments
     evaluationSteps = limits.evaluationSteps
     self.decisions = decisions
@@ -60,7 +58,9 @@ public final class CompiledFlag: Sendable {
     let failure = FlagEvaluation.failure(
       .parseError, "flag \"\(definition.key)\": \(error)", metadata: decisions.metadata,
       type: definition.type)
-    program = .fixed(definition.isEnabled ? failure.outcome : decisions.disabled)
+    fixed = definition.isEnabled ? failure.outcome : decisions.disabled
+    rule = Literal.null
+    usesTimestamp = false
     referencedSegments = RuleCompiler.references(in: definition.targeting, limits: limits)
     evaluationSteps = limits.evaluationSteps
     self.decisions = decisions
@@ -73,15 +73,13 @@ public final class CompiledFlag: Sendable {
   public func evaluate(
     _ context: EvaluationContext, now: @autoclosure () -> UnixTime = .now
   ) -> FlagEvaluation {
-    switch program {
-    case .fixed(let outcome):
-      return FlagEvaluation(outcome)
-    case .rule(let rule, let usesTimestamp):
-      var seconds: Int64 = 0
-      if usesTimestamp {
-        let (quotient, remainder) = now().microseconds.quotientAndRemainder(dividingBy: 1_000_000)
-        seconds = remainder < 0 ? quotient - 1 : quotient
-      }
+    if let fixed { return FlagEvaluation(fixed) }
+    var seconds: Int64 = 0
+    if usesTimestamp {
+      let (quotient, remainder) = now().microseconds.quotientAndRemainder(dividingBy: 1_000_000)
+      seconds = remainder < 0 ? quotient - 1 : quotient
+    }
+    return withUnsafePointer(to: context) { context in
       var frame = Frame(
         context: context, decisions: decisions, timestampSeconds: seconds, steps: evaluationSteps)
       let outcome = rule.decide(&frame)

@@ -18,8 +18,10 @@ extension RuleCompiler {
       return try compileEquality(operands, strict: true, negated: true, in: scope)
     case .not: return Truth(try compile(operand: 0, of: operands, in: scope), isNegated: true)
     case .truth: return Truth(try compile(operand: 0, of: operands, in: scope), isNegated: false)
-    case .or: return Or(try compile(operands: operands, lastAs: position, in: scope))
-    case .and: return And(try compile(operands: operands, lastAs: position, in: scope))
+    case .or:
+      return Junction.make(.or, try compile(operands: operands, lastAs: position, in: scope)[...])
+    case .and:
+      return Junction.make(.and, try compile(operands: operands, lastAs: position, in: scope)[...])
     case .greater: return try compileComparison(.greater, operands, in: scope)
     case .greaterOrSame: return try compileComparison(.greaterOrSame, operands, in: scope)
     case .less: return try compileComparison(.less, operands, in: scope)
@@ -98,7 +100,8 @@ extension RuleCompiler {
     let otherwise =
       index < operands.count
       ? try compile(operand: index, of: operands, as: position, in: scope) : Literal.null
-    return branches.isEmpty ? otherwise : If(branches, otherwise: otherwise)
+    guard let first = branches.first else { return otherwise }
+    return If(first, Array(branches.dropFirst()), otherwise: otherwise)
   }
 
   private mutating func compileEquality(

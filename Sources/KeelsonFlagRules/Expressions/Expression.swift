@@ -28,10 +28,12 @@ extension BooleanExpression {
   }
 }
 
-/// What one evaluation works with.
-struct Frame {
-  let context: EvaluationContext
-  let decisions: Decisions
+/// What one evaluation works with. Borrows the context and the flag's decisions from the caller,
+/// which keeps them alive until the evaluation is over: counting references would take longer than
+/// most rules do.
+struct Frame: ~Copyable {
+  private let borrowedContext: UnsafePointer<EvaluationContext>
+  unowned(unsafe) let decisions: Decisions
   /// Unix time in seconds; 0 when the rule does not ask for it.
   let timestampSeconds: Int64
   /// What `var` reads inside map, filter, all, none and some.
@@ -43,12 +45,17 @@ struct Frame {
   var stepsLeft: Int
 
   init(
-    context: EvaluationContext, decisions: Decisions, timestampSeconds: Int64, steps: Int
+    context: UnsafePointer<EvaluationContext>, decisions: Decisions, timestampSeconds: Int64,
+    steps: Int
   ) {
-    self.context = context
+    borrowedContext = context
     self.decisions = decisions
     self.timestampSeconds = timestampSeconds
     stepsLeft = steps
+  }
+
+  var context: EvaluationContext {
+    @inline(__always) unsafeAddress { borrowedContext }
   }
 
   var isExhausted: Bool { stepsLeft < 0 }

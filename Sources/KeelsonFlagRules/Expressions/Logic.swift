@@ -43,67 +43,75 @@ final class If: Expression {
     let result: any Expression
   }
 
-  let branches: [Branch]
+  // The first branch apart: most rules have no other, and it costs less to reach.
+  let condition: any Expression
+  let result: any Expression
+  let rest: [Branch]
   let otherwise: any Expression
 
-  init(_ branches: [Branch], otherwise: any Expression) {
-    self.branches = branches
+  init(_ first: Branch, _ rest: [Branch], otherwise: any Expression) {
+    condition = first.condition
+    result = first.result
+    self.rest = rest
     self.otherwise = otherwise
   }
 
-  private func chosen(_ frame: inout Frame) -> any Expression {
-    for branch in branches where branch.condition.isTrue(&frame) { return branch.result }
-    return otherwise
-  }
-
-  func value(_ frame: inout Frame) -> JSONValue { chosen(&frame).value(&frame) }
-  func isTrue(_ frame: inout Frame) -> Bool { chosen(&frame).isTrue(&frame) }
-  func decide(_ frame: inout Frame) -> FlagEvaluation.Outcome { chosen(&frame).decide(&frame) }
-}
-
-/// `and`: the first operand that is not true, or the last one.
-final class And: Expression {
-  let operands: [any Expression]
-
-  init(_ operands: [any Expression]) {
-    self.operands = operands
-  }
-
   func value(_ frame: inout Frame) -> JSONValue {
-    var value = JSONValue.null
-    for operand in operands {
-      value = operand.value(&frame)
-      if !value.isTruthy { break }
-    }
-    return value
+    if condition.isTrue(&frame) { return result.value(&frame) }
+    for branch in rest where branch.condition.isTrue(&frame) { return branch.result.value(&frame) }
+    return otherwise.value(&frame)
   }
 
   func isTrue(_ frame: inout Frame) -> Bool {
-    for operand in operands where !operand.isTrue(&frame) { return false }
-    return !operands.isEmpty
+    if condition.isTrue(&frame) { return result.isTrue(&frame) }
+    for branch in rest where branch.condition.isTrue(&frame) {
+      return branch.result.isTrue(&frame)
+    }
+    return otherwise.isTrue(&frame)
+  }
+
+  func decide(_ frame: inout Frame) -> FlagEvaluation.Outcome {
+    if condition.isTrue(&frame) { return result.decide(&frame) }
+    for branch in rest where branch.condition.isTrue(&frame) {
+      return branch.result.decide(&frame)
+    }
+    return otherwise.decide(&frame)
   }
 }
 
-/// `or`: the first operand that is true, or the last one.
-final class Or: Expression {
-  let operands: [any Expression]
+/// `and` and `or`: the first operand that settles it (for `and` one that is not true, for `or` one
+/// that is), or the last one. Many operands become a balanced tree of pairs, which evaluates them
+/// in the same order.
+final class Junction: Expression {
+  enum Kind: Sendable { case and, or }
 
-  init(_ operands: [any Expression]) {
-    self.operands = operands
+  let left: any Expression
+  let right: any Expression
+  /// What of the left operand settles it.
+  let settling: Bool
+
+  private init(_ left: any Expression, _ right: any Expression, settling: Bool) {
+    self.left = left
+    self.right = right
+    self.settling = settling
+  }
+
+  /// Of no operands: null.
+  static func make(_ kind: Kind, _ operands: ArraySlice<any Expression>) -> any Expression {
+    guard let first = operands.first else { return Literal.null }
+    if operands.count == 1 { return first }
+    let middle = operands.startIndex + operands.count / 2
+    return Junction(
+      make(kind, operands[..<middle]), make(kind, operands[middle...]), settling: kind == .or)
   }
 
   func value(_ frame: inout Frame) -> JSONValue {
-    var value = JSONValue.null
-    for operand in operands {
-      value = operand.value(&frame)
-      if value.isTruthy { break }
-    }
-    return value
+    let value = left.value(&frame)
+    return value.isTruthy == settling ? value : right.value(&frame)
   }
 
   func isTrue(_ frame: inout Frame) -> Bool {
-    for operand in operands where operand.isTrue(&frame) { return true }
-    return false
+    left.isTrue(&frame) == settling ? settling : right.isTrue(&frame)
   }
 }
 

@@ -77,7 +77,7 @@ final class Affix: Expression {
     let missing = text.utf8.count - part.utf8.count
     guard missing >= 0 else { return false }
     switch side {
-    case .start: return text.utf8.starts(with: part.utf8)
+    case .start: return text.startsWithBytes(of: part)
     case .end: return text.utf8.dropFirst(missing).elementsEqual(part.utf8)
     }
   }

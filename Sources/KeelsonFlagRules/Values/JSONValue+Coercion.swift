@@ -1,5 +1,9 @@
 import KeelsonCore
 
+#if canImport(Glibc)
+  import Glibc
+#endif
+
 // JsonLogic borrows JavaScript's coercions; these are the ones its operators use. Where flagd's
 // engines differ among themselves, JsonLogic's own definition decides.
 extension JSONValue {
@@ -135,10 +139,19 @@ enum Ordering: Sendable {
 extension String {
   /// Byte equality. Swift's own takes canonically equivalent texts for equal, which other engines
   /// reading the same rule do not.
-  @inline(__always)
   func hasSameBytes(as other: String) -> Bool {
-    guard utf8.count == other.utf8.count else { return false }
-    return utf8.elementsEqual(other.utf8)
+    utf8.count == other.utf8.count && startsWithBytes(of: other)
+  }
+
+  func startsWithBytes(of part: String) -> Bool {
+    let result: Bool?? = utf8.withContiguousStorageIfAvailable { mine in
+      part.utf8.withContiguousStorageIfAvailable { theirs in
+        guard mine.count >= theirs.count else { return false }
+        guard let mine = mine.baseAddress, let start = theirs.baseAddress else { return true }
+        return memcmp(mine, start, theirs.count) == 0
+      }
+    }
+    return (result ?? nil) ?? utf8.starts(with: part.utf8)
   }
 
   /// By code points, which for UTF-8 is by bytes.
