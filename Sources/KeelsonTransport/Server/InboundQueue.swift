@@ -1,0 +1,101 @@
+import KeelsonCore
+
+/// Messages that have come on a call and were not read, and the reader that waits for one.
+@safe struct InboundQueue {
+  typealias Reader = UnsafeContinuation<[UInt8]?, any Error>
+
+  private struct Item {
+    let message: [UInt8]
+    /// Bytes of the peer's window that come free when this message is taken.
+    var credit: Int
+  }
+
+  private var items: [Item] = []
+  private var next = 0
+  private var hasEnded = false
+  private var failure: RPCError?
+  private var reader: Reader?
+
+  mutating func append(_ message: [UInt8]) {
+    items.append(Item(message: message, credit: 0))
+  }
+
+  /// Ties window bytes to the message that came last.
+  mutating func addCredit(_ bytes: Int) {
+    items[items.count - 1].credit += bytes
+  }
+
+  mutating func end() {
+    hasEnded = true
+  }
+
+  /// The call is over: a waiting reader and later ones get the error, unless the request was
+  /// whole and everything is read in order.
+  mutating func fail(_ error: RPCError) {
+    guard failure == nil else { return }
+    failure = error
+    let waiting = unsafe reader
+    unsafe reader = nil
+    unsafe waiting?.resume(throwing: error)
+  }
+
+  enum Outcome {
+    case message([UInt8], credit: Int)
+    case end
+    case failure(RPCError)
+    case nothingYet
+  }
+
+  mutating func take() -> Outcome {
+    if let failure { return .failure(failure) }
+    if next < items.count {
+      let item = items[next]
+      next += 1
+      if next == items.count {
+        items.removeAll(keepingCapacity: items.capacity <= 16)
+        next = 0
+      }
+      return .message(item.message, credit: item.credit)
+    }
+    return hasEnded ? .end : .nothingYet
+  }
+
+  /// Remembers who waits; false when somebody does already.
+  mutating func wait(_ reader: Reader) -> Bool {
+    guard unsafe self.reader == nil else { return false }
+    unsafe self.reader = reader
+    return true
+  }
+
+  mutating func takeReader() -> Reader? {
+    defer { unsafe reader = nil }
+    return unsafe reader
+  }
+}
+
+/// The tasks of a call that wait for room to write.
+@safe struct WaitingWriters {
+  typealias Writer = UnsafeContinuation<Void, any Error>
+
+  private var waiting: [Writer] = unsafe []
+
+  mutating func wait(_ writer: Writer) {
+    unsafe waiting.append(writer)
+  }
+
+  mutating func resumeAll() {
+    let writers = unsafe take()
+    unsafe writers.forEach { unsafe $0.resume() }
+  }
+
+  mutating func failAll(_ error: any Error) {
+    let writers = unsafe take()
+    unsafe writers.forEach { unsafe $0.resume(throwing: error) }
+  }
+
+  private mutating func take() -> [Writer] {
+    let writers = unsafe waiting
+    unsafe waiting = []
+    return unsafe writers
+  }
+}

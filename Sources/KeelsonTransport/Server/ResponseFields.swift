@@ -1,0 +1,116 @@
+import KeelsonCore
+
+/// The header blocks of a response. Source: grpc/grpc `doc/PROTOCOL-HTTP2.md`, "Responses".
+enum ResponseFields {
+  private static let plainInitial: HTTP2Fields = {
+    var fields = HTTP2Fields()
+    fields.append(":status", "200")
+    fields.append("content-type", "application/grpc")
+    return fields
+  }()
+
+  private static let okTrailers: HTTP2Fields = {
+    var fields = HTTP2Fields()
+    fields.append("grpc-status", "0")
+    return fields
+  }()
+
+  /// A response without any gRPC in it, for a request that has none either.
+  static func plain(status: String, allow: String? = nil) -> HTTP2Fields {
+    var fields = HTTP2Fields()
+    fields.append(":status", status)
+    fields.append("content-length", "0")
+    if let allow { fields.append("allow", allow) }
+    return fields
+  }
+
+  /// A status without a call: what was refused before its route was found.
+  static func refusal(_ error: RPCError, httpStatus: String = "200", correlationID: String)
+    -> HTTP2Fields
+  {
+    var fields = HTTP2Fields()
+    fields.append(":status", httpStatus)
+    fields.append("content-type", "application/grpc")
+    fields.append("grpc-status", String(error.code.rawValue))
+    fields.append("grpc-message", StatusMessage.encode(error.message), isIndexed: false)
+    // The answer to an encoding that is not known here; harmless otherwise.
+    fields.append("grpc-accept-encoding", "identity")
+    fields.append("x-correlation-id", correlationID, isIndexed: false)
+    return fields
+  }
+
+  /// The headers ahead of the first message.
+  static func initial(_ context: ServerContext, _ logger: Logger) -> HTTP2Fields {
+    let metadata = context.initialMetadata
+    guard !metadata.isEmpty else { return plainInitial }
+    var fields = plainInitial
+    append(metadata, to: &fields, context, logger)
+    return fields
+  }
+
+  /// How a call ended, in the form it is sent.
+  struct Status {
+    let error: RPCError?
+    let context: ServerContext
+    let maximumMessageBytes: Int
+
+    func trailers(_ logger: Logger) -> HTTP2Fields {
+      var fields: HTTP2Fields
+      if error == nil {
+        fields = okTrailers
+      } else {
+        fields = HTTP2Fields()
+        appendStatus(to: &fields)
+      }
+      appendRest(to: &fields, logger)
+      return fields
+    }
+
+    func trailersOnly(_ logger: Logger) -> HTTP2Fields {
+      var fields = plainInitial
+      appendStatus(to: &fields)
+      appendRest(to: &fields, logger)
+      return fields
+    }
+
+    private func appendStatus(to fields: inout HTTP2Fields) {
+      fields.append("grpc-status", String(error?.code.rawValue ?? 0))
+      guard let error else { return }
+      if !error.message.isEmpty {
+        let message = String(
+          decoding: error.message.utf8.prefix(maximumMessageBytes), as: UTF8.self)
+        fields.append("grpc-message", StatusMessage.encode(message), isIndexed: false)
+      }
+      if let status = error.encodedStatus {
+        fields.append("grpc-status-details-bin", Base64.encode(status.span), isIndexed: false)
+      }
+    }
+
+    private func appendRest(to fields: inout HTTP2Fields, _ logger: Logger) {
+      if let error, !error.metadata.isEmpty {
+        append(error.metadata, to: &fields, context, logger)
+      }
+      let metadata = context.trailingMetadata
+      if !metadata.isEmpty { append(metadata, to: &fields, context, logger) }
+      fields.append("x-correlation-id", context.correlationID, isIndexed: false)
+    }
+  }
+
+  /// Metadata that cannot be sent is our own handler's mistake: it is left out and logged, the
+  /// status still reaches the caller.
+  private static func append(
+    _ metadata: Metadata, to fields: inout HTTP2Fields, _ context: ServerContext, _ logger: Logger
+  ) {
+    var encoded = fields
+    do throws(RPCError) {
+      try MetadataCodec.encode(metadata) { name, value in
+        encoded.append(name, value, isIndexed: false)
+      }
+      fields = encoded
+    } catch {
+      logger.log(
+        .error, "Metadata was left out: \(error.message)", ["method": context.method.path],
+        correlationID: context.correlationID)
+    }
+  }
+}

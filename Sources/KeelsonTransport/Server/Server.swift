@@ -1,0 +1,96 @@
+package import KeelsonCore
+import Synchronization
+
+/// Serves gRPC calls on TCP and Unix sockets.
+///
+/// Life: ``init(configuration:routes:hooks:logger:)``, ``start()``, ``drain(grace:)``, each once.
+package final class Server: Sendable {
+  private let core: ServerCore
+  private let group: LoopGroup
+  private let homes: [ServerLoop]
+
+  /// - Precondition: no two routes have the same path.
+  package init(
+    configuration: ServerConfiguration, routes: [Route], hooks: ServerHooks = ServerHooks(),
+    logger: Logger
+  ) {
+    let core = ServerCore(
+      configuration: configuration, router: Router(routes), hooks: hooks, logger: logger)
+    self.core = core
+    group = LoopGroup(count: configuration.loopCount)
+    homes = group.loops.map { ServerLoop(loop: $0, server: core) }
+  }
+
+  /// The loops that serve, for other work that should live on them.
+  package var loops: LoopGroup { group }
+
+  /// Listens on all addresses and begins to serve.
+  ///
+  /// - Returns: the addresses, in order; a port of 0 has become the one it got.
+  /// - Throws: ``SocketError`` for the first address that cannot be had; the server has then
+  ///   ended.
+  package func start() async throws -> [BoundAddress] {
+    let home = homes[0]
+    let result = await home.loop.call { [core, homes] in
+      home.listen(core.configuration.addresses, homes: homes)
+    }
+    switch result {
+    case .success(let addresses): return addresses
+    case .failure(let error):
+      await group.stop()
+      throw error
+    }
+  }
+
+  /// Ends in order: no new connections nor calls; calls under way have `grace` to finish and are
+  /// then cancelled with UNAVAILABLE. Returns when all is closed and the threads have ended.
+  package func drain(grace: Duration) async {
+    let cancellationGrace = core.configuration.cancellationGrace
+    await homes[0].loop.call { [home = homes[0]] in home.stopListening() }
+    // Connections that were accepted and not handed over yet stand in the mailboxes ahead.
+    for home in homes { home.loop.execute { home.drain(grace, cancellationGrace) } }
+    for home in homes { await home.drained.wait() }
+    await group.stop()
+  }
+}
+
+/// What all connections of a server share.
+final class ServerCore: Sendable {
+  let configuration: ServerConfiguration
+  let router: Router
+  let hooks: ServerHooks
+  let logger: Logger
+  private let runningCalls = Atomic<Int>(0)
+  private let connections = Atomic<Int>(0)
+
+  init(configuration: ServerConfiguration, router: Router, hooks: ServerHooks, logger: Logger) {
+    self.configuration = configuration
+    self.router = router
+    self.hooks = hooks
+    self.logger = logger
+  }
+
+  /// Counts a call; false when there are too many.
+  func admitCall() -> Bool {
+    let count = runningCalls.wrappingAdd(1, ordering: .relaxed).newValue
+    if count <= configuration.maximumRunningCalls { return true }
+    runningCalls.wrappingSubtract(1, ordering: .relaxed)
+    return false
+  }
+
+  func callEnded() {
+    runningCalls.wrappingSubtract(1, ordering: .relaxed)
+  }
+
+  /// Counts a connection; false when there are too many.
+  func admitConnection() -> Bool {
+    let count = connections.wrappingAdd(1, ordering: .relaxed).newValue
+    if count <= configuration.maximumConnections { return true }
+    connections.wrappingSubtract(1, ordering: .relaxed)
+    return false
+  }
+
+  func connectionEnded() {
+    connections.wrappingSubtract(1, ordering: .relaxed)
+  }
+}

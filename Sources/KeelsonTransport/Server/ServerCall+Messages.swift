@@ -1,0 +1,92 @@
+import KeelsonCore
+
+// How a handler reads and writes, from the loop or from anywhere else.
+
+extension ServerCall: InboundMessages {
+  func next() async throws -> [UInt8]? {
+    if loop.isCurrent {
+      switch inbound.take() {
+      case .message(let message, let credit):
+        stream.consume(credit)
+        return message
+      case .end: return nil
+      case .failure(let error): throw error
+      case .nothingYet: break
+      }
+    }
+    return try await withTaskCancellationHandler {
+      try await unsafe withUnsafeThrowingContinuation { reader in
+        loop.run { [self] in unsafe read(reader) }
+      }
+    } onCancel: {
+      loop.execute { [self] in
+        if let reader = unsafe inbound.takeReader() {
+          unsafe reader.resume(throwing: CancellationError())
+        }
+      }
+    }
+  }
+
+  private func read(_ reader: InboundQueue.Reader) {
+    switch inbound.take() {
+    case .message(let message, let credit):
+      stream.consume(credit)
+      unsafe reader.resume(returning: message)
+    case .end: unsafe reader.resume(returning: nil)
+    case .failure(let error): unsafe reader.resume(throwing: error)
+    case .nothingYet:
+      if unsafe !inbound.wait(reader) {
+        unsafe reader.resume(
+          throwing: RPCError(.internalError, "Two tasks read the messages of one call at once."))
+      }
+    }
+  }
+
+  /// Gives a waiting reader what has come.
+  func deliverInbound() {
+    guard let reader = unsafe inbound.takeReader() else { return }
+    unsafe read(reader)
+  }
+}
+
+extension ServerCall: OutboundMessages {
+  func write(_ message: [UInt8]) async throws {
+    if loop.isCurrent {
+      guard send(message) else { throw ended }
+      if stream.isWritable { return }
+    } else {
+      let hasRoom = try await unsafe withUnsafeThrowingContinuation {
+        (sent: UnsafeContinuation<Bool, any Error>) in
+        loop.execute { [self] in
+          if send(message) {
+            unsafe sent.resume(returning: stream.isWritable)
+          } else {
+            unsafe sent.resume(throwing: ended)
+          }
+        }
+      }
+      if hasRoom { return }
+    }
+    try await withTaskCancellationHandler {
+      try await unsafe withUnsafeThrowingContinuation { writer in
+        loop.run { [self] in unsafe waitForRoom(writer) }
+      }
+    } onCancel: {
+      loop.execute { [self] in writers.failAll(CancellationError()) }
+    }
+  }
+
+  private func waitForRoom(_ writer: WaitingWriters.Writer) {
+    if state.isFinished {
+      unsafe writer.resume(throwing: ended)
+    } else if stream.isWritable {
+      unsafe writer.resume()
+    } else {
+      unsafe writers.wait(writer)
+    }
+  }
+
+  private var ended: RPCError {
+    endedWith ?? RPCError(.cancelled, "The call has ended.")
+  }
+}

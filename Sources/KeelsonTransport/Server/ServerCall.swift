@@ -1,0 +1,251 @@
+import KeelsonCore
+
+/// One call on the server: reads its request from an HTTP/2 stream, runs the route's handler as a
+/// task on the loop, and writes the response.
+///
+/// `@unchecked Sendable`: touched on the connection's loop only; ``next()`` and ``write(_:)``,
+/// which a handler may call from anywhere, go there first.
+final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
+  let loop: Loop
+  let server: ServerCore
+  let stream: HTTP2Stream
+  let context: ServerContext
+  private let handler: Route.Handler
+
+  var state: ServerCallState
+  private var deframer: MessageDeframer
+  var inbound = InboundQueue()
+  var writers = WaitingWriters()
+  private var task: Task<Void, Never>?
+  private var deadlineTimer: Loop.Timer?
+  /// Why the handler was told to stop; what it waits for throws this.
+  var endedWith: RPCError?
+
+  private let startedAt: UInt64
+  private var statusCode = RPCError.Code.cancelled
+  private var receivedBytes = 0
+  private var sentBytes = 0
+  private var isCounted = false
+
+  init(server: ServerCore, loop: Loop, stream: HTTP2Stream, context: ServerContext, route: Route) {
+    self.server = server
+    self.loop = loop
+    self.stream = stream
+    self.context = context
+    handler = route.handler
+    let isUnary = if case .unary = route.handler { true } else { false }
+    state = ServerCallState(isUnary: isUnary)
+    deframer = MessageDeframer(
+      maximumMessageBytes: server.configuration.maximumRequestMessageBytes)
+    startedAt = loop.now
+  }
+
+  /// Begins the call, its headers read. What a unary handler gets is gathered first.
+  func start(timeout: Duration?) {
+    guard server.admitCall() else {
+      return fail(
+        RPCError(
+          .resourceExhausted,
+          "The server runs as many calls as it may "
+            + "(\(server.configuration.maximumRunningCalls)). Try again later."))
+    }
+    isCounted = true
+    if let admit = server.hooks.admit {
+      do throws(RPCError) { try admit(context) } catch { return fail(error) }
+    }
+    if let timeout {
+      guard timeout > .zero else { return deadlinePassed() }
+      deadlineTimer = loop.schedule(after: timeout) { [weak self] in
+        self?.deadlineTimer = nil
+        self?.deadlinePassed()
+      }
+    }
+    if case .streaming(let handler) = handler {
+      task = Task(executorPreference: loop) { [self] in
+        do {
+          try await handler(self, self, context)
+          handlerEnded(nil)
+        } catch {
+          handlerEnded(error)
+        }
+      }
+    }
+  }
+
+  // MARK: From the stream
+
+  func stream(_ stream: HTTP2Stream, receivedHeaders fields: HTTP2Fields, isTooLarge: Bool) {}
+
+  func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool) {}
+
+  func stream(_ stream: HTTP2Stream, receivedData bytes: [UInt8]) {
+    guard !state.isFinished else { return stream.consume(bytes.count) }
+    var failure: RPCError?
+    var delivered = 0
+    do throws(RPCError) {
+      try deframer.read(bytes.span) { message, isCompressed in
+        guard failure == nil else { return }
+        receivedBytes += message.count
+        switch state.received(message, isCompressed: isCompressed) {
+        case .keep, .drop: break
+        case .deliver(let message):
+          delivered += 1
+          inbound.append(message)
+        case .fail(let error): failure = error
+        }
+      }
+    } catch {
+      failure = error
+    }
+    if let failure {
+      stream.consume(bytes.count)
+      return fail(failure)
+    }
+    if delivered > 0 {
+      // Consumed when the handler takes the last of these messages: backpressure.
+      inbound.addCredit(bytes.count)
+      deliverInbound()
+    } else {
+      // Part of a message, whose size is limited: it has to come whole before anybody reads it.
+      stream.consume(bytes.count)
+    }
+  }
+
+  func streamReceivedEnd(_ stream: HTTP2Stream) {
+    switch state.receivedEnd(isInsideMessage: deframer.isInsideMessage) {
+    case .startUnary(let message): startUnary(message)
+    case .deliverEnd:
+      inbound.end()
+      deliverInbound()
+    case .fail(let error): fail(error)
+    case .drop: break
+    }
+  }
+
+  func streamBecameWritable(_ stream: HTTP2Stream) {
+    writers.resumeAll()
+  }
+
+  func stream(
+    _ stream: HTTP2Stream, closedWith errorCode: HTTP2ErrorCode,
+    connectionReason: HTTP2CloseReason?
+  ) {
+    if state.closed() == .cancelHandler {
+      stopHandler(RPCError(.cancelled, "The caller cancelled the call or went away."))
+    } else {
+      end()
+    }
+  }
+
+  private func startUnary(_ message: [UInt8]) {
+    guard case .unary(let handler) = handler else { return }
+    task = Task(executorPreference: loop) { [self] in
+      do {
+        let reply = try await handler(message, context)
+        if !state.isFinished { send(reply) }
+        handlerEnded(nil)
+      } catch {
+        handlerEnded(error)
+      }
+    }
+  }
+
+  private func handlerEnded(_ error: (any Error)?) {
+    assert(loop.isCurrent, "a handler's task runs on its loop")
+    guard state.handlerEnded() else { return }
+    task = nil
+    switch error {
+    case nil: sendStatus(nil)
+    case let error as RPCError: sendStatus(error)
+    case is CancellationError:
+      sendStatus(RPCError(.cancelled, "The handler was cancelled."))
+    case let error?:
+      server.logger.log(
+        .error, "A handler failed: \(error)", ["method": context.method.path],
+        correlationID: context.correlationID)
+      sendStatus(
+        RPCError(.unknown, "The server failed to handle the call; its log has the reason."))
+    }
+    end()
+  }
+
+  // MARK: Ends
+
+  private func deadlinePassed() {
+    fail(RPCError(.deadlineExceeded, "The call's deadline passed."))
+  }
+
+  /// Ends the call with a status of the transport's own; a handler that runs is cancelled.
+  func fail(_ error: RPCError) {
+    guard !state.isFinished else { return }
+    if stream.queuedBytes > 0 {
+      // The caller does not read: it would not see a status behind what is queued either.
+      statusCode = error.code
+      _ = state.finish(needsHeaders: false)
+      stream.reset(.cancel)
+    } else {
+      sendStatus(error)
+    }
+    if state.isHandlerRunning { stopHandler(error) } else { end() }
+  }
+
+  private func stopHandler(_ error: RPCError) {
+    endedWith = error
+    task?.cancel()
+    inbound.fail(error)
+    writers.failAll(error)
+    if let timer = deadlineTimer { loop.cancel(timer) }
+    deadlineTimer = nil
+  }
+
+  /// Both the handler and the response are done, or never were.
+  private func end() {
+    guard !state.isHandlerRunning else { return }
+    if let timer = deadlineTimer { loop.cancel(timer) }
+    deadlineTimer = nil
+    inbound.fail(RPCError(.cancelled, "The call has ended."))
+    guard isCounted else { return }
+    isCounted = false
+    server.callEnded()
+    server.hooks.callEnded?(
+      CallSummary(
+        method: context.method, peer: context.peer, correlationID: context.correlationID,
+        code: statusCode, duration: .milliseconds(Int64(loop.now - min(loop.now, startedAt))),
+        receivedBytes: receivedBytes, sentBytes: sentBytes))
+  }
+
+  // MARK: The response
+
+  /// Queues a message, after the headers if it is the first. False when the call has ended.
+  @discardableResult
+  func send(_ message: [UInt8]) -> Bool {
+    switch state.write() {
+    case .sendHeadersAndMessage: stream.sendHeaders(ResponseFields.initial(context, server.logger))
+    case .sendMessage: break
+    case .refuse: return false
+    }
+    sentBytes += message.count
+    stream.send(OutgoingMessage(message))
+    return true
+  }
+
+  /// Sends the status; nil is OK.
+  private func sendStatus(_ error: RPCError?) {
+    let hasInitialMetadata = !context.initialMetadata.isEmpty
+    let action = state.finish(needsHeaders: error == nil || hasInitialMetadata)
+    guard action != .drop else { return }
+    statusCode = error?.code ?? .ok
+    let status = ResponseFields.Status(
+      error: error, context: context,
+      maximumMessageBytes: server.configuration.maximumStatusMessageBytes)
+    switch action {
+    case .sendTrailersOnly:
+      stream.sendHeaders(status.trailersOnly(server.logger), endStream: true)
+    case .sendHeadersAndTrailers:
+      stream.sendHeaders(ResponseFields.initial(context, server.logger))
+      stream.finish(trailers: status.trailers(server.logger))
+    case .sendTrailers: stream.finish(trailers: status.trailers(server.logger))
+    case .drop: break
+    }
+  }
+}

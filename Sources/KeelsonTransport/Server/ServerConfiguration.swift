@@ -1,0 +1,59 @@
+package import KeelsonCore
+
+/// How a ``Server`` listens, and what it allows.
+package struct ServerConfiguration: Sendable {
+  /// Where to listen; all of them, or the start fails.
+  package var addresses: [ListenAddress]
+  /// How many threads serve connections; nil: one per core.
+  package var loopCount: Int?
+  /// The mode of a Unix socket's file: 0o600 (this user) to 0o660 (and its group).
+  package var unixPermissions: UInt32 = 0o600
+  /// What each connection allows.
+  package var http2 = HTTP2Limits.server
+  /// Connections beyond this many are closed as soon as they are accepted.
+  package var maximumConnections = 10_000
+  /// Calls whose handlers run at once; more get RESOURCE_EXHAUSTED. It counts handlers, not
+  /// streams: a peer that opens and resets streams cannot pile up work.
+  package var maximumRunningCalls = 50_000
+  /// A longer request message gets RESOURCE_EXHAUSTED as soon as its length is known.
+  package var maximumRequestMessageBytes = 4 * 1024 * 1024
+  /// A status message is cut to this many bytes, so that it fits the caller's header limit.
+  package var maximumStatusMessageBytes = 2_048
+  /// How long handlers may take to notice that they were cancelled, once the grace time of a
+  /// drain is over.
+  package var cancellationGrace: Duration = .seconds(1)
+
+  package init(addresses: [ListenAddress]) {
+    self.addresses = addresses
+  }
+}
+
+/// What the server's owner wants to know of, or have a say in, for each call.
+package struct ServerHooks: Sendable {
+  /// Asked before a handler runs, on the call's loop; what it throws is the call's status. Must
+  /// not block.
+  package var admit: (@Sendable (ServerContext) throws(RPCError) -> Void)?
+  /// Told when a call has ended, on the call's loop. Must not block.
+  package var callEnded: (@Sendable (CallSummary) -> Void)?
+
+  package init(
+    admit: (@Sendable (ServerContext) throws(RPCError) -> Void)? = nil,
+    callEnded: (@Sendable (CallSummary) -> Void)? = nil
+  ) {
+    self.admit = admit
+    self.callEnded = callEnded
+  }
+}
+
+/// What became of a call.
+package struct CallSummary: Sendable {
+  package let method: MethodDescriptor
+  package let peer: String
+  package let correlationID: String
+  /// The status sent; CANCELLED when the caller went away first.
+  package let code: RPCError.Code
+  package let duration: Duration
+  /// Bytes of messages received and sent, without their prefixes.
+  package let receivedBytes: Int
+  package let sentBytes: Int
+}

@@ -1,0 +1,111 @@
+import KeelsonCore
+
+/// Makes calls of the requests that come on one connection. Confined to its loop.
+final class ServerConnection: HTTP2ConnectionHandler {
+  private let server: ServerCore
+  private let loop: Loop
+  private let home: ServerLoop
+  private(set) var connection: HTTP2Connection?
+  /// Where it stands in its ``ServerLoop``.
+  var index = 0
+
+  init(server: ServerCore, home: ServerLoop, stream: any ByteStream) {
+    self.server = server
+    self.home = home
+    loop = home.loop
+    connection = HTTP2Connection(
+      role: .server, stream: stream, loop: loop, limits: server.configuration.http2, handler: self)
+  }
+
+  func connection(
+    _ connection: HTTP2Connection, received request: HTTP2Fields, isTooLarge: Bool,
+    on stream: HTTP2Stream
+  ) {
+    guard !isTooLarge else {
+      return refuse(
+        stream,
+        RPCError(
+          .resourceExhausted,
+          "The request's headers are over the limit of "
+            + "\(server.configuration.http2.maximumHeaderListBytes) bytes."), httpStatus: "431")
+    }
+    let head = RequestHead(request, router: server.router)
+    // Plain HTTP would branch off here: what comes is told apart by content type and path.
+    guard head.isGRPC else {
+      return stream.sendHeaders(ResponseFields.plain(status: "415"), endStream: true)
+    }
+    guard head.isPost else {
+      return stream.sendHeaders(
+        ResponseFields.plain(status: "405", allow: "POST"), endStream: true)
+    }
+    guard let route = head.entry?.route else {
+      return refuse(
+        stream, RPCError(.unimplemented, "There is no method \(head.path.prefix(256))."), head)
+    }
+    if let encoding = head.unknownEncoding {
+      return refuse(
+        stream,
+        RPCError(
+          .unimplemented,
+          "The encoding \"\(encoding.prefix(64))\" is not known here; send messages as they are."),
+        head)
+    }
+    guard !head.hasMalformedTimeout else {
+      return refuse(
+        stream,
+        RPCError(
+          .internalError,
+          "The grpc-timeout is malformed; it has 1 to 8 digits and a unit of HMSmun."
+        ), head)
+    }
+    let context = ServerContext(
+      method: route.method, metadata: head.metadata, peer: connection.peer,
+      deadline: head.timeout.map(Deadline.init(after:)), correlationID: correlationID(head))
+    let call = ServerCall(
+      server: server, loop: loop, stream: stream, context: context, route: route)
+    stream.handler = call
+    call.start(timeout: head.timeout)
+  }
+
+  private func correlationID(_ head: RequestHead?) -> String {
+    head?.correlationID ?? UUIDv7.make(at: .now, using: &loop.random)
+  }
+
+  private func refuse(
+    _ stream: HTTP2Stream, _ error: RPCError, _ head: RequestHead? = nil,
+    httpStatus: String = "200"
+  ) {
+    stream.sendHeaders(
+      ResponseFields.refusal(
+        error, httpStatus: httpStatus, correlationID: correlationID(head)), endStream: true)
+  }
+
+  /// Fails all calls under way, in order that the connection can end.
+  func cancelCalls(_ error: RPCError) {
+    for stream in connection?.streams ?? [] { (stream.handler as? ServerCall)?.fail(error) }
+  }
+
+  func connectionReceivedSettings(_ connection: HTTP2Connection) {}
+
+  func connection(
+    _ connection: HTTP2Connection, receivedGoAwayWith errorCode: HTTP2ErrorCode,
+    lastStreamID: Int32, debugText: String
+  ) {
+    guard errorCode != .noError else { return }
+    server.logger.log(
+      .debug, "A client said GOAWAY: \(errorCode) \(debugText)", ["peer": connection.peer])
+  }
+
+  func connectionClosedStream(_ connection: HTTP2Connection) {}
+
+  func connection(_ connection: HTTP2Connection, closedBecause reason: HTTP2CloseReason) {
+    switch reason.code {
+    case .peerMisbehaved, .timedOut:
+      server.logger.log(.info, reason.message, ["peer": connection.peer])
+    default:
+      server.logger.log(.debug, reason.message, ["peer": connection.peer])
+    }
+    self.connection = nil
+    home.remove(self)
+  }
+}

@@ -1,0 +1,135 @@
+import Glibc
+import KeelsonCore
+
+/// What a server has on one loop: the connections that live there, and on the first loop the
+/// listeners.
+///
+/// `@unchecked Sendable`: everything but the constants is touched on the loop only.
+final class ServerLoop: @unchecked Sendable {
+  let loop: Loop
+  /// Happens when a drain is done.
+  let drained = Ended()
+  private let server: ServerCore
+  private var connections: [ServerConnection] = []
+  private var listeners: [Listener] = []
+  private var isDraining = false
+  private var turn = 0
+
+  init(loop: Loop, server: ServerCore) {
+    self.loop = loop
+    self.server = server
+  }
+
+  // MARK: Listening
+
+  /// Listens on all addresses, or on none.
+  func listen(_ addresses: [ListenAddress], homes: [ServerLoop]) -> Result<
+    [BoundAddress], SocketError
+  > {
+    loop.onStop { [self] in
+      stopListening()
+      closeAll()
+    }
+    for home in homes where home !== self {
+      home.loop.execute { home.loop.onStop { home.closeAll() } }
+    }
+    do throws(SocketError) {
+      for address in addresses {
+        listeners.append(
+          try Listener(
+            address, unixPermissions: server.configuration.unixPermissions, on: loop,
+            logger: server.logger))
+      }
+    } catch {
+      stopListening()
+      return .failure(error)
+    }
+    for listener in listeners {
+      listener.start { [self] fileDescriptor, peer in
+        accepted(fileDescriptor, peer: peer, homes: homes)
+      }
+    }
+    return .success(listeners.map(\.address))
+  }
+
+  /// Gives a new connection to the loops in turn.
+  private func accepted(_ fileDescriptor: Int32, peer: String, homes: [ServerLoop]) {
+    guard server.admitConnection() else {
+      _ = Glibc.close(fileDescriptor)
+      server.logger.log(
+        .warning,
+        "A connection was refused: there are \(server.configuration.maximumConnections) already.",
+        ["peer": peer])
+      return
+    }
+    if !peer.hasPrefix("unix:") {
+      Socket.setOption(fileDescriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
+    }
+    let home = homes[turn % homes.count]
+    turn += 1
+    home.loop.run { home.adopt(fileDescriptor, peer: peer) }
+  }
+
+  private func adopt(_ fileDescriptor: Int32, peer: String) {
+    guard !isDraining else {
+      _ = Glibc.close(fileDescriptor)
+      return server.connectionEnded()
+    }
+    do throws(SocketError) {
+      let socket = try Socket(adopting: fileDescriptor, peer: peer, on: loop)
+      let connection = ServerConnection(server: server, home: self, stream: socket)
+      connection.index = connections.count
+      connections.append(connection)
+      connection.connection?.start()
+    } catch {
+      server.connectionEnded()
+      server.logger.log(.warning, error.message, ["peer": peer])
+    }
+  }
+
+  func remove(_ connection: ServerConnection) {
+    server.connectionEnded()
+    let last = connections.removeLast()
+    if last !== connection {
+      connections[connection.index] = last
+      last.index = connection.index
+    }
+    if isDraining, connections.isEmpty { drained.signal() }
+  }
+
+  // MARK: Ending
+
+  func stopListening() {
+    for listener in listeners { listener.close() }
+    listeners = []
+  }
+
+  /// Has the connections end in order, within the grace time; then ends them.
+  func drain(_ grace: Duration, _ cancellationGrace: Duration) {
+    isDraining = true
+    guard !connections.isEmpty else { return drained.signal() }
+    for connection in connections { connection.connection?.shutDown() }
+    _ = loop.schedule(after: grace) { [self] in
+      for connection in connections {
+        connection.cancelCalls(RPCError(.unavailable, "The server shuts down."))
+      }
+      _ = loop.schedule(after: cancellationGrace) { [self] in closeAll() }
+    }
+  }
+
+  private func closeAll() {
+    for connection in connections {
+      connection.connection?.close(HTTP2CloseReason(.closedHere, "The server shut down."))
+    }
+  }
+}
+
+extension Loop {
+  /// Runs something on the loop's thread and waits for its outcome. The loop must not have
+  /// ended.
+  func call<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {
+    await withCheckedContinuation { continuation in
+      execute { continuation.resume(returning: body()) }
+    }
+  }
+}
