@@ -1,4 +1,5 @@
 import KeelsonAPI
+import KeelsonClient
 import KeelsonCore
 
 /// `keelson flag-sets`: sets of flags that are evaluated and watched together.

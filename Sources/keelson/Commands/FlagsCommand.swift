@@ -1,4 +1,5 @@
 import KeelsonAPI
+import KeelsonClient
 import KeelsonCore
 
 /// `keelson flags`: the commands that read and change flags.

@@ -1,4 +1,5 @@
 import KeelsonAPI
+import KeelsonClient
 import KeelsonCore
 
 /// `keelson health`: how a server is.

@@ -2,7 +2,7 @@ import KeelsonCore
 
 /// `keelson`: every command of the tool.
 enum RootCommand {
-  static let command = Command(
+  static let command: Command = Command(
     name: "keelson",
     summary: "The control plane for a fleet of services",
     discussion: """
@@ -24,7 +24,7 @@ enum RootCommand {
     }
   }
 
-  private static let completions = Command(
+  private static let completions: Command = Command(
     name: "completions", summary: "Print completions for a shell",
     discussion: "bash: source <(keelson completions bash)",
     arguments: [.init(name: "SHELL", help: "bash, zsh or fish.")]

@@ -1,4 +1,5 @@
 import KeelsonAPI
+import KeelsonClient
 import KeelsonCore
 
 /// `keelson segments`: named conditions that targeting can use.

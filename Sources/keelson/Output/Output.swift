@@ -1,5 +1,6 @@
 import Glibc
 import KeelsonAPI
+import KeelsonCore
 
 /// Where a command's answer goes: tables for people, JSON for scripts.
 struct Output: Sendable {
