@@ -9,11 +9,12 @@ import KeelsonTransport
 /// The composition root: reads settings, builds every part, runs them and stops them in order.
 package struct KeelsonServer: Sendable {
   private let settings: ServerSettings
+  private let log = LogWriter()
   private let logger: Logger
 
   package init(settings: ServerSettings) {
     self.settings = settings
-    logger = .standardError(component: "server", minimum: settings.logLevel)
+    logger = log.logger(component: "server", minimum: settings.logLevel)
   }
 
   /// Serves until SIGTERM or SIGINT, then drains.
@@ -21,6 +22,7 @@ package struct KeelsonServer: Sendable {
   /// - Parameter onServing: called once calls are accepted, with the bound addresses.
   /// - Throws: an error whose description tells an admin what to do, when it cannot start.
   package func run(onServing: @Sendable ([String]) -> Void) async throws {
+    defer { log.flush() }
     let startTime = ContinuousClock.now
     let database = try SQLiteDatabase(SQLiteConfiguration(folder: settings.dataFolder))
     do {
@@ -58,6 +60,7 @@ package struct KeelsonServer: Sendable {
     configuration.loopCount = settings.loops
     let server = Server(
       configuration: configuration, routes: routes + standardHealth.routes,
+      hooks: ServerHooks(callEnded: CallLog(logger: logger.component("calls")).log),
       logger: logger.component("transport"))
     let addresses = try await server.start().map(\.description)
     await monitor.checkAll()
