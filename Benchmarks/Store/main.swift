@@ -8,10 +8,11 @@ import KeelsonStore
 //
 //   swift run -c release StoreBenchmark [FOLDER [SECONDS]]
 //
-// FOLDER must be on the disk to be measured; it is made, and may be deleted afterwards.
+// FOLDER, .build/store-benchmark unless given, must be on the disk to be measured. It is made where
+// it is missing, and may be deleted afterwards.
 
 let arguments = CommandLine.arguments
-let folder = arguments.count > 1 ? arguments[1] : "./store-benchmark-data"
+let folder = arguments.count > 1 ? arguments[1] : ".build/store-benchmark"
 let seconds = arguments.count > 2 ? Int64(arguments[2]) ?? 3 : 3
 
 struct Round: Sendable {
