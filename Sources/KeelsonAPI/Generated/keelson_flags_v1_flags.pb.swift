@@ -7,7 +7,7 @@ package import KeelsonProtoC
 
 extension KeelsonFlagsV1 {
   /// The type that all variants of a flag have.
-  public enum FlagType: OpenEnum {
+  public enum FlagType: KeelsonAPI.OpenEnum {
     /// Not given: taken from the variants when creating.
     case unspecified
     /// true or false.
@@ -51,7 +51,7 @@ extension KeelsonFlagsV1 {
 extension KeelsonFlagsV1 {
   /// How a percentage rollout places a context into a bucket. Changing it moves users between
   /// variants.
-  public enum Bucketing: OpenEnum {
+  public enum Bucketing: KeelsonAPI.OpenEnum {
     /// The server's default, V3.
     case unspecified
     /// flagd's second scheme: murmur3 over flag key + targeting key as text.
@@ -86,7 +86,7 @@ extension KeelsonFlagsV1 {
 
 extension KeelsonFlagsV1 {
   /// Why an evaluation gave what it gave. The names are OpenFeature's.
-  public enum Reason: OpenEnum {
+  public enum Reason: KeelsonAPI.OpenEnum {
     case unspecified
     /// No targeting: always this value until the flag changes.
     case `static`
@@ -168,7 +168,7 @@ extension KeelsonFlagsV1 {
     /// else changed the flag in between.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -222,11 +222,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Flag" }
   }
@@ -245,7 +245,7 @@ extension KeelsonFlagsV1 {
     /// 64 KiB.
     public var targeting: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.enabled = false
@@ -263,11 +263,11 @@ extension KeelsonFlagsV1 {
       self.targeting = targeting
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagState" }
   }
@@ -294,7 +294,7 @@ extension KeelsonFlagsV1 {
     /// Changes with every change of the segment.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -327,11 +327,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Segment" }
   }
@@ -357,7 +357,7 @@ extension KeelsonFlagsV1 {
     /// Changes with every change of the set.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.key = ""
@@ -390,11 +390,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagSet" }
   }
@@ -405,7 +405,7 @@ extension KeelsonFlagsV1 {
     /// The flag to create. Fields set by the server are ignored.
     public var flag: KeelsonFlagsV1.Flag?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flag = nil
@@ -417,11 +417,11 @@ extension KeelsonFlagsV1 {
       self.flag = flag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.CreateFlagRequest" }
   }
@@ -432,7 +432,7 @@ extension KeelsonFlagsV1 {
     public var flagSet: String
     public var key: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -447,11 +447,11 @@ extension KeelsonFlagsV1 {
       self.key = key
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.GetFlagRequest" }
   }
@@ -475,7 +475,7 @@ extension KeelsonFlagsV1 {
     /// Archived flags too.
     public var showArchived: Bool
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -508,11 +508,11 @@ extension KeelsonFlagsV1 {
       self.showArchived = showArchived
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagsRequest" }
   }
@@ -524,7 +524,7 @@ extension KeelsonFlagsV1 {
     /// Set when there are more.
     public var nextPageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flags = []
@@ -539,11 +539,11 @@ extension KeelsonFlagsV1 {
       self.nextPageToken = nextPageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagsResponse" }
   }
@@ -559,7 +559,7 @@ extension KeelsonFlagsV1 {
     /// `*` means all that can change.
     public var updateMask: GoogleProtobuf.FieldMask?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flag = nil
@@ -574,11 +574,11 @@ extension KeelsonFlagsV1 {
       self.updateMask = updateMask
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.UpdateFlagRequest" }
   }
@@ -594,7 +594,7 @@ extension KeelsonFlagsV1 {
     /// When given, the call is ABORTED if the flag has changed since.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -618,11 +618,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ToggleFlagRequest" }
   }
@@ -635,7 +635,7 @@ extension KeelsonFlagsV1 {
     /// When given, the call is ABORTED if the flag has changed since.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -653,11 +653,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ArchiveFlagRequest" }
   }
@@ -670,7 +670,7 @@ extension KeelsonFlagsV1 {
     /// When given, the call is ABORTED if the flag has changed since.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -688,11 +688,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.RestoreFlagRequest" }
   }
@@ -706,7 +706,7 @@ extension KeelsonFlagsV1 {
     public var pageSize: Int32
     public var pageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -727,11 +727,11 @@ extension KeelsonFlagsV1 {
       self.pageToken = pageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagHistoryRequest" }
   }
@@ -752,7 +752,7 @@ extension KeelsonFlagsV1 {
     /// The flag after the change.
     public var flag: KeelsonFlagsV1.Flag?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.revision = 0
@@ -779,11 +779,11 @@ extension KeelsonFlagsV1 {
       self.flag = flag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagHistoryEntry" }
   }
@@ -794,7 +794,7 @@ extension KeelsonFlagsV1 {
     public var entries: [KeelsonFlagsV1.FlagHistoryEntry]
     public var nextPageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.entries = []
@@ -809,11 +809,11 @@ extension KeelsonFlagsV1 {
       self.nextPageToken = nextPageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagHistoryResponse" }
   }
@@ -837,7 +837,7 @@ extension KeelsonFlagsV1 {
     /// The set's metadata, overridden by the flag's.
     public var metadata: GoogleProtobuf.Struct?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.key = ""
@@ -867,11 +867,11 @@ extension KeelsonFlagsV1 {
       self.metadata = metadata
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Evaluation" }
   }
@@ -889,7 +889,7 @@ extension KeelsonFlagsV1 {
     /// When given, a flag of another type is INVALID_ARGUMENT.
     public var expectedType: KeelsonFlagsV1.FlagType
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -916,11 +916,11 @@ extension KeelsonFlagsV1 {
       self.expectedType = expectedType
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagRequest" }
   }
@@ -932,7 +932,7 @@ extension KeelsonFlagsV1 {
     /// The revision of the rules that gave it.
     public var revision: Int64
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.evaluation = nil
@@ -947,11 +947,11 @@ extension KeelsonFlagsV1 {
       self.revision = revision
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagResponse" }
   }
@@ -967,7 +967,7 @@ extension KeelsonFlagsV1 {
     public var targetingKey: String
     public var context: GoogleProtobuf.Struct?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -991,11 +991,11 @@ extension KeelsonFlagsV1 {
       self.context = context
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagsRequest" }
   }
@@ -1007,7 +1007,7 @@ extension KeelsonFlagsV1 {
     public var evaluations: [KeelsonFlagsV1.Evaluation]
     public var revision: Int64
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.evaluations = []
@@ -1022,11 +1022,11 @@ extension KeelsonFlagsV1 {
       self.revision = revision
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagsResponse" }
   }
@@ -1039,7 +1039,7 @@ extension KeelsonFlagsV1 {
     /// Go on after this revision; 0: start with a snapshot.
     public var resumeRevision: Int64
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -1057,11 +1057,11 @@ extension KeelsonFlagsV1 {
       self.resumeRevision = resumeRevision
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.WatchFlagsRequest" }
   }
@@ -1080,7 +1080,7 @@ extension KeelsonFlagsV1 {
     public var metadata: GoogleProtobuf.Struct?
     public var revision: Int64
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.key = ""
@@ -1113,11 +1113,11 @@ extension KeelsonFlagsV1 {
       self.revision = revision
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagRules" }
   }
@@ -1130,7 +1130,7 @@ extension KeelsonFlagsV1 {
     /// The condition as JSON.
     public var condition: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.key = ""
@@ -1145,11 +1145,11 @@ extension KeelsonFlagsV1 {
       self.condition = condition
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.SegmentRules" }
   }
@@ -1161,7 +1161,7 @@ extension KeelsonFlagsV1 {
     public var bucketing: KeelsonFlagsV1.Bucketing
     public var metadata: GoogleProtobuf.Struct?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.bucketing = .unspecified
@@ -1176,11 +1176,11 @@ extension KeelsonFlagsV1 {
       self.metadata = metadata
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagSetRules" }
   }
@@ -1194,7 +1194,7 @@ extension KeelsonFlagsV1 {
     public var flags: [KeelsonFlagsV1.FlagRules]
     public var segments: [KeelsonFlagsV1.SegmentRules]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = nil
@@ -1212,11 +1212,11 @@ extension KeelsonFlagsV1 {
       self.segments = segments
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagsSnapshot" }
   }
@@ -1227,7 +1227,7 @@ extension KeelsonFlagsV1 {
   public struct FlagsChange: KeelsonAPI.Message {
     public var change: Change?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.change = nil
@@ -1239,11 +1239,11 @@ extension KeelsonFlagsV1 {
       self.change = change
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagsChange" }
 
@@ -1268,7 +1268,7 @@ extension KeelsonFlagsV1 {
     public var revision: Int64
     public var event: Event?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.revision = 0
@@ -1283,11 +1283,11 @@ extension KeelsonFlagsV1 {
       self.event = event
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.WatchFlagsResponse" }
 
@@ -1307,7 +1307,7 @@ extension KeelsonFlagsV1 {
     /// How long until the next one at the latest.
     public var interval: GoogleProtobuf.Duration?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.interval = nil
@@ -1319,11 +1319,11 @@ extension KeelsonFlagsV1 {
       self.interval = interval
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Heartbeat" }
   }
@@ -1333,7 +1333,7 @@ extension KeelsonFlagsV1 {
   public struct CreateSegmentRequest: KeelsonAPI.Message {
     public var segment: KeelsonFlagsV1.Segment?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.segment = nil
@@ -1345,11 +1345,11 @@ extension KeelsonFlagsV1 {
       self.segment = segment
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.CreateSegmentRequest" }
   }
@@ -1360,7 +1360,7 @@ extension KeelsonFlagsV1 {
     public var flagSet: String
     public var key: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -1375,11 +1375,11 @@ extension KeelsonFlagsV1 {
       self.key = key
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.GetSegmentRequest" }
   }
@@ -1392,7 +1392,7 @@ extension KeelsonFlagsV1 {
     public var pageSize: Int32
     public var pageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -1410,11 +1410,11 @@ extension KeelsonFlagsV1 {
       self.pageToken = pageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListSegmentsRequest" }
   }
@@ -1425,7 +1425,7 @@ extension KeelsonFlagsV1 {
     public var segments: [KeelsonFlagsV1.Segment]
     public var nextPageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.segments = []
@@ -1440,11 +1440,11 @@ extension KeelsonFlagsV1 {
       self.nextPageToken = nextPageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListSegmentsResponse" }
   }
@@ -1458,7 +1458,7 @@ extension KeelsonFlagsV1 {
     /// The fields to change: description, condition. Required; `*` means both.
     public var updateMask: GoogleProtobuf.FieldMask?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.segment = nil
@@ -1473,11 +1473,11 @@ extension KeelsonFlagsV1 {
       self.updateMask = updateMask
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.UpdateSegmentRequest" }
   }
@@ -1490,7 +1490,7 @@ extension KeelsonFlagsV1 {
     /// When given, the call is ABORTED if the segment has changed since.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -1508,11 +1508,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.DeleteSegmentRequest" }
   }
@@ -1521,16 +1521,16 @@ extension KeelsonFlagsV1 {
 extension KeelsonFlagsV1 {
   public struct DeleteSegmentResponse: KeelsonAPI.Message {
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.DeleteSegmentResponse" }
   }
@@ -1540,7 +1540,7 @@ extension KeelsonFlagsV1 {
   public struct CreateFlagSetRequest: KeelsonAPI.Message {
     public var flagSet: KeelsonFlagsV1.FlagSet?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = nil
@@ -1552,11 +1552,11 @@ extension KeelsonFlagsV1 {
       self.flagSet = flagSet
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.CreateFlagSetRequest" }
   }
@@ -1566,7 +1566,7 @@ extension KeelsonFlagsV1 {
   public struct GetFlagSetRequest: KeelsonAPI.Message {
     public var key: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.key = ""
@@ -1578,11 +1578,11 @@ extension KeelsonFlagsV1 {
       self.key = key
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.GetFlagSetRequest" }
   }
@@ -1594,7 +1594,7 @@ extension KeelsonFlagsV1 {
     public var pageSize: Int32
     public var pageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.pageSize = 0
@@ -1609,11 +1609,11 @@ extension KeelsonFlagsV1 {
       self.pageToken = pageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagSetsRequest" }
   }
@@ -1624,7 +1624,7 @@ extension KeelsonFlagsV1 {
     public var flagSets: [KeelsonFlagsV1.FlagSet]
     public var nextPageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSets = []
@@ -1639,11 +1639,11 @@ extension KeelsonFlagsV1 {
       self.nextPageToken = nextPageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagSetsResponse" }
   }
@@ -1656,7 +1656,7 @@ extension KeelsonFlagsV1 {
     /// The fields to change: description, bucketing, metadata. Required; `*` means all of them.
     public var updateMask: GoogleProtobuf.FieldMask?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = nil
@@ -1671,11 +1671,11 @@ extension KeelsonFlagsV1 {
       self.updateMask = updateMask
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.UpdateFlagSetRequest" }
   }
@@ -2414,17 +2414,17 @@ extension KeelsonFlagsV1.FlagsChange: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagsChange.self)
     switch unsafe c.pointee.change_0_case.rawValue {
-      case 1:
-        unsafe self.change = .flag(Wire.message(c.pointee.flag_1) ?? KeelsonFlagsV1.FlagRules())
-      case 2:
-        unsafe self.change = .removedFlag(Wire.string(c.pointee.removed_flag_2))
-      case 3:
-        unsafe self.change = .segment(Wire.message(c.pointee.segment_3) ?? KeelsonFlagsV1.SegmentRules())
-      case 4:
-        unsafe self.change = .removedSegment(Wire.string(c.pointee.removed_segment_4))
-      case 5:
-        unsafe self.change = .flagSet(Wire.message(c.pointee.flag_set_5) ?? KeelsonFlagsV1.FlagSetRules())
-      default: break
+    case 1:
+      unsafe self.change = .flag(Wire.message(c.pointee.flag_1) ?? KeelsonFlagsV1.FlagRules())
+    case 2:
+      unsafe self.change = .removedFlag(Wire.string(c.pointee.removed_flag_2))
+    case 3:
+      unsafe self.change = .segment(Wire.message(c.pointee.segment_3) ?? KeelsonFlagsV1.SegmentRules())
+    case 4:
+      unsafe self.change = .removedSegment(Wire.string(c.pointee.removed_segment_4))
+    case 5:
+      unsafe self.change = .flagSet(Wire.message(c.pointee.flag_set_5) ?? KeelsonFlagsV1.FlagSetRules())
+    default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -2432,22 +2432,22 @@ extension KeelsonFlagsV1.FlagsChange: WireMessage {
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagsChange.self)
     switch self.change {
-      case .flag(let value):
-        unsafe c.pointee.change_0_case = .init(rawValue: 1)
-        unsafe c.pointee.flag_1 = arena.make(value)
-      case .removedFlag(let value):
-        unsafe c.pointee.change_0_case = .init(rawValue: 2)
-        unsafe c.pointee.removed_flag_2 = arena.copy(value)
-      case .segment(let value):
-        unsafe c.pointee.change_0_case = .init(rawValue: 3)
-        unsafe c.pointee.segment_3 = arena.make(value)
-      case .removedSegment(let value):
-        unsafe c.pointee.change_0_case = .init(rawValue: 4)
-        unsafe c.pointee.removed_segment_4 = arena.copy(value)
-      case .flagSet(let value):
-        unsafe c.pointee.change_0_case = .init(rawValue: 5)
-        unsafe c.pointee.flag_set_5 = arena.make(value)
-      case nil: break
+    case .flag(let value):
+      unsafe c.pointee.change_0_case = .init(rawValue: 1)
+      unsafe c.pointee.flag_1 = arena.make(value)
+    case .removedFlag(let value):
+      unsafe c.pointee.change_0_case = .init(rawValue: 2)
+      unsafe c.pointee.removed_flag_2 = arena.copy(value)
+    case .segment(let value):
+      unsafe c.pointee.change_0_case = .init(rawValue: 3)
+      unsafe c.pointee.segment_3 = arena.make(value)
+    case .removedSegment(let value):
+      unsafe c.pointee.change_0_case = .init(rawValue: 4)
+      unsafe c.pointee.removed_segment_4 = arena.copy(value)
+    case .flagSet(let value):
+      unsafe c.pointee.change_0_case = .init(rawValue: 5)
+      unsafe c.pointee.flag_set_5 = arena.make(value)
+    case nil: break
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
@@ -2463,13 +2463,13 @@ extension KeelsonFlagsV1.WatchFlagsResponse: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__WatchFlagsResponse.self)
     unsafe self.revision = c.pointee.revision_1
     switch unsafe c.pointee.event_0_case.rawValue {
-      case 2:
-        unsafe self.event = .snapshot(Wire.message(c.pointee.snapshot_2) ?? KeelsonFlagsV1.FlagsSnapshot())
-      case 3:
-        unsafe self.event = .change(Wire.message(c.pointee.change_3) ?? KeelsonFlagsV1.FlagsChange())
-      case 4:
-        unsafe self.event = .heartbeat(Wire.message(c.pointee.heartbeat_4) ?? KeelsonFlagsV1.Heartbeat())
-      default: break
+    case 2:
+      unsafe self.event = .snapshot(Wire.message(c.pointee.snapshot_2) ?? KeelsonFlagsV1.FlagsSnapshot())
+    case 3:
+      unsafe self.event = .change(Wire.message(c.pointee.change_3) ?? KeelsonFlagsV1.FlagsChange())
+    case 4:
+      unsafe self.event = .heartbeat(Wire.message(c.pointee.heartbeat_4) ?? KeelsonFlagsV1.Heartbeat())
+    default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -2478,16 +2478,16 @@ extension KeelsonFlagsV1.WatchFlagsResponse: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__WatchFlagsResponse.self)
     unsafe c.pointee.revision_1 = self.revision
     switch self.event {
-      case .snapshot(let value):
-        unsafe c.pointee.event_0_case = .init(rawValue: 2)
-        unsafe c.pointee.snapshot_2 = arena.make(value)
-      case .change(let value):
-        unsafe c.pointee.event_0_case = .init(rawValue: 3)
-        unsafe c.pointee.change_3 = arena.make(value)
-      case .heartbeat(let value):
-        unsafe c.pointee.event_0_case = .init(rawValue: 4)
-        unsafe c.pointee.heartbeat_4 = arena.make(value)
-      case nil: break
+    case .snapshot(let value):
+      unsafe c.pointee.event_0_case = .init(rawValue: 2)
+      unsafe c.pointee.snapshot_2 = arena.make(value)
+    case .change(let value):
+      unsafe c.pointee.event_0_case = .init(rawValue: 3)
+      unsafe c.pointee.change_3 = arena.make(value)
+    case .heartbeat(let value):
+      unsafe c.pointee.event_0_case = .init(rawValue: 4)
+      unsafe c.pointee.heartbeat_4 = arena.make(value)
+    case nil: break
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
