@@ -55,9 +55,6 @@ extension KeelsonFlagsV1.Flag {
       flag.variants = [
         "on": GoogleProtobuf.Value(.bool(true)), "off": GoogleProtobuf.Value(.bool(false)),
       ]
-      for name in flag.environments.keys where flag.environments[name]?.defaultVariant == "" {
-        flag.environments[name]?.defaultVariant = "on"
-      }
     }
     return flag
   }

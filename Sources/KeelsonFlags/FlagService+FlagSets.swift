@@ -23,7 +23,11 @@ extension FlagService {
     let checked = set
     return try await change(origin) { [limits] change in
       guard try await FlagSetRepository.flagSet(checked.key, in: change) == nil else {
-        throw RPCError(.alreadyExists, "There is a flag set '\(checked.key)' already.")
+        throw RPCError(
+          .alreadyExists, "There is a flag set '\(checked.key)' already.",
+          details: [
+            .resourceInfo(type: "keelson.flags.v1.FlagSet", name: checked.key, description: "")
+          ])
       }
       guard try await FlagSetRepository.list(in: change).count < limits.sets else {
         throw RPCError(.resourceExhausted, "There are \(limits.sets) flag sets, the limit.")

@@ -37,6 +37,13 @@ extension FlagService {
       ["flags": "\(flags.count)", "sets": "\(sets.count)", "revision": "\(revision)"])
   }
 
+  /// Checks the name of the server's own environment.
+  ///
+  /// - Throws: `RPCError` INVALID_ARGUMENT that says what a name consists of.
+  package static func check(environment: String) throws {
+    try FlagValidation(limits: FlagLimits()).checkEnvironment(environment, field: "environment")
+  }
+
   /// Sends heartbeats to silent watches until the task is cancelled.
   package func run() async {
     while !Task.isCancelled {

@@ -53,59 +53,33 @@ struct FlagValidation: Sendable {
 
   /// Checks a flag whose type is known, without its targeting; see ``checkRules(_:in:segments:)``.
   func check(_ flag: KeelsonFlagsV1.Flag) throws {
-    try checkKey(flag.key, field: "flag.key")
-    try checkLength(flag.description, limits.descriptionBytes, field: "flag.description")
-    try checkLength(flag.owner, limits.ownerBytes, field: "flag.owner")
-    try checkTags(flag.tags)
-    try checkVariants(flag)
-    try checkMetadata(flag.metadata, field: "flag.metadata")
-    if let expireTime = flag.expireTime {
-      guard (try? expireTime.unixTime) != nil else {
-        throw RPCError.invalidArgument(
-          field: "flag.expire_time", "is not a time between the years 1 and 9999")
-      }
-    }
-    guard flag.environments.count <= limits.environments else {
-      throw RPCError.invalidArgument(
-        field: "flag.environments",
-        "has \(flag.environments.count) entries; at most \(limits.environments) are allowed")
-    }
-    for (name, state) in flag.environments.sorted(by: { $0.key < $1.key }) {
-      try checkEnvironment(name, field: "flag.environments")
-      let variant = state.defaultVariant
-      guard variant.isEmpty || flag.variants[variant] != nil else {
-        throw RPCError.invalidArgument(
-          field: "flag.environments[\"\(name)\"].default_variant",
-          "'\(variant)' is not a variant of the flag; it has \(Self.list(flag.variants.keys))")
-      }
-    }
+    try all(
+      { try checkKey(flag.key, field: "flag.key") },
+      { try checkLength(flag.description, limits.descriptionBytes, field: "flag.description") },
+      { try checkLength(flag.owner, limits.ownerBytes, field: "flag.owner") },
+      { try checkTags(flag.tags) },
+      { try checkVariants(flag) },
+      { try checkMetadata(flag.metadata, field: "flag.metadata") },
+      { try checkTime(flag.expireTime, field: "flag.expire_time") },
+      { try checkEnvironments(flag) })
   }
 
   func check(_ segment: KeelsonFlagsV1.Segment) throws {
-    try checkKey(segment.key, field: "segment.key")
-    try checkLength(segment.description, limits.descriptionBytes, field: "segment.description")
-    try checkLength(segment.condition, limits.targetingBytes, field: "segment.condition")
-    guard !segment.condition.isEmpty else {
-      throw RPCError.invalidArgument(
-        field: "segment.condition",
-        "is required: a condition as JSON, {\"==\": [{\"var\": \"country\"}, \"NL\"]} for example")
-    }
-    do {
-      try FlagRuleSet.validateSegment(segment.key, JSONValue(parsing: segment.condition))
-    } catch {
-      throw RPCError.invalidArgument(field: "segment.condition", "\(error)")
-    }
+    try all(
+      { try checkKey(segment.key, field: "segment.key") },
+      {
+        try checkLength(
+          segment.description, limits.descriptionBytes, field: "segment.description")
+      },
+      { try checkCondition(segment) })
   }
 
   func check(_ set: KeelsonFlagsV1.FlagSet) throws {
-    try checkKey(set.key, field: "flag_set.key")
-    try checkLength(set.description, limits.descriptionBytes, field: "flag_set.description")
-    try checkMetadata(set.metadata, field: "flag_set.metadata")
-    if case .unrecognized(let number) = set.bucketing {
-      throw RPCError.invalidArgument(
-        field: "flag_set.bucketing",
-        "\(number) is not a bucketing; use BUCKETING_V2 or BUCKETING_V3")
-    }
+    try all(
+      { try checkKey(set.key, field: "flag_set.key") },
+      { try checkLength(set.description, limits.descriptionBytes, field: "flag_set.description") },
+      { try checkMetadata(set.metadata, field: "flag_set.metadata") },
+      { try checkBucketing(set.bucketing) })
   }
 
   /// Compiles the targeting of every environment as an evaluator would.
@@ -124,7 +98,71 @@ struct FlagValidation: Sendable {
     }
   }
 
+  /// Runs every check and throws what all of them found together, so that a caller can mend all
+  /// of it at once.
+  private func all(_ checks: () throws -> Void...) throws {
+    var violations: [FieldViolation] = []
+    for check in checks {
+      do {
+        try check()
+      } catch let error as RPCError {
+        guard case .badRequest(let found)? = error.details.first else { throw error }
+        violations += found
+      }
+    }
+    guard violations.isEmpty else {
+      throw RPCError(
+        .invalidArgument,
+        violations.map { "\($0.field): \($0.description)" }.joined(separator: "; "),
+        details: [.badRequest(violations)])
+    }
+  }
+
   // MARK: Parts
+
+  private func checkEnvironments(_ flag: KeelsonFlagsV1.Flag) throws {
+    guard flag.environments.count <= limits.environments else {
+      throw RPCError.invalidArgument(
+        field: "flag.environments",
+        "has \(flag.environments.count) entries; at most \(limits.environments) are allowed")
+    }
+    for (name, state) in flag.environments.sorted(by: { $0.key < $1.key }) {
+      try checkEnvironment(name, field: "flag.environments")
+      let variant = state.defaultVariant
+      guard variant.isEmpty || flag.variants[variant] != nil else {
+        throw RPCError.invalidArgument(
+          field: "flag.environments[\"\(name)\"].default_variant",
+          "'\(variant)' is not a variant of the flag; it has \(Self.list(flag.variants.keys))")
+      }
+    }
+  }
+
+  private func checkTime(_ time: GoogleProtobuf.Timestamp?, field: String) throws {
+    guard let time, (try? time.unixTime) == nil else { return }
+    throw RPCError.invalidArgument(field: field, "is not a time between the years 1 and 9999")
+  }
+
+  private func checkCondition(_ segment: KeelsonFlagsV1.Segment) throws {
+    let field = "segment.condition"
+    try checkLength(segment.condition, limits.targetingBytes, field: field)
+    guard !segment.condition.isEmpty else {
+      throw RPCError.invalidArgument(
+        field: field,
+        "is required: a condition as JSON, {\"==\": [{\"var\": \"country\"}, \"NL\"]} for example")
+    }
+    do {
+      try FlagRuleSet.validateSegment(segment.key, JSONValue(parsing: segment.condition))
+    } catch {
+      throw RPCError.invalidArgument(field: field, "\(error)")
+    }
+  }
+
+  private func checkBucketing(_ bucketing: KeelsonFlagsV1.Bucketing) throws {
+    guard case .unrecognized(let number) = bucketing else { return }
+    throw RPCError.invalidArgument(
+      field: "flag_set.bucketing",
+      "\(number) is not a bucketing; use BUCKETING_V2 or BUCKETING_V3")
+  }
 
   private func checkLength(_ text: String, _ limit: Int, field: String) throws {
     guard text.utf8.count <= limit else {

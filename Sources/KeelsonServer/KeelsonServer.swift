@@ -23,10 +23,15 @@ package struct KeelsonServer: Sendable {
   /// - Throws: an error whose description tells an admin what to do, when it cannot start.
   package func run(onServing: @Sendable ([String]) -> Void) async throws {
     defer { log.flush() }
+    let addresses = try settings.checkedAddresses()
+    try FlagService.check(environment: settings.environment)
+    // From here on a signal is not lost, however early it comes.
+    let termination = try Termination()
     let startTime = ContinuousClock.now
     let database = try SQLiteDatabase(SQLiteConfiguration(folder: settings.dataFolder))
     do {
-      try await serve(database, startTime: startTime, onServing: onServing)
+      try await serve(
+        database, at: addresses, until: termination, startTime: startTime, onServing: onServing)
     } catch {
       await database.close()
       throw error
@@ -36,8 +41,8 @@ package struct KeelsonServer: Sendable {
   }
 
   private func serve(
-    _ database: SQLiteDatabase, startTime: ContinuousClock.Instant,
-    onServing: @Sendable ([String]) -> Void
+    _ database: SQLiteDatabase, at addresses: [ListenAddress], until termination: Termination,
+    startTime: ContinuousClock.Instant, onServing: @Sendable ([String]) -> Void
   ) async throws {
     try await database.migrate([FlagsMigrations.all])
     let flags = FlagService(
@@ -55,28 +60,27 @@ package struct KeelsonServer: Sendable {
       monitor: monitor,
       services: Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"]))
 
-    var configuration = ServerConfiguration(
-      addresses: try settings.listen.map { try ListenAddress(parsing: $0) })
+    var configuration = ServerConfiguration(addresses: addresses)
     configuration.loopCount = settings.loops
     let server = Server(
       configuration: configuration, routes: routes + standardHealth.routes,
       hooks: ServerHooks(callEnded: CallLog(logger: logger.component("calls")).log),
       logger: logger.component("transport"))
-    let addresses = try await server.start().map(\.description)
+    let bound = try await server.start().map(\.description)
     await monitor.checkAll()
     monitor.markStarted()
     logger.log(
       .info, "Serving.",
       [
-        "addresses": addresses.joined(separator: ", "), "environment": settings.environment,
+        "addresses": bound.joined(separator: ", "), "environment": settings.environment,
         "version": KeelsonVersion.current,
       ])
-    onServing(addresses)
+    onServing(bound)
 
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await flags.run() }
       group.addTask { await monitor.run() }
-      let signal = await Termination.wait()
+      let signal = await termination.wait()
       logger.log(.info, "Draining.", ["signal": signal, "grace": "\(settings.drainGrace)"])
       // First out of the balancers, then no more pushes, then the connections.
       monitor.markDraining()

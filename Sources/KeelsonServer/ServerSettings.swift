@@ -9,6 +9,8 @@ package struct ServerSettings: Sendable {
   package var dataFolder = "./keelson-data"
   /// The default environment.
   package var environment = "development"
+  /// Whether plaintext may be served on addresses that other machines reach.
+  package var allowsInsecureRemote = false
   package var logLevel: Logger.Level = .info
   /// How long running calls get to finish after SIGTERM before they are cancelled.
   package var drainGrace: Duration = .seconds(10)

@@ -223,8 +223,9 @@ def test_second_life_has_the_same_version_and_data(launch, dial):
 def test_log_lines_are_json_with_the_correlation_id(launch, dial):
     server = launch()
     client = dial(server)
-    client.flags.ListFlags(
-        flags.ListFlagsRequest(), metadata=[("x-correlation-id", "find-me-in-the-log")]
+    client.flags.CreateFlag(
+        flags.CreateFlagRequest(flag=flags.Flag(key="logged")),
+        metadata=[("x-correlation-id", "find-me-in-the-log")],
     )
     server.stop()
     lines = [line for line in server.log_text().splitlines() if line]

@@ -79,6 +79,15 @@ import Testing
     #expect(merged.oneLeaf == KeelsonTestV1.Leaf(name: "a", count: 2))
   }
 
+  @Test func theLastMemberOfAOneofCounts() throws {
+    let leaf = Everything(choice: .choiceLeaf(KeelsonTestV1.Leaf(name: "a"))).encoded()
+    let text = Everything(choice: .choiceString("b")).encoded()
+    #expect(try Everything(decoding: leaf + text).choice == .choiceString("b"))
+    #expect(
+      try Everything(decoding: text + leaf).choice == .choiceLeaf(KeelsonTestV1.Leaf(name: "a")))
+    #expect(try Everything(decoding: leaf + text + leaf).choice != .choiceString("b"))
+  }
+
   @Test func equalMapsHaveEqualEncodings() {
     let names = (0..<100).map { "k\($0)" }
     let one = Everything(byString: Dictionary(names.map { ($0, $0) }) { $1 })
@@ -92,6 +101,8 @@ import Testing
     names.me = KeelsonTestV1.Names.Self_(init: true)
     names.text = KeelsonTestV1.String(string: "t")
     #expect(try KeelsonTestV1.Names(decoding: names.encoded()) == names)
+    let channel = KeelsonTestV1.Channel(box: .init(box: .init()), float: .number(0))
+    #expect(try KeelsonTestV1.Channel(decoding: channel.encoded()) == channel)
     let message = KeelsonTestV1.Message(message: KeelsonTestV1.Message())
     #expect(try KeelsonTestV1.Message(decoding: message.encoded()) == message)
   }

@@ -7,73 +7,73 @@ public import KeelsonAPI
 extension KeelsonTestV1 {
   /// The methods of `keelson.test.v1.Calls`.
   public enum CallsMethods {
-    public static let unary = MethodDescriptor(
+    public static let unary = KeelsonCore.MethodDescriptor(
       service: "keelson.test.v1.Calls", name: "Unary", kind: .unary, isIdempotent: true
     )
-    public static let clientStream = MethodDescriptor(
+    public static let clientStream = KeelsonCore.MethodDescriptor(
       service: "keelson.test.v1.Calls", name: "ClientStream", kind: .clientStreaming
     )
-    public static let serverStream = MethodDescriptor(
+    public static let serverStream = KeelsonCore.MethodDescriptor(
       service: "keelson.test.v1.Calls", name: "ServerStream", kind: .serverStreaming
     )
-    public static let bidirectional = MethodDescriptor(
+    public static let bidirectional = KeelsonCore.MethodDescriptor(
       service: "keelson.test.v1.Calls", name: "Bidirectional", kind: .bidirectional
     )
 
     /// All of them, in the order of the file.
-    public static var all: [MethodDescriptor] { [unary, clientStream, serverStream, bidirectional] }
+    public static var all: [KeelsonCore.MethodDescriptor] { [unary, clientStream, serverStream, bidirectional] }
   }
 
   /// The four kinds of calls.
   package protocol CallsHandler: Swift.Sendable {
     func unary(
-      _ request: KeelsonTestV1.Leaf, context: ServerContext
+      _ request: KeelsonTestV1.Leaf, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonTestV1.Leaf
 
     func clientStream(
-      requests: RequestStream<KeelsonTestV1.Leaf>, context: ServerContext
+      requests: KeelsonAPI.RequestStream<KeelsonTestV1.Leaf>, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonTestV1.Leaf
 
     func serverStream(
-      _ request: KeelsonTestV1.Leaf, responses: ResponseWriter<KeelsonTestV1.Leaf>, context: ServerContext
+      _ request: KeelsonTestV1.Leaf, responses: KeelsonAPI.ResponseWriter<KeelsonTestV1.Leaf>, context: KeelsonCore.ServerContext
     ) async throws
 
     func bidirectional(
-      requests: RequestStream<KeelsonTestV1.Leaf>, responses: ResponseWriter<KeelsonTestV1.Leaf>, context: ServerContext
+      requests: KeelsonAPI.RequestStream<KeelsonTestV1.Leaf>, responses: KeelsonAPI.ResponseWriter<KeelsonTestV1.Leaf>, context: KeelsonCore.ServerContext
     ) async throws
   }
 
   /// The four kinds of calls.
   public struct CallsClient: Swift.Sendable {
-    private let channel: any Channel
+    private let channel: any KeelsonCore.Channel
 
     /// A client whose calls go over a channel, which the caller keeps open.
-    public init(channel: any Channel) {
+    public init(channel: any KeelsonCore.Channel) {
       self.channel = channel
     }
 
     public func unary(
-      _ request: KeelsonTestV1.Leaf, options: CallOptions = CallOptions()
+      _ request: KeelsonTestV1.Leaf, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonTestV1.Leaf {
       try await channel.unaryCall(CallsMethods.unary, request, options: options)
     }
 
     public func clientStream(
-      options: CallOptions = CallOptions(),
-      send: (RequestWriter<KeelsonTestV1.Leaf>) async throws -> Swift.Void
+      options: KeelsonCore.CallOptions = KeelsonCore.CallOptions(),
+      send: (KeelsonAPI.RequestWriter<KeelsonTestV1.Leaf>) async throws -> Swift.Void
     ) async throws -> KeelsonTestV1.Leaf {
       try await channel.clientStreamingCall(CallsMethods.clientStream, options: options, send: send)
     }
 
     public func serverStream(
-      _ request: KeelsonTestV1.Leaf, options: CallOptions = CallOptions()
-    ) -> ResponseStream<KeelsonTestV1.Leaf> {
+      _ request: KeelsonTestV1.Leaf, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
+    ) -> KeelsonAPI.ResponseStream<KeelsonTestV1.Leaf> {
       channel.serverStreamingCall(CallsMethods.serverStream, request, options: options)
     }
 
     public func bidirectional(
-      options: CallOptions = CallOptions()
-    ) -> BidirectionalCall<KeelsonTestV1.Leaf, KeelsonTestV1.Leaf> {
+      options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
+    ) -> KeelsonAPI.BidirectionalCall<KeelsonTestV1.Leaf, KeelsonTestV1.Leaf> {
       channel.bidirectionalCall(CallsMethods.bidirectional, options: options)
     }
   }
@@ -81,22 +81,22 @@ extension KeelsonTestV1 {
 
 extension KeelsonTestV1.CallsHandler {
   /// A route for each method.
-  package var routes: [Route] {
+  package var routes: [KeelsonCore.Route] {
     [
       .unary(KeelsonTestV1.CallsMethods.unary) {
-        (request: KeelsonTestV1.Leaf, context: ServerContext) in
+        (request: KeelsonTestV1.Leaf, context: KeelsonCore.ServerContext) in
         try await unary(request, context: context)
       },
       .clientStreaming(KeelsonTestV1.CallsMethods.clientStream) {
-        (requests: RequestStream<KeelsonTestV1.Leaf>, context: ServerContext) in
+        (requests: KeelsonAPI.RequestStream<KeelsonTestV1.Leaf>, context: KeelsonCore.ServerContext) in
         try await clientStream(requests: requests, context: context)
       },
       .serverStreaming(KeelsonTestV1.CallsMethods.serverStream) {
-        (request: KeelsonTestV1.Leaf, responses: ResponseWriter<KeelsonTestV1.Leaf>, context: ServerContext) in
+        (request: KeelsonTestV1.Leaf, responses: KeelsonAPI.ResponseWriter<KeelsonTestV1.Leaf>, context: KeelsonCore.ServerContext) in
         try await serverStream(request, responses: responses, context: context)
       },
       .bidirectional(KeelsonTestV1.CallsMethods.bidirectional) {
-        (requests: RequestStream<KeelsonTestV1.Leaf>, responses: ResponseWriter<KeelsonTestV1.Leaf>, context: ServerContext) in
+        (requests: KeelsonAPI.RequestStream<KeelsonTestV1.Leaf>, responses: KeelsonAPI.ResponseWriter<KeelsonTestV1.Leaf>, context: KeelsonCore.ServerContext) in
         try await bidirectional(requests: requests, responses: responses, context: context)
       },
     ]

@@ -9,7 +9,7 @@ internal import KeelsonTestProtoC
 
 extension KeelsonTestV1 {
   /// One of several, with a second name for one and a negative one.
-  public enum Color: OpenEnum {
+  public enum Color: KeelsonAPI.OpenEnum {
     case unspecified
     case red
     case blue
@@ -59,7 +59,7 @@ extension KeelsonTestV1 {
   /// Every kind of field there is.
   public struct Everything: KeelsonAPI.Message {
     public var oneDouble: Double
-    public var oneFloat: Float
+    public var oneFloat: Swift.Float
     public var oneInt32: Int32
     public var oneInt64: Int64
     public var oneUint32: UInt32
@@ -76,7 +76,7 @@ extension KeelsonTestV1 {
     public var oneColor: KeelsonTestV1.Color
     public var oneLeaf: KeelsonTestV1.Leaf?
     public var maybeDouble: Double?
-    public var maybeFloat: Float?
+    public var maybeFloat: Swift.Float?
     public var maybeInt32: Int32?
     public var maybeInt64: Int64?
     public var maybeUint32: UInt32?
@@ -93,7 +93,7 @@ extension KeelsonTestV1 {
     public var maybeColor: KeelsonTestV1.Color?
     public var maybeLeaf: KeelsonTestV1.Leaf?
     public var manyDouble: [Double]
-    public var manyFloat: [Float]
+    public var manyFloat: [Swift.Float]
     public var manyInt32: [Int32]
     public var manyInt64: [Int64]
     public var manyUint32: [UInt32]
@@ -110,7 +110,7 @@ extension KeelsonTestV1 {
     public var manyColor: [KeelsonTestV1.Color]
     public var manyLeaf: [KeelsonTestV1.Leaf]
     public var unpackedDouble: [Double]
-    public var unpackedFloat: [Float]
+    public var unpackedFloat: [Swift.Float]
     public var unpackedInt32: [Int32]
     public var unpackedInt64: [Int64]
     public var unpackedUint32: [UInt32]
@@ -137,7 +137,7 @@ extension KeelsonTestV1 {
     public var byBool: [Bool: Swift.String]
     public var byString: [Swift.String: Swift.String]
     public var mapDouble: [Swift.String: Double]
-    public var mapFloat: [Swift.String: Float]
+    public var mapFloat: [Swift.String: Swift.Float]
     public var mapInt32: [Swift.String: Int32]
     public var mapInt64: [Swift.String: Int64]
     public var mapUint32: [Swift.String: UInt32]
@@ -155,9 +155,9 @@ extension KeelsonTestV1 {
     public var mapLeaf: [Swift.String: KeelsonTestV1.Leaf]
     public var inner: KeelsonTestV1.Everything? {
       get { boxedInner?.value }
-      set { boxedInner = newValue.map(Box.init) }
+      set { boxedInner = newValue.map(KeelsonAPI.Box.init) }
     }
-    private var boxedInner: Box<KeelsonTestV1.Everything>?
+    private var boxedInner: KeelsonAPI.Box<KeelsonTestV1.Everything>?
     public var children: [KeelsonTestV1.Everything]
     public var tree: [Int32: KeelsonTestV1.Everything]
     public var left: KeelsonTestV1.Left?
@@ -182,7 +182,7 @@ extension KeelsonTestV1 {
     /// A number that takes the longest tag.
     public var last: Int32
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.oneDouble = 0
@@ -307,7 +307,7 @@ extension KeelsonTestV1 {
 
     public init(
       oneDouble: Double = 0,
-      oneFloat: Float = 0,
+      oneFloat: Swift.Float = 0,
       oneInt32: Int32 = 0,
       oneInt64: Int64 = 0,
       oneUint32: UInt32 = 0,
@@ -324,7 +324,7 @@ extension KeelsonTestV1 {
       oneColor: KeelsonTestV1.Color = .unspecified,
       oneLeaf: KeelsonTestV1.Leaf? = nil,
       maybeDouble: Double? = nil,
-      maybeFloat: Float? = nil,
+      maybeFloat: Swift.Float? = nil,
       maybeInt32: Int32? = nil,
       maybeInt64: Int64? = nil,
       maybeUint32: UInt32? = nil,
@@ -341,7 +341,7 @@ extension KeelsonTestV1 {
       maybeColor: KeelsonTestV1.Color? = nil,
       maybeLeaf: KeelsonTestV1.Leaf? = nil,
       manyDouble: [Double] = [],
-      manyFloat: [Float] = [],
+      manyFloat: [Swift.Float] = [],
       manyInt32: [Int32] = [],
       manyInt64: [Int64] = [],
       manyUint32: [UInt32] = [],
@@ -358,7 +358,7 @@ extension KeelsonTestV1 {
       manyColor: [KeelsonTestV1.Color] = [],
       manyLeaf: [KeelsonTestV1.Leaf] = [],
       unpackedDouble: [Double] = [],
-      unpackedFloat: [Float] = [],
+      unpackedFloat: [Swift.Float] = [],
       unpackedInt32: [Int32] = [],
       unpackedInt64: [Int64] = [],
       unpackedUint32: [UInt32] = [],
@@ -385,7 +385,7 @@ extension KeelsonTestV1 {
       byBool: [Bool: Swift.String] = [:],
       byString: [Swift.String: Swift.String] = [:],
       mapDouble: [Swift.String: Double] = [:],
-      mapFloat: [Swift.String: Float] = [:],
+      mapFloat: [Swift.String: Swift.Float] = [:],
       mapInt32: [Swift.String: Int32] = [:],
       mapInt64: [Swift.String: Int64] = [:],
       mapUint32: [Swift.String: UInt32] = [:],
@@ -520,7 +520,7 @@ extension KeelsonTestV1 {
       self.mapBytes = mapBytes
       self.mapColor = mapColor
       self.mapLeaf = mapLeaf
-      boxedInner = inner.map(Box.init)
+      boxedInner = inner.map(KeelsonAPI.Box.init)
       self.children = children
       self.tree = tree
       self.left = left
@@ -545,17 +545,17 @@ extension KeelsonTestV1 {
       self.last = last
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.test.v1.Everything" }
 
     public enum Choice: Swift.Sendable, Swift.Hashable {
       case choiceDouble(Double)
-      case choiceFloat(Float)
+      case choiceFloat(Swift.Float)
       case choiceInt32(Int32)
       case choiceInt64(Int64)
       case choiceUint32(UInt32)
@@ -580,7 +580,7 @@ extension KeelsonTestV1 {
     public var name: Swift.String
     public var count: Int32
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.name = ""
@@ -595,11 +595,11 @@ extension KeelsonTestV1 {
       self.count = count
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.test.v1.Leaf" }
   }
@@ -610,7 +610,7 @@ extension KeelsonTestV1 {
   public struct Stranger: KeelsonAPI.Message {
     public var own: Swift.String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.own = ""
@@ -622,11 +622,11 @@ extension KeelsonTestV1 {
       self.own = own
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.test.v1.Stranger" }
   }
@@ -637,11 +637,11 @@ extension KeelsonTestV1 {
   public struct Left: KeelsonAPI.Message {
     public var right: KeelsonTestV1.Right? {
       get { boxedRight?.value }
-      set { boxedRight = newValue.map(Box.init) }
+      set { boxedRight = newValue.map(KeelsonAPI.Box.init) }
     }
-    private var boxedRight: Box<KeelsonTestV1.Right>?
+    private var boxedRight: KeelsonAPI.Box<KeelsonTestV1.Right>?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       boxedRight = nil
@@ -650,14 +650,14 @@ extension KeelsonTestV1 {
     public init(
       right: KeelsonTestV1.Right? = nil
     ) {
-      boxedRight = right.map(Box.init)
+      boxedRight = right.map(KeelsonAPI.Box.init)
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.test.v1.Left" }
   }
@@ -667,7 +667,7 @@ extension KeelsonTestV1 {
   public struct Right: KeelsonAPI.Message {
     public var back: Back?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.back = nil
@@ -679,11 +679,11 @@ extension KeelsonTestV1 {
       self.back = back
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.test.v1.Right" }
 
@@ -703,7 +703,7 @@ extension KeelsonTestV1.Everything: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Everything.self)
     unsafe self.oneDouble = Double(bitPattern: c.pointee.one_double_1)
-    unsafe self.oneFloat = Float(bitPattern: c.pointee.one_float_2)
+    unsafe self.oneFloat = Swift.Float(bitPattern: c.pointee.one_float_2)
     unsafe self.oneInt32 = c.pointee.one_int32_3
     unsafe self.oneInt64 = c.pointee.one_int64_4
     unsafe self.oneUint32 = c.pointee.one_uint32_5
@@ -723,7 +723,7 @@ extension KeelsonTestV1.Everything: WireMessage {
       unsafe self.maybeDouble = Double(bitPattern: c.pointee.maybe_double_21)
     }
     if unsafe c.pointee.presence_22_case.rawValue == 22 {
-      unsafe self.maybeFloat = Float(bitPattern: c.pointee.maybe_float_22)
+      unsafe self.maybeFloat = Swift.Float(bitPattern: c.pointee.maybe_float_22)
     }
     if unsafe c.pointee.presence_23_case.rawValue == 23 {
       unsafe self.maybeInt32 = c.pointee.maybe_int32_23
@@ -769,7 +769,7 @@ extension KeelsonTestV1.Everything: WireMessage {
     }
     unsafe self.maybeLeaf = Wire.message(c.pointee.maybe_leaf_37)
     unsafe self.manyDouble = Wire.array(c.pointee.many_double_41, c.pointee.n_many_double_41) { Double(bitPattern: $0) }
-    unsafe self.manyFloat = Wire.array(c.pointee.many_float_42, c.pointee.n_many_float_42) { Float(bitPattern: $0) }
+    unsafe self.manyFloat = Wire.array(c.pointee.many_float_42, c.pointee.n_many_float_42) { Swift.Float(bitPattern: $0) }
     unsafe self.manyInt32 = Wire.array(c.pointee.many_int32_43, c.pointee.n_many_int32_43)
     unsafe self.manyInt64 = Wire.array(c.pointee.many_int64_44, c.pointee.n_many_int64_44)
     unsafe self.manyUint32 = Wire.array(c.pointee.many_uint32_45, c.pointee.n_many_uint32_45)
@@ -786,7 +786,7 @@ extension KeelsonTestV1.Everything: WireMessage {
     unsafe self.manyColor = Wire.array(c.pointee.many_color_56, c.pointee.n_many_color_56) { KeelsonTestV1.Color(rawValue: $0) }
     unsafe self.manyLeaf = Wire.messages(c.pointee.many_leaf_57, c.pointee.n_many_leaf_57)
     unsafe self.unpackedDouble = Wire.array(c.pointee.unpacked_double_61, c.pointee.n_unpacked_double_61) { Double(bitPattern: $0) }
-    unsafe self.unpackedFloat = Wire.array(c.pointee.unpacked_float_62, c.pointee.n_unpacked_float_62) { Float(bitPattern: $0) }
+    unsafe self.unpackedFloat = Wire.array(c.pointee.unpacked_float_62, c.pointee.n_unpacked_float_62) { Swift.Float(bitPattern: $0) }
     unsafe self.unpackedInt32 = Wire.array(c.pointee.unpacked_int32_63, c.pointee.n_unpacked_int32_63)
     unsafe self.unpackedInt64 = Wire.array(c.pointee.unpacked_int64_64, c.pointee.n_unpacked_int64_64)
     unsafe self.unpackedUint32 = Wire.array(c.pointee.unpacked_uint32_65, c.pointee.n_unpacked_uint32_65)
@@ -800,41 +800,41 @@ extension KeelsonTestV1.Everything: WireMessage {
     unsafe self.unpackedBool = Wire.array(c.pointee.unpacked_bool_73, c.pointee.n_unpacked_bool_73) { $0 != 0 }
     unsafe self.unpackedColor = Wire.array(c.pointee.unpacked_color_74, c.pointee.n_unpacked_color_74) { KeelsonTestV1.Color(rawValue: $0) }
     switch unsafe c.pointee.choice_0_case.rawValue {
-      case 81:
-        unsafe self.choice = .choiceDouble(Double(bitPattern: c.pointee.choice_double_81))
-      case 82:
-        unsafe self.choice = .choiceFloat(Float(bitPattern: c.pointee.choice_float_82))
-      case 83:
-        unsafe self.choice = .choiceInt32(c.pointee.choice_int32_83)
-      case 84:
-        unsafe self.choice = .choiceInt64(c.pointee.choice_int64_84)
-      case 85:
-        unsafe self.choice = .choiceUint32(c.pointee.choice_uint32_85)
-      case 86:
-        unsafe self.choice = .choiceUint64(c.pointee.choice_uint64_86)
-      case 87:
-        unsafe self.choice = .choiceSint32(c.pointee.choice_sint32_87)
-      case 88:
-        unsafe self.choice = .choiceSint64(c.pointee.choice_sint64_88)
-      case 89:
-        unsafe self.choice = .choiceFixed32(c.pointee.choice_fixed32_89)
-      case 90:
-        unsafe self.choice = .choiceFixed64(c.pointee.choice_fixed64_90)
-      case 91:
-        unsafe self.choice = .choiceSfixed32(c.pointee.choice_sfixed32_91)
-      case 92:
-        unsafe self.choice = .choiceSfixed64(c.pointee.choice_sfixed64_92)
-      case 93:
-        unsafe self.choice = .choiceBool(c.pointee.choice_bool_93 != 0)
-      case 94:
-        unsafe self.choice = .choiceString(Wire.string(c.pointee.choice_string_94))
-      case 95:
-        unsafe self.choice = .choiceBytes(Wire.bytes(c.pointee.choice_bytes_95))
-      case 96:
-        unsafe self.choice = .choiceColor(KeelsonTestV1.Color(rawValue: c.pointee.choice_color_96))
-      case 97:
-        unsafe self.choice = .choiceLeaf(Wire.message(c.pointee.choice_leaf_97) ?? KeelsonTestV1.Leaf())
-      default: break
+    case 81:
+      unsafe self.choice = .choiceDouble(Double(bitPattern: c.pointee.choice_double_81))
+    case 82:
+      unsafe self.choice = .choiceFloat(Swift.Float(bitPattern: c.pointee.choice_float_82))
+    case 83:
+      unsafe self.choice = .choiceInt32(c.pointee.choice_int32_83)
+    case 84:
+      unsafe self.choice = .choiceInt64(c.pointee.choice_int64_84)
+    case 85:
+      unsafe self.choice = .choiceUint32(c.pointee.choice_uint32_85)
+    case 86:
+      unsafe self.choice = .choiceUint64(c.pointee.choice_uint64_86)
+    case 87:
+      unsafe self.choice = .choiceSint32(c.pointee.choice_sint32_87)
+    case 88:
+      unsafe self.choice = .choiceSint64(c.pointee.choice_sint64_88)
+    case 89:
+      unsafe self.choice = .choiceFixed32(c.pointee.choice_fixed32_89)
+    case 90:
+      unsafe self.choice = .choiceFixed64(c.pointee.choice_fixed64_90)
+    case 91:
+      unsafe self.choice = .choiceSfixed32(c.pointee.choice_sfixed32_91)
+    case 92:
+      unsafe self.choice = .choiceSfixed64(c.pointee.choice_sfixed64_92)
+    case 93:
+      unsafe self.choice = .choiceBool(c.pointee.choice_bool_93 != 0)
+    case 94:
+      unsafe self.choice = .choiceString(Wire.string(c.pointee.choice_string_94))
+    case 95:
+      unsafe self.choice = .choiceBytes(Wire.bytes(c.pointee.choice_bytes_95))
+    case 96:
+      unsafe self.choice = .choiceColor(KeelsonTestV1.Color(rawValue: c.pointee.choice_color_96))
+    case 97:
+      unsafe self.choice = .choiceLeaf(Wire.message(c.pointee.choice_leaf_97) ?? KeelsonTestV1.Leaf())
+    default: break
     }
     unsafe self.byInt32 = Wire.dictionary(c.pointee.by_int32_101, c.pointee.n_by_int32_101) {
       unsafe ($0.pointee.key_1, Wire.string($0.pointee.value_2))
@@ -876,7 +876,7 @@ extension KeelsonTestV1.Everything: WireMessage {
       unsafe (Wire.string($0.pointee.key_1), Double(bitPattern: $0.pointee.value_2))
     }
     unsafe self.mapFloat = Wire.dictionary(c.pointee.map_float_122, c.pointee.n_map_float_122) {
-      unsafe (Wire.string($0.pointee.key_1), Float(bitPattern: $0.pointee.value_2))
+      unsafe (Wire.string($0.pointee.key_1), Swift.Float(bitPattern: $0.pointee.value_2))
     }
     unsafe self.mapInt32 = Wire.dictionary(c.pointee.map_int32_123, c.pointee.n_map_int32_123) {
       unsafe (Wire.string($0.pointee.key_1), $0.pointee.value_2)
@@ -1102,58 +1102,58 @@ extension KeelsonTestV1.Everything: WireMessage {
     unsafe c.pointee.n_unpacked_color_74 = self.unpackedColor.count
     unsafe c.pointee.unpacked_color_74 = arena.array(self.unpackedColor) { $0.rawValue }
     switch self.choice {
-      case .choiceDouble(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 81)
-        unsafe c.pointee.choice_double_81 = value.bitPattern
-      case .choiceFloat(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 82)
-        unsafe c.pointee.choice_float_82 = value.bitPattern
-      case .choiceInt32(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 83)
-        unsafe c.pointee.choice_int32_83 = value
-      case .choiceInt64(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 84)
-        unsafe c.pointee.choice_int64_84 = value
-      case .choiceUint32(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 85)
-        unsafe c.pointee.choice_uint32_85 = value
-      case .choiceUint64(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 86)
-        unsafe c.pointee.choice_uint64_86 = value
-      case .choiceSint32(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 87)
-        unsafe c.pointee.choice_sint32_87 = value
-      case .choiceSint64(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 88)
-        unsafe c.pointee.choice_sint64_88 = value
-      case .choiceFixed32(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 89)
-        unsafe c.pointee.choice_fixed32_89 = value
-      case .choiceFixed64(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 90)
-        unsafe c.pointee.choice_fixed64_90 = value
-      case .choiceSfixed32(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 91)
-        unsafe c.pointee.choice_sfixed32_91 = value
-      case .choiceSfixed64(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 92)
-        unsafe c.pointee.choice_sfixed64_92 = value
-      case .choiceBool(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 93)
-        unsafe c.pointee.choice_bool_93 = value ? 1 : 0
-      case .choiceString(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 94)
-        unsafe c.pointee.choice_string_94 = arena.copy(value)
-      case .choiceBytes(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 95)
-        unsafe c.pointee.choice_bytes_95 = arena.copy(value)
-      case .choiceColor(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 96)
-        unsafe c.pointee.choice_color_96 = value.rawValue
-      case .choiceLeaf(let value):
-        unsafe c.pointee.choice_0_case = .init(rawValue: 97)
-        unsafe c.pointee.choice_leaf_97 = arena.make(value)
-      case nil: break
+    case .choiceDouble(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 81)
+      unsafe c.pointee.choice_double_81 = value.bitPattern
+    case .choiceFloat(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 82)
+      unsafe c.pointee.choice_float_82 = value.bitPattern
+    case .choiceInt32(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 83)
+      unsafe c.pointee.choice_int32_83 = value
+    case .choiceInt64(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 84)
+      unsafe c.pointee.choice_int64_84 = value
+    case .choiceUint32(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 85)
+      unsafe c.pointee.choice_uint32_85 = value
+    case .choiceUint64(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 86)
+      unsafe c.pointee.choice_uint64_86 = value
+    case .choiceSint32(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 87)
+      unsafe c.pointee.choice_sint32_87 = value
+    case .choiceSint64(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 88)
+      unsafe c.pointee.choice_sint64_88 = value
+    case .choiceFixed32(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 89)
+      unsafe c.pointee.choice_fixed32_89 = value
+    case .choiceFixed64(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 90)
+      unsafe c.pointee.choice_fixed64_90 = value
+    case .choiceSfixed32(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 91)
+      unsafe c.pointee.choice_sfixed32_91 = value
+    case .choiceSfixed64(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 92)
+      unsafe c.pointee.choice_sfixed64_92 = value
+    case .choiceBool(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 93)
+      unsafe c.pointee.choice_bool_93 = value ? 1 : 0
+    case .choiceString(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 94)
+      unsafe c.pointee.choice_string_94 = arena.copy(value)
+    case .choiceBytes(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 95)
+      unsafe c.pointee.choice_bytes_95 = arena.copy(value)
+    case .choiceColor(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 96)
+      unsafe c.pointee.choice_color_96 = value.rawValue
+    case .choiceLeaf(let value):
+      unsafe c.pointee.choice_0_case = .init(rawValue: 97)
+      unsafe c.pointee.choice_leaf_97 = arena.make(value)
+    case nil: break
     }
     unsafe c.pointee.n_by_int32_101 = self.byInt32.count
     unsafe c.pointee.by_int32_101 = arena.entries(self.byInt32, keelson__test__v1__everything__by_int32_entry__table()) {
@@ -1639,11 +1639,11 @@ extension KeelsonTestV1.Right: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Right.self)
     switch unsafe c.pointee.back_0_case.rawValue {
-      case 1:
-        unsafe self.back = .left(Wire.message(c.pointee.left_1) ?? KeelsonTestV1.Left())
-      case 2:
-        unsafe self.back = .text(Wire.string(c.pointee.text_2))
-      default: break
+    case 1:
+      unsafe self.back = .left(Wire.message(c.pointee.left_1) ?? KeelsonTestV1.Left())
+    case 2:
+      unsafe self.back = .text(Wire.string(c.pointee.text_2))
+    default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -1651,13 +1651,13 @@ extension KeelsonTestV1.Right: WireMessage {
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Right.self)
     switch self.back {
-      case .left(let value):
-        unsafe c.pointee.back_0_case = .init(rawValue: 1)
-        unsafe c.pointee.left_1 = arena.make(value)
-      case .text(let value):
-        unsafe c.pointee.back_0_case = .init(rawValue: 2)
-        unsafe c.pointee.text_2 = arena.copy(value)
-      case nil: break
+    case .left(let value):
+      unsafe c.pointee.back_0_case = .init(rawValue: 1)
+      unsafe c.pointee.left_1 = arena.make(value)
+    case .text(let value):
+      unsafe c.pointee.back_0_case = .init(rawValue: 2)
+      unsafe c.pointee.text_2 = arena.copy(value)
+    case nil: break
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }

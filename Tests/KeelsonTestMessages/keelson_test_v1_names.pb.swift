@@ -8,6 +8,39 @@ public import KeelsonAPI
 internal import KeelsonTestProtoC
 
 extension KeelsonTestV1 {
+  public enum OpenEnum: KeelsonAPI.OpenEnum {
+    case unspecified
+    /// A number that this version of the enum has no name for.
+    case unrecognized(Swift.Int32)
+
+    public init(rawValue: Swift.Int32) {
+      switch rawValue {
+      case 0: self = .unspecified
+      default: self = .unrecognized(rawValue)
+      }
+    }
+
+    public var rawValue: Swift.Int32 {
+      switch self {
+      case .unspecified: 0
+      case .unrecognized(let rawValue): rawValue
+      }
+    }
+
+    /// The name in the .proto; nil for a number that has none.
+    public var name: Swift.String? {
+      switch self {
+      case .unspecified: "OPEN_ENUM_UNSPECIFIED"
+      case .unrecognized: nil
+      }
+    }
+
+    /// The values that have a name, in the order of the file.
+    public static var allCases: [Self] { [.unspecified] }
+  }
+}
+
+extension KeelsonTestV1 {
   /// Names that mean something in Swift, in C, or to the generated code itself.
   public struct Names: KeelsonAPI.Message {
     public var `default`: Swift.String
@@ -33,7 +66,7 @@ extension KeelsonTestV1 {
     public var text: KeelsonTestV1.String?
     public var me: KeelsonTestV1.Names.Self_?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.`default` = ""
@@ -108,11 +141,11 @@ extension KeelsonTestV1 {
       self.me = me
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.test.v1.Names" }
 
@@ -121,7 +154,7 @@ extension KeelsonTestV1 {
       case value(Swift.String)
     }
 
-    public enum Kind: OpenEnum {
+    public enum Kind: KeelsonAPI.OpenEnum {
       case unspecified
       case `default`
       case unrecognized_
@@ -163,7 +196,7 @@ extension KeelsonTestV1 {
     public struct Type_: KeelsonAPI.Message {
       public var kind: KeelsonTestV1.Names.Kind
       /// Fields that this version of the message does not know, kept as they came.
-      public var unknownFields = UnknownFields()
+      public var unknownFields = KeelsonAPI.UnknownFields()
 
       public init() {
         self.kind = .unspecified
@@ -175,11 +208,11 @@ extension KeelsonTestV1 {
         self.kind = kind
       }
 
-      public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-        self = try Wire.decode(bytes, limits: limits)
+      public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
       }
 
-      public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
       public static var fullName: Swift.String { "keelson.test.v1.Names.Type" }
     }
@@ -187,7 +220,7 @@ extension KeelsonTestV1 {
     public struct Self_: KeelsonAPI.Message {
       public var `init`: Bool
       /// Fields that this version of the message does not know, kept as they came.
-      public var unknownFields = UnknownFields()
+      public var unknownFields = KeelsonAPI.UnknownFields()
 
       public init() {
         self.`init` = false
@@ -199,11 +232,11 @@ extension KeelsonTestV1 {
         self.`init` = `init`
       }
 
-      public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-        self = try Wire.decode(bytes, limits: limits)
+      public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
       }
 
-      public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
       public static var fullName: Swift.String { "keelson.test.v1.Names.Self_" }
     }
@@ -214,7 +247,7 @@ extension KeelsonTestV1 {
   public struct String: KeelsonAPI.Message {
     public var string: Swift.String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.string = ""
@@ -226,11 +259,11 @@ extension KeelsonTestV1 {
       self.string = string
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.test.v1.String" }
   }
@@ -240,7 +273,7 @@ extension KeelsonTestV1 {
   public struct Optional: KeelsonAPI.Message {
     public var optional: Int32?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.optional = nil
@@ -252,11 +285,11 @@ extension KeelsonTestV1 {
       self.optional = optional
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.test.v1.Optional" }
   }
@@ -266,11 +299,11 @@ extension KeelsonTestV1 {
   public struct Message: KeelsonAPI.Message {
     public var message: KeelsonTestV1.Message? {
       get { boxedMessage?.value }
-      set { boxedMessage = newValue.map(Box.init) }
+      set { boxedMessage = newValue.map(KeelsonAPI.Box.init) }
     }
-    private var boxedMessage: Box<KeelsonTestV1.Message>?
+    private var boxedMessage: KeelsonAPI.Box<KeelsonTestV1.Message>?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       boxedMessage = nil
@@ -279,16 +312,190 @@ extension KeelsonTestV1 {
     public init(
       message: KeelsonTestV1.Message? = nil
     ) {
-      boxedMessage = message.map(Box.init)
+      boxedMessage = message.map(KeelsonAPI.Box.init)
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.test.v1.Message" }
+  }
+}
+
+extension KeelsonTestV1 {
+  /// Types of the runtime, as messages.
+  public struct Channel: KeelsonAPI.Message {
+    public var box: KeelsonTestV1.Box?
+    public var float: Float?
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+      self.box = nil
+      self.float = nil
+    }
+
+    public init(
+      box: KeelsonTestV1.Box? = nil,
+      float: Float? = nil
+    ) {
+      self.box = box
+      self.float = float
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+    }
+
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+
+    public static var fullName: Swift.String { "keelson.test.v1.Channel" }
+
+    public enum Float: Swift.Sendable, Swift.Hashable {
+      case number(Swift.Float)
+      case error(KeelsonTestV1.RPCError)
+    }
+  }
+}
+
+extension KeelsonTestV1 {
+  public struct Box: KeelsonAPI.Message {
+    public var box: KeelsonTestV1.Box? {
+      get { boxedBox?.value }
+      set { boxedBox = newValue.map(KeelsonAPI.Box.init) }
+    }
+    private var boxedBox: KeelsonAPI.Box<KeelsonTestV1.Box>?
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+      boxedBox = nil
+    }
+
+    public init(
+      box: KeelsonTestV1.Box? = nil
+    ) {
+      boxedBox = box.map(KeelsonAPI.Box.init)
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+    }
+
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+
+    public static var fullName: Swift.String { "keelson.test.v1.Box" }
+  }
+}
+
+extension KeelsonTestV1 {
+  public struct RPCError: KeelsonAPI.Message {
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+    }
+
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+
+    public static var fullName: Swift.String { "keelson.test.v1.RPCError" }
+  }
+}
+
+extension KeelsonTestV1 {
+  public struct UnknownFields: KeelsonAPI.Message {
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+    }
+
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+
+    public static var fullName: Swift.String { "keelson.test.v1.UnknownFields" }
+  }
+}
+
+extension KeelsonTestV1 {
+  public struct DecodingLimits: KeelsonAPI.Message {
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+    }
+
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+
+    public static var fullName: Swift.String { "keelson.test.v1.DecodingLimits" }
+  }
+}
+
+extension KeelsonTestV1 {
+  public struct Route: KeelsonAPI.Message {
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+    }
+
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+
+    public static var fullName: Swift.String { "keelson.test.v1.Route" }
+  }
+}
+
+extension KeelsonTestV1 {
+  public struct ServerContext: KeelsonAPI.Message {
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+    }
+
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+
+    public static var fullName: Swift.String { "keelson.test.v1.ServerContext" }
+  }
+}
+
+extension KeelsonTestV1 {
+  public struct RequestStream: KeelsonAPI.Message {
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+    }
+
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+
+    public static var fullName: Swift.String { "keelson.test.v1.RequestStream" }
   }
 }
 
@@ -318,11 +525,11 @@ extension KeelsonTestV1.Names: WireMessage {
     unsafe self.bytes = Wire.string(c.pointee.bytes_16)
     unsafe self.limits = Wire.string(c.pointee.limits_17)
     switch unsafe c.pointee.kind_0_case.rawValue {
-      case 18:
-        unsafe self.kind = .`class`(Wire.string(c.pointee.class_18))
-      case 19:
-        unsafe self.kind = .value(Wire.string(c.pointee.value_19))
-      default: break
+    case 18:
+      unsafe self.kind = .`class`(Wire.string(c.pointee.class_18))
+    case 19:
+      unsafe self.kind = .value(Wire.string(c.pointee.value_19))
+    default: break
     }
     if unsafe c.pointee.presence_20_case.rawValue == 20 {
       unsafe self.descriptor = Wire.string(c.pointee.descriptor_20)
@@ -354,13 +561,13 @@ extension KeelsonTestV1.Names: WireMessage {
     unsafe c.pointee.bytes_16 = arena.copy(self.bytes)
     unsafe c.pointee.limits_17 = arena.copy(self.limits)
     switch self.kind {
-      case .`class`(let value):
-        unsafe c.pointee.kind_0_case = .init(rawValue: 18)
-        unsafe c.pointee.class_18 = arena.copy(value)
-      case .value(let value):
-        unsafe c.pointee.kind_0_case = .init(rawValue: 19)
-        unsafe c.pointee.value_19 = arena.copy(value)
-      case nil: break
+    case .`class`(let value):
+      unsafe c.pointee.kind_0_case = .init(rawValue: 18)
+      unsafe c.pointee.class_18 = arena.copy(value)
+    case .value(let value):
+      unsafe c.pointee.kind_0_case = .init(rawValue: 19)
+      unsafe c.pointee.value_19 = arena.copy(value)
+    case nil: break
     }
     if let value = self.descriptor {
       unsafe c.pointee.presence_20_case = .init(rawValue: 20)
@@ -551,5 +758,222 @@ extension KeelsonTestV1.Message {
     var members: [Swift.String: JSONValue] = [:]
     if let value = message { members["message"] = value.json }
     return .object(members)
+  }
+}
+
+extension KeelsonTestV1.Channel: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__test__v1__channel__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Channel.self)
+    unsafe self.box = Wire.message(c.pointee.box_1)
+    switch unsafe c.pointee.float_0_case.rawValue {
+    case 2:
+      unsafe self.float = .number(Swift.Float(bitPattern: c.pointee.number_2))
+    case 3:
+      unsafe self.float = .error(Wire.message(c.pointee.error_3) ?? KeelsonTestV1.RPCError())
+    default: break
+    }
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Channel.self)
+    if let value = self.box {
+      unsafe c.pointee.box_1 = arena.make(value)
+    }
+    switch self.float {
+    case .number(let value):
+      unsafe c.pointee.float_0_case = .init(rawValue: 2)
+      unsafe c.pointee.number_2 = value.bitPattern
+    case .error(let value):
+      unsafe c.pointee.float_0_case = .init(rawValue: 3)
+      unsafe c.pointee.error_3 = arena.make(value)
+    case nil: break
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.Channel {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = box { members["box"] = value.json }
+    switch float {
+      case .number(let value): members["number"] = JSONValue(number: value)
+      case .error(let value): members["error"] = value.json
+      case nil: break
+    }
+    return .object(members)
+  }
+}
+
+extension KeelsonTestV1.Box: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__test__v1__box__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Box.self)
+    unsafe self.box = Wire.message(c.pointee.box_1)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Box.self)
+    if let value = self.box {
+      unsafe c.pointee.box_1 = arena.make(value)
+    }
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.Box {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = box { members["box"] = value.json }
+    return .object(members)
+  }
+}
+
+extension KeelsonTestV1.RPCError: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__test__v1__rpcerror__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__RPCError.self)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__RPCError.self)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.RPCError {
+  public var json: JSONValue {
+    .object([:])
+  }
+}
+
+extension KeelsonTestV1.UnknownFields: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__test__v1__unknown_fields__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__UnknownFields.self)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__UnknownFields.self)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.UnknownFields {
+  public var json: JSONValue {
+    .object([:])
+  }
+}
+
+extension KeelsonTestV1.DecodingLimits: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__test__v1__decoding_limits__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__DecodingLimits.self)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__DecodingLimits.self)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.DecodingLimits {
+  public var json: JSONValue {
+    .object([:])
+  }
+}
+
+extension KeelsonTestV1.Route: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__test__v1__route__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Route.self)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Route.self)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.Route {
+  public var json: JSONValue {
+    .object([:])
+  }
+}
+
+extension KeelsonTestV1.ServerContext: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__test__v1__server_context__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__ServerContext.self)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__ServerContext.self)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.ServerContext {
+  public var json: JSONValue {
+    .object([:])
+  }
+}
+
+extension KeelsonTestV1.RequestStream: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__test__v1__request_stream__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__RequestStream.self)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__RequestStream.self)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.RequestStream {
+  public var json: JSONValue {
+    .object([:])
   }
 }

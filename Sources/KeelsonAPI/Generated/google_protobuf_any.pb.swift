@@ -11,7 +11,7 @@ extension GoogleProtobuf {
     public var typeUrl: String
     public var value: [UInt8]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.typeUrl = ""
@@ -26,11 +26,11 @@ extension GoogleProtobuf {
       self.value = value
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.protobuf.Any" }
   }

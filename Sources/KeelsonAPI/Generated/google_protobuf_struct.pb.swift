@@ -6,7 +6,7 @@ internal import CProtobufC
 package import KeelsonProtoC
 
 extension GoogleProtobuf {
-  public enum NullValue: OpenEnum {
+  public enum NullValue: KeelsonAPI.OpenEnum {
     case nullValue
     /// A number that this version of the enum has no name for.
     case unrecognized(Swift.Int32)
@@ -43,7 +43,7 @@ extension GoogleProtobuf {
   public struct Struct: KeelsonAPI.Message {
     public var fields: [String: GoogleProtobuf.Value]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.fields = [:]
@@ -55,11 +55,11 @@ extension GoogleProtobuf {
       self.fields = fields
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.protobuf.Struct" }
   }
@@ -70,7 +70,7 @@ extension GoogleProtobuf {
   public struct Value: KeelsonAPI.Message {
     public var kind: Kind?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.kind = nil
@@ -82,11 +82,11 @@ extension GoogleProtobuf {
       self.kind = kind
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.protobuf.Value" }
 
@@ -106,7 +106,7 @@ extension GoogleProtobuf {
   public struct ListValue: KeelsonAPI.Message {
     public var values: [GoogleProtobuf.Value]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.values = []
@@ -118,11 +118,11 @@ extension GoogleProtobuf {
       self.values = values
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.protobuf.ListValue" }
   }
@@ -163,19 +163,19 @@ extension GoogleProtobuf.Value: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Value.self)
     switch unsafe c.pointee.kind_0_case.rawValue {
-      case 1:
-        unsafe self.kind = .nullValue(GoogleProtobuf.NullValue(rawValue: c.pointee.null_value_1))
-      case 2:
-        unsafe self.kind = .numberValue(Double(bitPattern: c.pointee.number_value_2))
-      case 3:
-        unsafe self.kind = .stringValue(Wire.string(c.pointee.string_value_3))
-      case 4:
-        unsafe self.kind = .boolValue(c.pointee.bool_value_4 != 0)
-      case 5:
-        unsafe self.kind = .structValue(Wire.message(c.pointee.struct_value_5) ?? GoogleProtobuf.Struct())
-      case 6:
-        unsafe self.kind = .listValue(Wire.message(c.pointee.list_value_6) ?? GoogleProtobuf.ListValue())
-      default: break
+    case 1:
+      unsafe self.kind = .nullValue(GoogleProtobuf.NullValue(rawValue: c.pointee.null_value_1))
+    case 2:
+      unsafe self.kind = .numberValue(Double(bitPattern: c.pointee.number_value_2))
+    case 3:
+      unsafe self.kind = .stringValue(Wire.string(c.pointee.string_value_3))
+    case 4:
+      unsafe self.kind = .boolValue(c.pointee.bool_value_4 != 0)
+    case 5:
+      unsafe self.kind = .structValue(Wire.message(c.pointee.struct_value_5) ?? GoogleProtobuf.Struct())
+    case 6:
+      unsafe self.kind = .listValue(Wire.message(c.pointee.list_value_6) ?? GoogleProtobuf.ListValue())
+    default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -183,25 +183,25 @@ extension GoogleProtobuf.Value: WireMessage {
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Value.self)
     switch self.kind {
-      case .nullValue(let value):
-        unsafe c.pointee.kind_0_case = .init(rawValue: 1)
-        unsafe c.pointee.null_value_1 = value.rawValue
-      case .numberValue(let value):
-        unsafe c.pointee.kind_0_case = .init(rawValue: 2)
-        unsafe c.pointee.number_value_2 = value.bitPattern
-      case .stringValue(let value):
-        unsafe c.pointee.kind_0_case = .init(rawValue: 3)
-        unsafe c.pointee.string_value_3 = arena.copy(value)
-      case .boolValue(let value):
-        unsafe c.pointee.kind_0_case = .init(rawValue: 4)
-        unsafe c.pointee.bool_value_4 = value ? 1 : 0
-      case .structValue(let value):
-        unsafe c.pointee.kind_0_case = .init(rawValue: 5)
-        unsafe c.pointee.struct_value_5 = arena.make(value)
-      case .listValue(let value):
-        unsafe c.pointee.kind_0_case = .init(rawValue: 6)
-        unsafe c.pointee.list_value_6 = arena.make(value)
-      case nil: break
+    case .nullValue(let value):
+      unsafe c.pointee.kind_0_case = .init(rawValue: 1)
+      unsafe c.pointee.null_value_1 = value.rawValue
+    case .numberValue(let value):
+      unsafe c.pointee.kind_0_case = .init(rawValue: 2)
+      unsafe c.pointee.number_value_2 = value.bitPattern
+    case .stringValue(let value):
+      unsafe c.pointee.kind_0_case = .init(rawValue: 3)
+      unsafe c.pointee.string_value_3 = arena.copy(value)
+    case .boolValue(let value):
+      unsafe c.pointee.kind_0_case = .init(rawValue: 4)
+      unsafe c.pointee.bool_value_4 = value ? 1 : 0
+    case .structValue(let value):
+      unsafe c.pointee.kind_0_case = .init(rawValue: 5)
+      unsafe c.pointee.struct_value_5 = arena.make(value)
+    case .listValue(let value):
+      unsafe c.pointee.kind_0_case = .init(rawValue: 6)
+      unsafe c.pointee.list_value_6 = arena.make(value)
+    case nil: break
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }

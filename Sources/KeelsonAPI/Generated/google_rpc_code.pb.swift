@@ -4,7 +4,7 @@
 
 extension GoogleRpc {
   /// The status codes of gRPC, with the numbers that stand in `grpc-status`.
-  public enum Code: OpenEnum {
+  public enum Code: KeelsonAPI.OpenEnum {
     /// The call succeeded.
     case ok
     /// The caller gave up.

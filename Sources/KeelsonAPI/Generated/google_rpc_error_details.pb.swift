@@ -15,7 +15,7 @@ extension GoogleRpc {
     /// What else there is to know, by lower camel case names.
     public var metadata: [String: String]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.reason = ""
@@ -33,11 +33,11 @@ extension GoogleRpc {
       self.metadata = metadata
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.ErrorInfo" }
   }
@@ -49,7 +49,7 @@ extension GoogleRpc {
     /// At the earliest after this long.
     public var retryDelay: GoogleProtobuf.Duration?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.retryDelay = nil
@@ -61,11 +61,11 @@ extension GoogleRpc {
       self.retryDelay = retryDelay
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.RetryInfo" }
   }
@@ -79,7 +79,7 @@ extension GoogleRpc {
     /// Anything else.
     public var detail: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.stackEntries = []
@@ -94,11 +94,11 @@ extension GoogleRpc {
       self.detail = detail
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.DebugInfo" }
   }
@@ -109,7 +109,7 @@ extension GoogleRpc {
   public struct QuotaFailure: KeelsonAPI.Message {
     public var violations: [GoogleRpc.QuotaFailure.Violation]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.violations = []
@@ -121,11 +121,11 @@ extension GoogleRpc {
       self.violations = violations
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.QuotaFailure" }
 
@@ -147,7 +147,7 @@ extension GoogleRpc {
       /// The limit that is being rolled out, when there is one.
       public var futureQuotaValue: Int64?
       /// Fields that this version of the message does not know, kept as they came.
-      public var unknownFields = UnknownFields()
+      public var unknownFields = KeelsonAPI.UnknownFields()
 
       public init() {
         self.subject = ""
@@ -180,11 +180,11 @@ extension GoogleRpc {
         self.futureQuotaValue = futureQuotaValue
       }
 
-      public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-        self = try Wire.decode(bytes, limits: limits)
+      public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
       }
 
-      public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
       public static var fullName: Swift.String { "google.rpc.QuotaFailure.Violation" }
     }
@@ -196,7 +196,7 @@ extension GoogleRpc {
   public struct PreconditionFailure: KeelsonAPI.Message {
     public var violations: [GoogleRpc.PreconditionFailure.Violation]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.violations = []
@@ -208,11 +208,11 @@ extension GoogleRpc {
       self.violations = violations
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.PreconditionFailure" }
 
@@ -224,7 +224,7 @@ extension GoogleRpc {
       /// How to meet it.
       public var description: String
       /// Fields that this version of the message does not know, kept as they came.
-      public var unknownFields = UnknownFields()
+      public var unknownFields = KeelsonAPI.UnknownFields()
 
       public init() {
         self.type = ""
@@ -242,11 +242,11 @@ extension GoogleRpc {
         self.description = description
       }
 
-      public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-        self = try Wire.decode(bytes, limits: limits)
+      public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
       }
 
-      public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
       public static var fullName: Swift.String { "google.rpc.PreconditionFailure.Violation" }
     }
@@ -258,7 +258,7 @@ extension GoogleRpc {
   public struct BadRequest: KeelsonAPI.Message {
     public var fieldViolations: [GoogleRpc.BadRequest.FieldViolation]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.fieldViolations = []
@@ -270,11 +270,11 @@ extension GoogleRpc {
       self.fieldViolations = fieldViolations
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.BadRequest" }
 
@@ -288,7 +288,7 @@ extension GoogleRpc {
       /// The description in the caller's language.
       public var localizedMessage: GoogleRpc.LocalizedMessage?
       /// Fields that this version of the message does not know, kept as they came.
-      public var unknownFields = UnknownFields()
+      public var unknownFields = KeelsonAPI.UnknownFields()
 
       public init() {
         self.field = ""
@@ -309,11 +309,11 @@ extension GoogleRpc {
         self.localizedMessage = localizedMessage
       }
 
-      public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-        self = try Wire.decode(bytes, limits: limits)
+      public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
       }
 
-      public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
       public static var fullName: Swift.String { "google.rpc.BadRequest.FieldViolation" }
     }
@@ -328,7 +328,7 @@ extension GoogleRpc {
     /// Anything that helps to find it there.
     public var servingData: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.requestId = ""
@@ -343,11 +343,11 @@ extension GoogleRpc {
       self.servingData = servingData
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.RequestInfo" }
   }
@@ -365,7 +365,7 @@ extension GoogleRpc {
     /// What went wrong with it.
     public var description: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.resourceType = ""
@@ -386,11 +386,11 @@ extension GoogleRpc {
       self.description = description
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.ResourceInfo" }
   }
@@ -401,7 +401,7 @@ extension GoogleRpc {
   public struct Help: KeelsonAPI.Message {
     public var links: [GoogleRpc.Help.Link]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.links = []
@@ -413,11 +413,11 @@ extension GoogleRpc {
       self.links = links
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.Help" }
 
@@ -426,7 +426,7 @@ extension GoogleRpc {
       public var description: String
       public var url: String
       /// Fields that this version of the message does not know, kept as they came.
-      public var unknownFields = UnknownFields()
+      public var unknownFields = KeelsonAPI.UnknownFields()
 
       public init() {
         self.description = ""
@@ -441,11 +441,11 @@ extension GoogleRpc {
         self.url = url
       }
 
-      public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-        self = try Wire.decode(bytes, limits: limits)
+      public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
       }
 
-      public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
       public static var fullName: Swift.String { "google.rpc.Help.Link" }
     }
@@ -459,7 +459,7 @@ extension GoogleRpc {
     public var locale: String
     public var message: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.locale = ""
@@ -474,11 +474,11 @@ extension GoogleRpc {
       self.message = message
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.LocalizedMessage" }
   }

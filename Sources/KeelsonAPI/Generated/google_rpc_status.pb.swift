@@ -15,7 +15,7 @@ extension GoogleRpc {
     /// Messages of error_details.proto, usually each kind at most once.
     public var details: [GoogleProtobuf.`Any`]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.code = 0
@@ -33,11 +33,11 @@ extension GoogleRpc {
       self.details = details
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "google.rpc.Status" }
   }

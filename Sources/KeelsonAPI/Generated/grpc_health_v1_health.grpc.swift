@@ -6,18 +6,18 @@ public import KeelsonCore
 extension GrpcHealthV1 {
   /// The methods of `grpc.health.v1.Health`.
   public enum HealthMethods {
-    public static let check = MethodDescriptor(
+    public static let check = KeelsonCore.MethodDescriptor(
       service: "grpc.health.v1.Health", name: "Check", kind: .unary
     )
-    public static let list = MethodDescriptor(
+    public static let list = KeelsonCore.MethodDescriptor(
       service: "grpc.health.v1.Health", name: "List", kind: .unary
     )
-    public static let watch = MethodDescriptor(
+    public static let watch = KeelsonCore.MethodDescriptor(
       service: "grpc.health.v1.Health", name: "Watch", kind: .serverStreaming
     )
 
     /// All of them, in the order of the file.
-    public static var all: [MethodDescriptor] { [check, list, watch] }
+    public static var all: [KeelsonCore.MethodDescriptor] { [check, list, watch] }
   }
 
   /// The health protocol that standard gRPC probes and load balancers speak. Compatible with
@@ -25,41 +25,41 @@ extension GrpcHealthV1 {
   package protocol HealthHandler: Swift.Sendable {
     /// The status of one service now. NOT_FOUND when the server does not know the service.
     func check(
-      _ request: GrpcHealthV1.HealthCheckRequest, context: ServerContext
+      _ request: GrpcHealthV1.HealthCheckRequest, context: KeelsonCore.ServerContext
     ) async throws -> GrpcHealthV1.HealthCheckResponse
 
     /// The status of every service now.
     func list(
-      _ request: GrpcHealthV1.HealthListRequest, context: ServerContext
+      _ request: GrpcHealthV1.HealthListRequest, context: KeelsonCore.ServerContext
     ) async throws -> GrpcHealthV1.HealthListResponse
 
     /// The status of one service now, then again whenever it changes. A service that the server
     /// does not know is SERVICE_UNKNOWN, and the stream goes on: it may become known.
     func watch(
-      _ request: GrpcHealthV1.HealthCheckRequest, responses: ResponseWriter<GrpcHealthV1.HealthCheckResponse>, context: ServerContext
+      _ request: GrpcHealthV1.HealthCheckRequest, responses: KeelsonAPI.ResponseWriter<GrpcHealthV1.HealthCheckResponse>, context: KeelsonCore.ServerContext
     ) async throws
   }
 
   /// The health protocol that standard gRPC probes and load balancers speak. Compatible with
   /// grpc/grpc-proto `grpc/health/v1/health.proto`.
   public struct HealthClient: Swift.Sendable {
-    private let channel: any Channel
+    private let channel: any KeelsonCore.Channel
 
     /// A client whose calls go over a channel, which the caller keeps open.
-    public init(channel: any Channel) {
+    public init(channel: any KeelsonCore.Channel) {
       self.channel = channel
     }
 
     /// The status of one service now. NOT_FOUND when the server does not know the service.
     public func check(
-      _ request: GrpcHealthV1.HealthCheckRequest, options: CallOptions = CallOptions()
+      _ request: GrpcHealthV1.HealthCheckRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> GrpcHealthV1.HealthCheckResponse {
       try await channel.unaryCall(HealthMethods.check, request, options: options)
     }
 
     /// The status of every service now.
     public func list(
-      _ request: GrpcHealthV1.HealthListRequest, options: CallOptions = CallOptions()
+      _ request: GrpcHealthV1.HealthListRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> GrpcHealthV1.HealthListResponse {
       try await channel.unaryCall(HealthMethods.list, request, options: options)
     }
@@ -67,8 +67,8 @@ extension GrpcHealthV1 {
     /// The status of one service now, then again whenever it changes. A service that the server
     /// does not know is SERVICE_UNKNOWN, and the stream goes on: it may become known.
     public func watch(
-      _ request: GrpcHealthV1.HealthCheckRequest, options: CallOptions = CallOptions()
-    ) -> ResponseStream<GrpcHealthV1.HealthCheckResponse> {
+      _ request: GrpcHealthV1.HealthCheckRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
+    ) -> KeelsonAPI.ResponseStream<GrpcHealthV1.HealthCheckResponse> {
       channel.serverStreamingCall(HealthMethods.watch, request, options: options)
     }
   }
@@ -76,18 +76,18 @@ extension GrpcHealthV1 {
 
 extension GrpcHealthV1.HealthHandler {
   /// A route for each method.
-  package var routes: [Route] {
+  package var routes: [KeelsonCore.Route] {
     [
       .unary(GrpcHealthV1.HealthMethods.check) {
-        (request: GrpcHealthV1.HealthCheckRequest, context: ServerContext) in
+        (request: GrpcHealthV1.HealthCheckRequest, context: KeelsonCore.ServerContext) in
         try await check(request, context: context)
       },
       .unary(GrpcHealthV1.HealthMethods.list) {
-        (request: GrpcHealthV1.HealthListRequest, context: ServerContext) in
+        (request: GrpcHealthV1.HealthListRequest, context: KeelsonCore.ServerContext) in
         try await list(request, context: context)
       },
       .serverStreaming(GrpcHealthV1.HealthMethods.watch) {
-        (request: GrpcHealthV1.HealthCheckRequest, responses: ResponseWriter<GrpcHealthV1.HealthCheckResponse>, context: ServerContext) in
+        (request: GrpcHealthV1.HealthCheckRequest, responses: KeelsonAPI.ResponseWriter<GrpcHealthV1.HealthCheckResponse>, context: KeelsonCore.ServerContext) in
         try await watch(request, responses: responses, context: context)
       },
     ]

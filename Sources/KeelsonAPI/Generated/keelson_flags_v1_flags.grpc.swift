@@ -6,69 +6,69 @@ public import KeelsonCore
 extension KeelsonFlagsV1 {
   /// The methods of `keelson.flags.v1.FlagService`.
   public enum FlagServiceMethods {
-    public static let createFlag = MethodDescriptor(
+    public static let createFlag = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "CreateFlag", kind: .unary
     )
-    public static let getFlag = MethodDescriptor(
+    public static let getFlag = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "GetFlag", kind: .unary, isIdempotent: true
     )
-    public static let listFlags = MethodDescriptor(
+    public static let listFlags = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "ListFlags", kind: .unary, isIdempotent: true
     )
-    public static let updateFlag = MethodDescriptor(
+    public static let updateFlag = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "UpdateFlag", kind: .unary
     )
-    public static let toggleFlag = MethodDescriptor(
+    public static let toggleFlag = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "ToggleFlag", kind: .unary
     )
-    public static let archiveFlag = MethodDescriptor(
+    public static let archiveFlag = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "ArchiveFlag", kind: .unary
     )
-    public static let restoreFlag = MethodDescriptor(
+    public static let restoreFlag = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "RestoreFlag", kind: .unary
     )
-    public static let listFlagHistory = MethodDescriptor(
+    public static let listFlagHistory = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "ListFlagHistory", kind: .unary, isIdempotent: true
     )
-    public static let evaluateFlag = MethodDescriptor(
+    public static let evaluateFlag = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "EvaluateFlag", kind: .unary, isIdempotent: true
     )
-    public static let evaluateFlags = MethodDescriptor(
+    public static let evaluateFlags = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "EvaluateFlags", kind: .unary, isIdempotent: true
     )
-    public static let watchFlags = MethodDescriptor(
+    public static let watchFlags = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "WatchFlags", kind: .serverStreaming
     )
-    public static let createSegment = MethodDescriptor(
+    public static let createSegment = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "CreateSegment", kind: .unary
     )
-    public static let getSegment = MethodDescriptor(
+    public static let getSegment = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "GetSegment", kind: .unary, isIdempotent: true
     )
-    public static let listSegments = MethodDescriptor(
+    public static let listSegments = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "ListSegments", kind: .unary, isIdempotent: true
     )
-    public static let updateSegment = MethodDescriptor(
+    public static let updateSegment = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "UpdateSegment", kind: .unary
     )
-    public static let deleteSegment = MethodDescriptor(
+    public static let deleteSegment = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "DeleteSegment", kind: .unary
     )
-    public static let createFlagSet = MethodDescriptor(
+    public static let createFlagSet = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "CreateFlagSet", kind: .unary
     )
-    public static let getFlagSet = MethodDescriptor(
+    public static let getFlagSet = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "GetFlagSet", kind: .unary, isIdempotent: true
     )
-    public static let listFlagSets = MethodDescriptor(
+    public static let listFlagSets = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "ListFlagSets", kind: .unary, isIdempotent: true
     )
-    public static let updateFlagSet = MethodDescriptor(
+    public static let updateFlagSet = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "UpdateFlagSet", kind: .unary
     )
 
     /// All of them, in the order of the file.
-    public static var all: [MethodDescriptor] { [createFlag, getFlag, listFlags, updateFlag, toggleFlag, archiveFlag, restoreFlag, listFlagHistory, evaluateFlag, evaluateFlags, watchFlags, createSegment, getSegment, listSegments, updateSegment, deleteSegment, createFlagSet, getFlagSet, listFlagSets, updateFlagSet] }
+    public static var all: [KeelsonCore.MethodDescriptor] { [createFlag, getFlag, listFlags, updateFlag, toggleFlag, archiveFlag, restoreFlag, listFlagHistory, evaluateFlag, evaluateFlags, watchFlags, createSegment, getSegment, listSegments, updateSegment, deleteSegment, createFlagSet, getFlagSet, listFlagSets, updateFlagSet] }
   }
 
   /// Feature flags: their definition, their state per environment, evaluation, and a stream of
@@ -84,53 +84,55 @@ extension KeelsonFlagsV1 {
   package protocol FlagServiceHandler: Swift.Sendable {
     /// Creates a flag. ALREADY_EXISTS when the set has one with this key, archived ones included.
     func createFlag(
-      _ request: KeelsonFlagsV1.CreateFlagRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.CreateFlagRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.Flag
 
     /// One flag, archived ones included.
     func getFlag(
-      _ request: KeelsonFlagsV1.GetFlagRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.GetFlagRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.Flag
 
     /// The flags of a set, by key, a page at a time.
     func listFlags(
-      _ request: KeelsonFlagsV1.ListFlagsRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.ListFlagsRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.ListFlagsResponse
 
     /// Changes the fields of a flag that the mask names.
     func updateFlag(
-      _ request: KeelsonFlagsV1.UpdateFlagRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.UpdateFlagRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.Flag
 
-    /// Enables or disables a flag in one environment.
+    /// Enables or disables a flag in one environment. Enabling it where it has no state yet gives it
+    /// one whose default variant is "on", if that is one of its variants and true, or its only
+    /// variant.
     func toggleFlag(
-      _ request: KeelsonFlagsV1.ToggleFlagRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.ToggleFlagRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.Flag
 
     /// Takes a flag out of use. It keeps its key and history, evaluates as if it were not there,
     /// and can be restored.
     func archiveFlag(
-      _ request: KeelsonFlagsV1.ArchiveFlagRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.ArchiveFlagRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.Flag
 
     /// Takes an archived flag into use again, as it was.
     func restoreFlag(
-      _ request: KeelsonFlagsV1.RestoreFlagRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.RestoreFlagRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.Flag
 
     /// The changes of a flag, newest first, each with the flag as it was after it.
     func listFlagHistory(
-      _ request: KeelsonFlagsV1.ListFlagHistoryRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.ListFlagHistoryRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.ListFlagHistoryResponse
 
     /// Evaluates one flag for a context. Never waits for a disk.
     func evaluateFlag(
-      _ request: KeelsonFlagsV1.EvaluateFlagRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.EvaluateFlagRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.EvaluateFlagResponse
 
     /// Evaluates several flags, or all of a set, for one context.
     func evaluateFlags(
-      _ request: KeelsonFlagsV1.EvaluateFlagsRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.EvaluateFlagsRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.EvaluateFlagsResponse
 
     /// The rules of a set in an environment: a snapshot first, then each change in order.
@@ -140,53 +142,53 @@ extension KeelsonFlagsV1 {
     /// snapshot. A subscriber that reads too slowly gets a snapshot in place of the changes it
     /// missed.
     func watchFlags(
-      _ request: KeelsonFlagsV1.WatchFlagsRequest, responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>, context: ServerContext
+      _ request: KeelsonFlagsV1.WatchFlagsRequest, responses: KeelsonAPI.ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>, context: KeelsonCore.ServerContext
     ) async throws
 
     /// Creates a segment: a named condition that the targeting of any flag in the set can use as
     /// `{"$ref": "<segment key>"}`.
     func createSegment(
-      _ request: KeelsonFlagsV1.CreateSegmentRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.CreateSegmentRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.Segment
 
     /// One segment.
     func getSegment(
-      _ request: KeelsonFlagsV1.GetSegmentRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.GetSegmentRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.Segment
 
     /// The segments of a set, by key, a page at a time.
     func listSegments(
-      _ request: KeelsonFlagsV1.ListSegmentsRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.ListSegmentsRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.ListSegmentsResponse
 
     /// Changes the fields of a segment that the mask names. Flags that use it follow at once.
     func updateSegment(
-      _ request: KeelsonFlagsV1.UpdateSegmentRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.UpdateSegmentRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.Segment
 
     /// Deletes a segment. FAILED_PRECONDITION while a flag uses it; the error names the flags.
     func deleteSegment(
-      _ request: KeelsonFlagsV1.DeleteSegmentRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.DeleteSegmentRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.DeleteSegmentResponse
 
     /// Creates a flag set.
     func createFlagSet(
-      _ request: KeelsonFlagsV1.CreateFlagSetRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.CreateFlagSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.FlagSet
 
     /// One flag set.
     func getFlagSet(
-      _ request: KeelsonFlagsV1.GetFlagSetRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.GetFlagSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.FlagSet
 
     /// The flag sets, by key, a page at a time.
     func listFlagSets(
-      _ request: KeelsonFlagsV1.ListFlagSetsRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.ListFlagSetsRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.ListFlagSetsResponse
 
     /// Changes the fields of a flag set that the mask names.
     func updateFlagSet(
-      _ request: KeelsonFlagsV1.UpdateFlagSetRequest, context: ServerContext
+      _ request: KeelsonFlagsV1.UpdateFlagSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonFlagsV1.FlagSet
   }
 
@@ -201,44 +203,46 @@ extension KeelsonFlagsV1 {
   /// Every change is one transaction that writes the new state, an audit entry and an event, and
   /// gives the change its revision: one rising number for the whole server.
   public struct FlagServiceClient: Swift.Sendable {
-    private let channel: any Channel
+    private let channel: any KeelsonCore.Channel
 
     /// A client whose calls go over a channel, which the caller keeps open.
-    public init(channel: any Channel) {
+    public init(channel: any KeelsonCore.Channel) {
       self.channel = channel
     }
 
     /// Creates a flag. ALREADY_EXISTS when the set has one with this key, archived ones included.
     public func createFlag(
-      _ request: KeelsonFlagsV1.CreateFlagRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.CreateFlagRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.Flag {
       try await channel.unaryCall(FlagServiceMethods.createFlag, request, options: options)
     }
 
     /// One flag, archived ones included.
     public func getFlag(
-      _ request: KeelsonFlagsV1.GetFlagRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.GetFlagRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.Flag {
       try await channel.unaryCall(FlagServiceMethods.getFlag, request, options: options)
     }
 
     /// The flags of a set, by key, a page at a time.
     public func listFlags(
-      _ request: KeelsonFlagsV1.ListFlagsRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.ListFlagsRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.ListFlagsResponse {
       try await channel.unaryCall(FlagServiceMethods.listFlags, request, options: options)
     }
 
     /// Changes the fields of a flag that the mask names.
     public func updateFlag(
-      _ request: KeelsonFlagsV1.UpdateFlagRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.UpdateFlagRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.Flag {
       try await channel.unaryCall(FlagServiceMethods.updateFlag, request, options: options)
     }
 
-    /// Enables or disables a flag in one environment.
+    /// Enables or disables a flag in one environment. Enabling it where it has no state yet gives it
+    /// one whose default variant is "on", if that is one of its variants and true, or its only
+    /// variant.
     public func toggleFlag(
-      _ request: KeelsonFlagsV1.ToggleFlagRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.ToggleFlagRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.Flag {
       try await channel.unaryCall(FlagServiceMethods.toggleFlag, request, options: options)
     }
@@ -246,35 +250,35 @@ extension KeelsonFlagsV1 {
     /// Takes a flag out of use. It keeps its key and history, evaluates as if it were not there,
     /// and can be restored.
     public func archiveFlag(
-      _ request: KeelsonFlagsV1.ArchiveFlagRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.ArchiveFlagRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.Flag {
       try await channel.unaryCall(FlagServiceMethods.archiveFlag, request, options: options)
     }
 
     /// Takes an archived flag into use again, as it was.
     public func restoreFlag(
-      _ request: KeelsonFlagsV1.RestoreFlagRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.RestoreFlagRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.Flag {
       try await channel.unaryCall(FlagServiceMethods.restoreFlag, request, options: options)
     }
 
     /// The changes of a flag, newest first, each with the flag as it was after it.
     public func listFlagHistory(
-      _ request: KeelsonFlagsV1.ListFlagHistoryRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.ListFlagHistoryRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.ListFlagHistoryResponse {
       try await channel.unaryCall(FlagServiceMethods.listFlagHistory, request, options: options)
     }
 
     /// Evaluates one flag for a context. Never waits for a disk.
     public func evaluateFlag(
-      _ request: KeelsonFlagsV1.EvaluateFlagRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.EvaluateFlagRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.EvaluateFlagResponse {
       try await channel.unaryCall(FlagServiceMethods.evaluateFlag, request, options: options)
     }
 
     /// Evaluates several flags, or all of a set, for one context.
     public func evaluateFlags(
-      _ request: KeelsonFlagsV1.EvaluateFlagsRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.EvaluateFlagsRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.EvaluateFlagsResponse {
       try await channel.unaryCall(FlagServiceMethods.evaluateFlags, request, options: options)
     }
@@ -286,71 +290,71 @@ extension KeelsonFlagsV1 {
     /// snapshot. A subscriber that reads too slowly gets a snapshot in place of the changes it
     /// missed.
     public func watchFlags(
-      _ request: KeelsonFlagsV1.WatchFlagsRequest, options: CallOptions = CallOptions()
-    ) -> ResponseStream<KeelsonFlagsV1.WatchFlagsResponse> {
+      _ request: KeelsonFlagsV1.WatchFlagsRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
+    ) -> KeelsonAPI.ResponseStream<KeelsonFlagsV1.WatchFlagsResponse> {
       channel.serverStreamingCall(FlagServiceMethods.watchFlags, request, options: options)
     }
 
     /// Creates a segment: a named condition that the targeting of any flag in the set can use as
     /// `{"$ref": "<segment key>"}`.
     public func createSegment(
-      _ request: KeelsonFlagsV1.CreateSegmentRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.CreateSegmentRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.Segment {
       try await channel.unaryCall(FlagServiceMethods.createSegment, request, options: options)
     }
 
     /// One segment.
     public func getSegment(
-      _ request: KeelsonFlagsV1.GetSegmentRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.GetSegmentRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.Segment {
       try await channel.unaryCall(FlagServiceMethods.getSegment, request, options: options)
     }
 
     /// The segments of a set, by key, a page at a time.
     public func listSegments(
-      _ request: KeelsonFlagsV1.ListSegmentsRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.ListSegmentsRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.ListSegmentsResponse {
       try await channel.unaryCall(FlagServiceMethods.listSegments, request, options: options)
     }
 
     /// Changes the fields of a segment that the mask names. Flags that use it follow at once.
     public func updateSegment(
-      _ request: KeelsonFlagsV1.UpdateSegmentRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.UpdateSegmentRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.Segment {
       try await channel.unaryCall(FlagServiceMethods.updateSegment, request, options: options)
     }
 
     /// Deletes a segment. FAILED_PRECONDITION while a flag uses it; the error names the flags.
     public func deleteSegment(
-      _ request: KeelsonFlagsV1.DeleteSegmentRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.DeleteSegmentRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.DeleteSegmentResponse {
       try await channel.unaryCall(FlagServiceMethods.deleteSegment, request, options: options)
     }
 
     /// Creates a flag set.
     public func createFlagSet(
-      _ request: KeelsonFlagsV1.CreateFlagSetRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.CreateFlagSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.FlagSet {
       try await channel.unaryCall(FlagServiceMethods.createFlagSet, request, options: options)
     }
 
     /// One flag set.
     public func getFlagSet(
-      _ request: KeelsonFlagsV1.GetFlagSetRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.GetFlagSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.FlagSet {
       try await channel.unaryCall(FlagServiceMethods.getFlagSet, request, options: options)
     }
 
     /// The flag sets, by key, a page at a time.
     public func listFlagSets(
-      _ request: KeelsonFlagsV1.ListFlagSetsRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.ListFlagSetsRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.ListFlagSetsResponse {
       try await channel.unaryCall(FlagServiceMethods.listFlagSets, request, options: options)
     }
 
     /// Changes the fields of a flag set that the mask names.
     public func updateFlagSet(
-      _ request: KeelsonFlagsV1.UpdateFlagSetRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonFlagsV1.UpdateFlagSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonFlagsV1.FlagSet {
       try await channel.unaryCall(FlagServiceMethods.updateFlagSet, request, options: options)
     }
@@ -359,86 +363,86 @@ extension KeelsonFlagsV1 {
 
 extension KeelsonFlagsV1.FlagServiceHandler {
   /// A route for each method.
-  package var routes: [Route] {
+  package var routes: [KeelsonCore.Route] {
     [
       .unary(KeelsonFlagsV1.FlagServiceMethods.createFlag) {
-        (request: KeelsonFlagsV1.CreateFlagRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.CreateFlagRequest, context: KeelsonCore.ServerContext) in
         try await createFlag(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.getFlag) {
-        (request: KeelsonFlagsV1.GetFlagRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.GetFlagRequest, context: KeelsonCore.ServerContext) in
         try await getFlag(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.listFlags) {
-        (request: KeelsonFlagsV1.ListFlagsRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.ListFlagsRequest, context: KeelsonCore.ServerContext) in
         try await listFlags(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.updateFlag) {
-        (request: KeelsonFlagsV1.UpdateFlagRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.UpdateFlagRequest, context: KeelsonCore.ServerContext) in
         try await updateFlag(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.toggleFlag) {
-        (request: KeelsonFlagsV1.ToggleFlagRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.ToggleFlagRequest, context: KeelsonCore.ServerContext) in
         try await toggleFlag(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.archiveFlag) {
-        (request: KeelsonFlagsV1.ArchiveFlagRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.ArchiveFlagRequest, context: KeelsonCore.ServerContext) in
         try await archiveFlag(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.restoreFlag) {
-        (request: KeelsonFlagsV1.RestoreFlagRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.RestoreFlagRequest, context: KeelsonCore.ServerContext) in
         try await restoreFlag(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.listFlagHistory) {
-        (request: KeelsonFlagsV1.ListFlagHistoryRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.ListFlagHistoryRequest, context: KeelsonCore.ServerContext) in
         try await listFlagHistory(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.evaluateFlag) {
-        (request: KeelsonFlagsV1.EvaluateFlagRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.EvaluateFlagRequest, context: KeelsonCore.ServerContext) in
         try await evaluateFlag(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.evaluateFlags) {
-        (request: KeelsonFlagsV1.EvaluateFlagsRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.EvaluateFlagsRequest, context: KeelsonCore.ServerContext) in
         try await evaluateFlags(request, context: context)
       },
       .serverStreaming(KeelsonFlagsV1.FlagServiceMethods.watchFlags) {
-        (request: KeelsonFlagsV1.WatchFlagsRequest, responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>, context: ServerContext) in
+        (request: KeelsonFlagsV1.WatchFlagsRequest, responses: KeelsonAPI.ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>, context: KeelsonCore.ServerContext) in
         try await watchFlags(request, responses: responses, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.createSegment) {
-        (request: KeelsonFlagsV1.CreateSegmentRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.CreateSegmentRequest, context: KeelsonCore.ServerContext) in
         try await createSegment(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.getSegment) {
-        (request: KeelsonFlagsV1.GetSegmentRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.GetSegmentRequest, context: KeelsonCore.ServerContext) in
         try await getSegment(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.listSegments) {
-        (request: KeelsonFlagsV1.ListSegmentsRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.ListSegmentsRequest, context: KeelsonCore.ServerContext) in
         try await listSegments(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.updateSegment) {
-        (request: KeelsonFlagsV1.UpdateSegmentRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.UpdateSegmentRequest, context: KeelsonCore.ServerContext) in
         try await updateSegment(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.deleteSegment) {
-        (request: KeelsonFlagsV1.DeleteSegmentRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.DeleteSegmentRequest, context: KeelsonCore.ServerContext) in
         try await deleteSegment(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.createFlagSet) {
-        (request: KeelsonFlagsV1.CreateFlagSetRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.CreateFlagSetRequest, context: KeelsonCore.ServerContext) in
         try await createFlagSet(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.getFlagSet) {
-        (request: KeelsonFlagsV1.GetFlagSetRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.GetFlagSetRequest, context: KeelsonCore.ServerContext) in
         try await getFlagSet(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.listFlagSets) {
-        (request: KeelsonFlagsV1.ListFlagSetsRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.ListFlagSetsRequest, context: KeelsonCore.ServerContext) in
         try await listFlagSets(request, context: context)
       },
       .unary(KeelsonFlagsV1.FlagServiceMethods.updateFlagSet) {
-        (request: KeelsonFlagsV1.UpdateFlagSetRequest, context: ServerContext) in
+        (request: KeelsonFlagsV1.UpdateFlagSetRequest, context: KeelsonCore.ServerContext) in
         try await updateFlagSet(request, context: context)
       },
     ]

@@ -7,7 +7,7 @@ package import KeelsonProtoC
 
 extension KeelsonFlagsV1 {
   /// The type that all variants of a flag have.
-  public enum FlagType: OpenEnum {
+  public enum FlagType: KeelsonAPI.OpenEnum {
     /// Not given: taken from the variants when creating.
     case unspecified
     /// true or false.
@@ -63,7 +63,7 @@ extension KeelsonFlagsV1 {
 extension KeelsonFlagsV1 {
   /// How a percentage rollout places a context into a bucket. Changing it moves users between
   /// variants.
-  public enum Bucketing: OpenEnum {
+  public enum Bucketing: KeelsonAPI.OpenEnum {
     /// The server's default, V3.
     case unspecified
     /// flagd's second scheme: murmur3 over flag key + targeting key as text.
@@ -108,7 +108,7 @@ extension KeelsonFlagsV1 {
 
 extension KeelsonFlagsV1 {
   /// Why an evaluation gave what it gave. The names are OpenFeature's.
-  public enum Reason: OpenEnum {
+  public enum Reason: KeelsonAPI.OpenEnum {
     case unspecified
     /// No targeting: always this value until the flag changes.
     case `static`
@@ -203,7 +203,7 @@ extension KeelsonFlagsV1 {
     /// else changed the flag in between.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -257,11 +257,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Flag" }
   }
@@ -280,7 +280,7 @@ extension KeelsonFlagsV1 {
     /// 64 KiB.
     public var targeting: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.enabled = false
@@ -298,11 +298,11 @@ extension KeelsonFlagsV1 {
       self.targeting = targeting
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagState" }
   }
@@ -329,7 +329,7 @@ extension KeelsonFlagsV1 {
     /// Changes with every change of the segment.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -362,11 +362,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Segment" }
   }
@@ -392,7 +392,7 @@ extension KeelsonFlagsV1 {
     /// Changes with every change of the set.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.key = ""
@@ -425,11 +425,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagSet" }
   }
@@ -440,7 +440,7 @@ extension KeelsonFlagsV1 {
     /// The flag to create. Fields set by the server are ignored.
     public var flag: KeelsonFlagsV1.Flag?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flag = nil
@@ -452,11 +452,11 @@ extension KeelsonFlagsV1 {
       self.flag = flag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.CreateFlagRequest" }
   }
@@ -467,7 +467,7 @@ extension KeelsonFlagsV1 {
     public var flagSet: String
     public var key: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -482,11 +482,11 @@ extension KeelsonFlagsV1 {
       self.key = key
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.GetFlagRequest" }
   }
@@ -510,7 +510,7 @@ extension KeelsonFlagsV1 {
     /// Archived flags too.
     public var showArchived: Bool
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -543,11 +543,11 @@ extension KeelsonFlagsV1 {
       self.showArchived = showArchived
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagsRequest" }
   }
@@ -559,7 +559,7 @@ extension KeelsonFlagsV1 {
     /// Set when there are more.
     public var nextPageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flags = []
@@ -574,11 +574,11 @@ extension KeelsonFlagsV1 {
       self.nextPageToken = nextPageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagsResponse" }
   }
@@ -594,7 +594,7 @@ extension KeelsonFlagsV1 {
     /// `*` means all that can change.
     public var updateMask: GoogleProtobuf.FieldMask?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flag = nil
@@ -609,11 +609,11 @@ extension KeelsonFlagsV1 {
       self.updateMask = updateMask
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.UpdateFlagRequest" }
   }
@@ -629,7 +629,7 @@ extension KeelsonFlagsV1 {
     /// When given, the call is ABORTED if the flag has changed since.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -653,11 +653,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ToggleFlagRequest" }
   }
@@ -670,7 +670,7 @@ extension KeelsonFlagsV1 {
     /// When given, the call is ABORTED if the flag has changed since.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -688,11 +688,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ArchiveFlagRequest" }
   }
@@ -705,7 +705,7 @@ extension KeelsonFlagsV1 {
     /// When given, the call is ABORTED if the flag has changed since.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -723,11 +723,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.RestoreFlagRequest" }
   }
@@ -741,7 +741,7 @@ extension KeelsonFlagsV1 {
     public var pageSize: Int32
     public var pageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -762,11 +762,11 @@ extension KeelsonFlagsV1 {
       self.pageToken = pageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagHistoryRequest" }
   }
@@ -787,7 +787,7 @@ extension KeelsonFlagsV1 {
     /// The flag after the change.
     public var flag: KeelsonFlagsV1.Flag?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.revision = 0
@@ -814,11 +814,11 @@ extension KeelsonFlagsV1 {
       self.flag = flag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagHistoryEntry" }
   }
@@ -829,7 +829,7 @@ extension KeelsonFlagsV1 {
     public var entries: [KeelsonFlagsV1.FlagHistoryEntry]
     public var nextPageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.entries = []
@@ -844,11 +844,11 @@ extension KeelsonFlagsV1 {
       self.nextPageToken = nextPageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagHistoryResponse" }
   }
@@ -872,7 +872,7 @@ extension KeelsonFlagsV1 {
     /// The set's metadata, overridden by the flag's.
     public var metadata: GoogleProtobuf.Struct?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.key = ""
@@ -902,11 +902,11 @@ extension KeelsonFlagsV1 {
       self.metadata = metadata
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Evaluation" }
   }
@@ -924,7 +924,7 @@ extension KeelsonFlagsV1 {
     /// When given, a flag of another type is INVALID_ARGUMENT.
     public var expectedType: KeelsonFlagsV1.FlagType
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -951,11 +951,11 @@ extension KeelsonFlagsV1 {
       self.expectedType = expectedType
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagRequest" }
   }
@@ -967,7 +967,7 @@ extension KeelsonFlagsV1 {
     /// The revision of the rules that gave it.
     public var revision: Int64
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.evaluation = nil
@@ -982,11 +982,11 @@ extension KeelsonFlagsV1 {
       self.revision = revision
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagResponse" }
   }
@@ -1002,7 +1002,7 @@ extension KeelsonFlagsV1 {
     public var targetingKey: String
     public var context: GoogleProtobuf.Struct?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -1026,11 +1026,11 @@ extension KeelsonFlagsV1 {
       self.context = context
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagsRequest" }
   }
@@ -1042,7 +1042,7 @@ extension KeelsonFlagsV1 {
     public var evaluations: [KeelsonFlagsV1.Evaluation]
     public var revision: Int64
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.evaluations = []
@@ -1057,11 +1057,11 @@ extension KeelsonFlagsV1 {
       self.revision = revision
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagsResponse" }
   }
@@ -1074,7 +1074,7 @@ extension KeelsonFlagsV1 {
     /// Go on after this revision; 0: start with a snapshot.
     public var resumeRevision: Int64
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -1092,11 +1092,11 @@ extension KeelsonFlagsV1 {
       self.resumeRevision = resumeRevision
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.WatchFlagsRequest" }
   }
@@ -1115,7 +1115,7 @@ extension KeelsonFlagsV1 {
     public var metadata: GoogleProtobuf.Struct?
     public var revision: Int64
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.key = ""
@@ -1148,11 +1148,11 @@ extension KeelsonFlagsV1 {
       self.revision = revision
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagRules" }
   }
@@ -1165,7 +1165,7 @@ extension KeelsonFlagsV1 {
     /// The condition as JSON.
     public var condition: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.key = ""
@@ -1180,11 +1180,11 @@ extension KeelsonFlagsV1 {
       self.condition = condition
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.SegmentRules" }
   }
@@ -1196,7 +1196,7 @@ extension KeelsonFlagsV1 {
     public var bucketing: KeelsonFlagsV1.Bucketing
     public var metadata: GoogleProtobuf.Struct?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.bucketing = .unspecified
@@ -1211,11 +1211,11 @@ extension KeelsonFlagsV1 {
       self.metadata = metadata
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagSetRules" }
   }
@@ -1229,7 +1229,7 @@ extension KeelsonFlagsV1 {
     public var flags: [KeelsonFlagsV1.FlagRules]
     public var segments: [KeelsonFlagsV1.SegmentRules]
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = nil
@@ -1247,11 +1247,11 @@ extension KeelsonFlagsV1 {
       self.segments = segments
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagsSnapshot" }
   }
@@ -1262,7 +1262,7 @@ extension KeelsonFlagsV1 {
   public struct FlagsChange: KeelsonAPI.Message {
     public var change: Change?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.change = nil
@@ -1274,11 +1274,11 @@ extension KeelsonFlagsV1 {
       self.change = change
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagsChange" }
 
@@ -1303,7 +1303,7 @@ extension KeelsonFlagsV1 {
     public var revision: Int64
     public var event: Event?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.revision = 0
@@ -1318,11 +1318,11 @@ extension KeelsonFlagsV1 {
       self.event = event
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.WatchFlagsResponse" }
 
@@ -1342,7 +1342,7 @@ extension KeelsonFlagsV1 {
     /// How long until the next one at the latest.
     public var interval: GoogleProtobuf.Duration?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.interval = nil
@@ -1354,11 +1354,11 @@ extension KeelsonFlagsV1 {
       self.interval = interval
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Heartbeat" }
   }
@@ -1368,7 +1368,7 @@ extension KeelsonFlagsV1 {
   public struct CreateSegmentRequest: KeelsonAPI.Message {
     public var segment: KeelsonFlagsV1.Segment?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.segment = nil
@@ -1380,11 +1380,11 @@ extension KeelsonFlagsV1 {
       self.segment = segment
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.CreateSegmentRequest" }
   }
@@ -1395,7 +1395,7 @@ extension KeelsonFlagsV1 {
     public var flagSet: String
     public var key: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -1410,11 +1410,11 @@ extension KeelsonFlagsV1 {
       self.key = key
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.GetSegmentRequest" }
   }
@@ -1427,7 +1427,7 @@ extension KeelsonFlagsV1 {
     public var pageSize: Int32
     public var pageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -1445,11 +1445,11 @@ extension KeelsonFlagsV1 {
       self.pageToken = pageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListSegmentsRequest" }
   }
@@ -1460,7 +1460,7 @@ extension KeelsonFlagsV1 {
     public var segments: [KeelsonFlagsV1.Segment]
     public var nextPageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.segments = []
@@ -1475,11 +1475,11 @@ extension KeelsonFlagsV1 {
       self.nextPageToken = nextPageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListSegmentsResponse" }
   }
@@ -1493,7 +1493,7 @@ extension KeelsonFlagsV1 {
     /// The fields to change: description, condition. Required; `*` means both.
     public var updateMask: GoogleProtobuf.FieldMask?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.segment = nil
@@ -1508,11 +1508,11 @@ extension KeelsonFlagsV1 {
       self.updateMask = updateMask
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.UpdateSegmentRequest" }
   }
@@ -1525,7 +1525,7 @@ extension KeelsonFlagsV1 {
     /// When given, the call is ABORTED if the segment has changed since.
     public var etag: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = ""
@@ -1543,11 +1543,11 @@ extension KeelsonFlagsV1 {
       self.etag = etag
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.DeleteSegmentRequest" }
   }
@@ -1556,16 +1556,16 @@ extension KeelsonFlagsV1 {
 extension KeelsonFlagsV1 {
   public struct DeleteSegmentResponse: KeelsonAPI.Message {
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.DeleteSegmentResponse" }
   }
@@ -1575,7 +1575,7 @@ extension KeelsonFlagsV1 {
   public struct CreateFlagSetRequest: KeelsonAPI.Message {
     public var flagSet: KeelsonFlagsV1.FlagSet?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = nil
@@ -1587,11 +1587,11 @@ extension KeelsonFlagsV1 {
       self.flagSet = flagSet
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.CreateFlagSetRequest" }
   }
@@ -1601,7 +1601,7 @@ extension KeelsonFlagsV1 {
   public struct GetFlagSetRequest: KeelsonAPI.Message {
     public var key: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.key = ""
@@ -1613,11 +1613,11 @@ extension KeelsonFlagsV1 {
       self.key = key
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.GetFlagSetRequest" }
   }
@@ -1629,7 +1629,7 @@ extension KeelsonFlagsV1 {
     public var pageSize: Int32
     public var pageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.pageSize = 0
@@ -1644,11 +1644,11 @@ extension KeelsonFlagsV1 {
       self.pageToken = pageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagSetsRequest" }
   }
@@ -1659,7 +1659,7 @@ extension KeelsonFlagsV1 {
     public var flagSets: [KeelsonFlagsV1.FlagSet]
     public var nextPageToken: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSets = []
@@ -1674,11 +1674,11 @@ extension KeelsonFlagsV1 {
       self.nextPageToken = nextPageToken
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagSetsResponse" }
   }
@@ -1691,7 +1691,7 @@ extension KeelsonFlagsV1 {
     /// The fields to change: description, bucketing, metadata. Required; `*` means all of them.
     public var updateMask: GoogleProtobuf.FieldMask?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.flagSet = nil
@@ -1706,11 +1706,11 @@ extension KeelsonFlagsV1 {
       self.updateMask = updateMask
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.flags.v1.UpdateFlagSetRequest" }
   }
@@ -2736,17 +2736,17 @@ extension KeelsonFlagsV1.FlagsChange: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagsChange.self)
     switch unsafe c.pointee.change_0_case.rawValue {
-      case 1:
-        unsafe self.change = .flag(Wire.message(c.pointee.flag_1) ?? KeelsonFlagsV1.FlagRules())
-      case 2:
-        unsafe self.change = .removedFlag(Wire.string(c.pointee.removed_flag_2))
-      case 3:
-        unsafe self.change = .segment(Wire.message(c.pointee.segment_3) ?? KeelsonFlagsV1.SegmentRules())
-      case 4:
-        unsafe self.change = .removedSegment(Wire.string(c.pointee.removed_segment_4))
-      case 5:
-        unsafe self.change = .flagSet(Wire.message(c.pointee.flag_set_5) ?? KeelsonFlagsV1.FlagSetRules())
-      default: break
+    case 1:
+      unsafe self.change = .flag(Wire.message(c.pointee.flag_1) ?? KeelsonFlagsV1.FlagRules())
+    case 2:
+      unsafe self.change = .removedFlag(Wire.string(c.pointee.removed_flag_2))
+    case 3:
+      unsafe self.change = .segment(Wire.message(c.pointee.segment_3) ?? KeelsonFlagsV1.SegmentRules())
+    case 4:
+      unsafe self.change = .removedSegment(Wire.string(c.pointee.removed_segment_4))
+    case 5:
+      unsafe self.change = .flagSet(Wire.message(c.pointee.flag_set_5) ?? KeelsonFlagsV1.FlagSetRules())
+    default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -2754,22 +2754,22 @@ extension KeelsonFlagsV1.FlagsChange: WireMessage {
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagsChange.self)
     switch self.change {
-      case .flag(let value):
-        unsafe c.pointee.change_0_case = .init(rawValue: 1)
-        unsafe c.pointee.flag_1 = arena.make(value)
-      case .removedFlag(let value):
-        unsafe c.pointee.change_0_case = .init(rawValue: 2)
-        unsafe c.pointee.removed_flag_2 = arena.copy(value)
-      case .segment(let value):
-        unsafe c.pointee.change_0_case = .init(rawValue: 3)
-        unsafe c.pointee.segment_3 = arena.make(value)
-      case .removedSegment(let value):
-        unsafe c.pointee.change_0_case = .init(rawValue: 4)
-        unsafe c.pointee.removed_segment_4 = arena.copy(value)
-      case .flagSet(let value):
-        unsafe c.pointee.change_0_case = .init(rawValue: 5)
-        unsafe c.pointee.flag_set_5 = arena.make(value)
-      case nil: break
+    case .flag(let value):
+      unsafe c.pointee.change_0_case = .init(rawValue: 1)
+      unsafe c.pointee.flag_1 = arena.make(value)
+    case .removedFlag(let value):
+      unsafe c.pointee.change_0_case = .init(rawValue: 2)
+      unsafe c.pointee.removed_flag_2 = arena.copy(value)
+    case .segment(let value):
+      unsafe c.pointee.change_0_case = .init(rawValue: 3)
+      unsafe c.pointee.segment_3 = arena.make(value)
+    case .removedSegment(let value):
+      unsafe c.pointee.change_0_case = .init(rawValue: 4)
+      unsafe c.pointee.removed_segment_4 = arena.copy(value)
+    case .flagSet(let value):
+      unsafe c.pointee.change_0_case = .init(rawValue: 5)
+      unsafe c.pointee.flag_set_5 = arena.make(value)
+    case nil: break
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
@@ -2800,13 +2800,13 @@ extension KeelsonFlagsV1.WatchFlagsResponse: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__WatchFlagsResponse.self)
     unsafe self.revision = c.pointee.revision_1
     switch unsafe c.pointee.event_0_case.rawValue {
-      case 2:
-        unsafe self.event = .snapshot(Wire.message(c.pointee.snapshot_2) ?? KeelsonFlagsV1.FlagsSnapshot())
-      case 3:
-        unsafe self.event = .change(Wire.message(c.pointee.change_3) ?? KeelsonFlagsV1.FlagsChange())
-      case 4:
-        unsafe self.event = .heartbeat(Wire.message(c.pointee.heartbeat_4) ?? KeelsonFlagsV1.Heartbeat())
-      default: break
+    case 2:
+      unsafe self.event = .snapshot(Wire.message(c.pointee.snapshot_2) ?? KeelsonFlagsV1.FlagsSnapshot())
+    case 3:
+      unsafe self.event = .change(Wire.message(c.pointee.change_3) ?? KeelsonFlagsV1.FlagsChange())
+    case 4:
+      unsafe self.event = .heartbeat(Wire.message(c.pointee.heartbeat_4) ?? KeelsonFlagsV1.Heartbeat())
+    default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -2815,16 +2815,16 @@ extension KeelsonFlagsV1.WatchFlagsResponse: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__WatchFlagsResponse.self)
     unsafe c.pointee.revision_1 = self.revision
     switch self.event {
-      case .snapshot(let value):
-        unsafe c.pointee.event_0_case = .init(rawValue: 2)
-        unsafe c.pointee.snapshot_2 = arena.make(value)
-      case .change(let value):
-        unsafe c.pointee.event_0_case = .init(rawValue: 3)
-        unsafe c.pointee.change_3 = arena.make(value)
-      case .heartbeat(let value):
-        unsafe c.pointee.event_0_case = .init(rawValue: 4)
-        unsafe c.pointee.heartbeat_4 = arena.make(value)
-      case nil: break
+    case .snapshot(let value):
+      unsafe c.pointee.event_0_case = .init(rawValue: 2)
+      unsafe c.pointee.snapshot_2 = arena.make(value)
+    case .change(let value):
+      unsafe c.pointee.event_0_case = .init(rawValue: 3)
+      unsafe c.pointee.change_3 = arena.make(value)
+    case .heartbeat(let value):
+      unsafe c.pointee.event_0_case = .init(rawValue: 4)
+      unsafe c.pointee.heartbeat_4 = arena.make(value)
+    case nil: break
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }

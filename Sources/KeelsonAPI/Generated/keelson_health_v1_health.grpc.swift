@@ -6,21 +6,21 @@ public import KeelsonCore
 extension KeelsonHealthV1 {
   /// The methods of `keelson.health.v1.HealthService`.
   public enum HealthServiceMethods {
-    public static let getHealth = MethodDescriptor(
+    public static let getHealth = KeelsonCore.MethodDescriptor(
       service: "keelson.health.v1.HealthService", name: "GetHealth", kind: .unary, isIdempotent: true
     )
-    public static let checkLiveness = MethodDescriptor(
+    public static let checkLiveness = KeelsonCore.MethodDescriptor(
       service: "keelson.health.v1.HealthService", name: "CheckLiveness", kind: .unary, isIdempotent: true
     )
-    public static let checkReadiness = MethodDescriptor(
+    public static let checkReadiness = KeelsonCore.MethodDescriptor(
       service: "keelson.health.v1.HealthService", name: "CheckReadiness", kind: .unary, isIdempotent: true
     )
-    public static let watchHealth = MethodDescriptor(
+    public static let watchHealth = KeelsonCore.MethodDescriptor(
       service: "keelson.health.v1.HealthService", name: "WatchHealth", kind: .serverStreaming
     )
 
     /// All of them, in the order of the file.
-    public static var all: [MethodDescriptor] { [getHealth, checkLiveness, checkReadiness, watchHealth] }
+    public static var all: [KeelsonCore.MethodDescriptor] { [getHealth, checkLiveness, checkReadiness, watchHealth] }
   }
 
   /// How the server and its parts are. Checks run in the background; every call here answers at
@@ -28,46 +28,46 @@ extension KeelsonHealthV1 {
   package protocol HealthServiceHandler: Swift.Sendable {
     /// The overall status with that of each component.
     func getHealth(
-      _ request: KeelsonHealthV1.GetHealthRequest, context: ServerContext
+      _ request: KeelsonHealthV1.GetHealthRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonHealthV1.GetHealthResponse
 
     /// Whether the process is alive. Never depends on a database or any other component.
     func checkLiveness(
-      _ request: KeelsonHealthV1.CheckLivenessRequest, context: ServerContext
+      _ request: KeelsonHealthV1.CheckLivenessRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonHealthV1.CheckLivenessResponse
 
     /// Whether the server should be sent calls: started, not draining, essential components
     /// working.
     func checkReadiness(
-      _ request: KeelsonHealthV1.CheckReadinessRequest, context: ServerContext
+      _ request: KeelsonHealthV1.CheckReadinessRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonHealthV1.CheckReadinessResponse
 
     /// The health now, then again whenever a status changes.
     func watchHealth(
-      _ request: KeelsonHealthV1.WatchHealthRequest, responses: ResponseWriter<KeelsonHealthV1.GetHealthResponse>, context: ServerContext
+      _ request: KeelsonHealthV1.WatchHealthRequest, responses: KeelsonAPI.ResponseWriter<KeelsonHealthV1.GetHealthResponse>, context: KeelsonCore.ServerContext
     ) async throws
   }
 
   /// How the server and its parts are. Checks run in the background; every call here answers at
   /// once from their last results. `grpc.health.v1.Health` stands beside it for standard probes.
   public struct HealthServiceClient: Swift.Sendable {
-    private let channel: any Channel
+    private let channel: any KeelsonCore.Channel
 
     /// A client whose calls go over a channel, which the caller keeps open.
-    public init(channel: any Channel) {
+    public init(channel: any KeelsonCore.Channel) {
       self.channel = channel
     }
 
     /// The overall status with that of each component.
     public func getHealth(
-      _ request: KeelsonHealthV1.GetHealthRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonHealthV1.GetHealthRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonHealthV1.GetHealthResponse {
       try await channel.unaryCall(HealthServiceMethods.getHealth, request, options: options)
     }
 
     /// Whether the process is alive. Never depends on a database or any other component.
     public func checkLiveness(
-      _ request: KeelsonHealthV1.CheckLivenessRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonHealthV1.CheckLivenessRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonHealthV1.CheckLivenessResponse {
       try await channel.unaryCall(HealthServiceMethods.checkLiveness, request, options: options)
     }
@@ -75,15 +75,15 @@ extension KeelsonHealthV1 {
     /// Whether the server should be sent calls: started, not draining, essential components
     /// working.
     public func checkReadiness(
-      _ request: KeelsonHealthV1.CheckReadinessRequest, options: CallOptions = CallOptions()
+      _ request: KeelsonHealthV1.CheckReadinessRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonHealthV1.CheckReadinessResponse {
       try await channel.unaryCall(HealthServiceMethods.checkReadiness, request, options: options)
     }
 
     /// The health now, then again whenever a status changes.
     public func watchHealth(
-      _ request: KeelsonHealthV1.WatchHealthRequest, options: CallOptions = CallOptions()
-    ) -> ResponseStream<KeelsonHealthV1.GetHealthResponse> {
+      _ request: KeelsonHealthV1.WatchHealthRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
+    ) -> KeelsonAPI.ResponseStream<KeelsonHealthV1.GetHealthResponse> {
       channel.serverStreamingCall(HealthServiceMethods.watchHealth, request, options: options)
     }
   }
@@ -91,22 +91,22 @@ extension KeelsonHealthV1 {
 
 extension KeelsonHealthV1.HealthServiceHandler {
   /// A route for each method.
-  package var routes: [Route] {
+  package var routes: [KeelsonCore.Route] {
     [
       .unary(KeelsonHealthV1.HealthServiceMethods.getHealth) {
-        (request: KeelsonHealthV1.GetHealthRequest, context: ServerContext) in
+        (request: KeelsonHealthV1.GetHealthRequest, context: KeelsonCore.ServerContext) in
         try await getHealth(request, context: context)
       },
       .unary(KeelsonHealthV1.HealthServiceMethods.checkLiveness) {
-        (request: KeelsonHealthV1.CheckLivenessRequest, context: ServerContext) in
+        (request: KeelsonHealthV1.CheckLivenessRequest, context: KeelsonCore.ServerContext) in
         try await checkLiveness(request, context: context)
       },
       .unary(KeelsonHealthV1.HealthServiceMethods.checkReadiness) {
-        (request: KeelsonHealthV1.CheckReadinessRequest, context: ServerContext) in
+        (request: KeelsonHealthV1.CheckReadinessRequest, context: KeelsonCore.ServerContext) in
         try await checkReadiness(request, context: context)
       },
       .serverStreaming(KeelsonHealthV1.HealthServiceMethods.watchHealth) {
-        (request: KeelsonHealthV1.WatchHealthRequest, responses: ResponseWriter<KeelsonHealthV1.GetHealthResponse>, context: ServerContext) in
+        (request: KeelsonHealthV1.WatchHealthRequest, responses: KeelsonAPI.ResponseWriter<KeelsonHealthV1.GetHealthResponse>, context: KeelsonCore.ServerContext) in
         try await watchHealth(request, responses: responses, context: context)
       },
     ]

@@ -6,7 +6,7 @@ internal import CProtobufC
 package import KeelsonProtoC
 
 extension KeelsonHealthV1 {
-  public enum Status: OpenEnum {
+  public enum Status: KeelsonAPI.OpenEnum {
     /// Not checked yet.
     case unspecified
     /// All is well.
@@ -71,7 +71,7 @@ extension KeelsonHealthV1 {
     /// How many checks in a row have failed.
     public var consecutiveFailures: Int32
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.name = ""
@@ -101,11 +101,11 @@ extension KeelsonHealthV1 {
       self.consecutiveFailures = consecutiveFailures
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.health.v1.Component" }
   }
@@ -114,16 +114,16 @@ extension KeelsonHealthV1 {
 extension KeelsonHealthV1 {
   public struct GetHealthRequest: KeelsonAPI.Message {
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.health.v1.GetHealthRequest" }
   }
@@ -145,7 +145,7 @@ extension KeelsonHealthV1 {
     /// Whether the server should be sent calls.
     public var ready: Bool
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.status = .unspecified
@@ -175,11 +175,11 @@ extension KeelsonHealthV1 {
       self.ready = ready
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.health.v1.GetHealthResponse" }
   }
@@ -188,16 +188,16 @@ extension KeelsonHealthV1 {
 extension KeelsonHealthV1 {
   public struct CheckLivenessRequest: KeelsonAPI.Message {
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.health.v1.CheckLivenessRequest" }
   }
@@ -207,7 +207,7 @@ extension KeelsonHealthV1 {
   public struct CheckLivenessResponse: KeelsonAPI.Message {
     public var uptime: GoogleProtobuf.Duration?
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.uptime = nil
@@ -219,11 +219,11 @@ extension KeelsonHealthV1 {
       self.uptime = uptime
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.health.v1.CheckLivenessResponse" }
   }
@@ -232,16 +232,16 @@ extension KeelsonHealthV1 {
 extension KeelsonHealthV1 {
   public struct CheckReadinessRequest: KeelsonAPI.Message {
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.health.v1.CheckReadinessRequest" }
   }
@@ -253,7 +253,7 @@ extension KeelsonHealthV1 {
     /// Why not, when not ready.
     public var message: String
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.ready = false
@@ -268,11 +268,11 @@ extension KeelsonHealthV1 {
       self.message = message
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.health.v1.CheckReadinessResponse" }
   }
@@ -281,16 +281,16 @@ extension KeelsonHealthV1 {
 extension KeelsonHealthV1 {
   public struct WatchHealthRequest: KeelsonAPI.Message {
     /// Fields that this version of the message does not know, kept as they came.
-    public var unknownFields = UnknownFields()
+    public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
     }
 
-    public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {
-      self = try Wire.decode(bytes, limits: limits)
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
     }
 
-    public func encoded() -> [Swift.UInt8] { Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
 
     public static var fullName: Swift.String { "keelson.health.v1.WatchHealthRequest" }
   }

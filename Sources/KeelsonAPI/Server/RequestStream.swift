@@ -23,8 +23,7 @@ package struct RequestStream<Request: Message>: AsyncSequence, Sendable {
     /// - Throws: ``RPCError`` with code INVALID_ARGUMENT for a message that cannot be decoded;
     ///   `CancellationError` or ``RPCError`` when the call ended before its last message.
     package mutating func next() async throws -> Request? {
-      guard let bytes = try await messages.next() else { return nil }
-      return try Request(decoding: bytes, limits: .standard)
+      try await next(isolation: #isolation)
     }
 
     /// The same; handlers run on their connection's loop and stay there.

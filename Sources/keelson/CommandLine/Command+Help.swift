@@ -4,7 +4,7 @@ extension Command {
   /// - Parameter path: the words that lead to the command, its own last.
   func help(path: [String]) -> String {
     var lines = ["\(summary).", "", "Usage: \(usage(path: path))"]
-    if !discussion.isEmpty { lines += ["", discussion] }
+    if !discussion.isEmpty { lines += [""] + discussion.wrapped(columns: 100) }
     if !arguments.isEmpty {
       lines += ["", "Arguments:"] + Self.columns(arguments.map { ($0.name, $0.help) })
     }

@@ -44,7 +44,9 @@ enum FlagOptions {
         throw UsageError("--variant takes NAME=JSON, on=true for example, not '\(pair)'.")
       }
       let text = String(pair[pair.index(after: equals)...])
-      let value = (try? JSONValue(parsing: text)) ?? .string(text)
+      // What begins like JSON is meant as JSON; anything else may be text without quotes.
+      let isJSON = text.first.map { "{[\"".contains($0) } ?? false
+      let value = isJSON ? try json("variant", text) : (try? JSONValue(parsing: text)) ?? .string(text)
       variants[String(pair[..<equals])] = GoogleProtobuf.Value(value)
     }
     return variants

@@ -38,7 +38,11 @@ enum FlagsCommand {
         case "object": .object
         default: .unspecified
         }
-      let state = try state(invocation)
+      var state = try state(invocation)
+      if state.enabled, state.defaultVariant.isEmpty, flag.variants.isEmpty {
+        // The variants that the server will make.
+        state.defaultVariant = "on"
+      }
       if state != KeelsonFlagsV1.FlagState() {
         flag.environments[try await session.environment(invocation)] = state
       }

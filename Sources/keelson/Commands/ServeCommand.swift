@@ -22,6 +22,9 @@ enum ServeCommand {
         help: "The environment that a request means which names none.",
         defaultValue: "development", environmentVariable: "KEELSON_ENVIRONMENT"),
       .init(
+        name: "insecure-remote-plaintext",
+        help: "Serve without encryption on addresses that other machines reach."),
+      .init(
         name: "log-level", value: "LEVEL", help: "The least level that is logged.",
         defaultValue: "info", choices: Logger.Level.allCases.map(\.rawValue)),
       .init(
@@ -36,6 +39,7 @@ enum ServeCommand {
     settings.listen = invocation.all("listen")
     settings.dataFolder = invocation.option("data") ?? settings.dataFolder
     settings.environment = invocation.option("environment") ?? settings.environment
+    settings.allowsInsecureRemote = invocation.has("insecure-remote-plaintext")
     settings.logLevel =
       invocation.option("log-level").flatMap(Logger.Level.init) ?? settings.logLevel
     settings.loops = try invocation.integer("loops")

@@ -94,16 +94,10 @@ extension KeelsonFlagsV1.EvaluateFlagResponse {
 }
 
 extension KeelsonFlagsV1.Reason {
+  /// OpenFeature's name for it.
   var word: String {
-    switch self {
-    case .unspecified: "unspecified"
-    case .static: "static"
-    case .targetingMatch: "targeting match"
-    case .default: "default"
-    case .disabled: "disabled"
-    case .error: "error"
-    case .unrecognized(let number): "reason \(number)"
-    }
+    guard let name else { return "\(rawValue)" }
+    return String(name.dropFirst("REASON_".count))
   }
 }
 

@@ -31,6 +31,7 @@ struct ModelBuilder {
     }
     for message in messages {
       simpleNames[namespace, default: []].insert(message.name)
+      simpleNames[namespace, default: []].formUnion(message.oneofs.map(Names.upperCamel))
       let swiftPath = "\(path).\(Self.typeName(message.name))"
       types["\(scope).\(message.name)"] = TypeEntry(swiftPath: swiftPath, message: message)
       add(
@@ -45,6 +46,11 @@ struct ModelBuilder {
     }
     guard !file.package.isEmpty else {
       throw CodegenError("\(file.name): has no package; it becomes the namespace in Swift")
+    }
+    // Generated code uses these within the messages' own scope.
+    for name in ["Arena", "Wire", "KeelsonAPI", "KeelsonCore", "Swift"]
+    where simpleNames[Names.namespace(package: file.package)]?.contains(name) == true {
+      throw CodegenError("\(file.name): \(name) cannot be the name of a type or oneof; rename it")
     }
     let scope = Scope(
       comments: comments(of: file), fullName: ".\(file.package)",

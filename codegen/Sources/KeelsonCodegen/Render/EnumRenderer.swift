@@ -2,7 +2,7 @@
 struct EnumRenderer {
   func render(_ type: EnumModel, into out: inout SourceWriter) {
     out.doc(type.comment)
-    out.block("public enum \(type.swiftName): OpenEnum {") { out in
+    out.block("public enum \(type.swiftName): KeelsonAPI.OpenEnum {") { out in
       for value in type.cases {
         out.doc(value.comment)
         out.line("case \(value.name)")

@@ -9,15 +9,15 @@ struct MessageRenderer {
         if case .message(let field, isBoxed: true) = property.shape {
           out.block("public var \(property.name): \(property.type) {") { out in
             out.line("get { \(boxName(property))?.value }")
-            out.line("set { \(boxName(property)) = newValue.map(Box.init) }")
+            out.line("set { \(boxName(property)) = newValue.map(KeelsonAPI.Box.init) }")
           }
-          out.line("private var \(boxName(property)): Box<\(field.swiftType)>?")
+          out.line("private var \(boxName(property)): KeelsonAPI.Box<\(field.swiftType)>?")
         } else {
           out.line("public var \(property.name): \(property.type)")
         }
       }
       out.line("/// Fields that this version of the message does not know, kept as they came.")
-      out.line("public var unknownFields = UnknownFields()")
+      out.line("public var unknownFields = KeelsonAPI.UnknownFields()")
       initializers(message, into: &out)
       for property in message.properties {
         guard case .oneof(let oneof) = property.shape else { continue }
@@ -53,7 +53,7 @@ struct MessageRenderer {
       out.indented { out in
         for property in message.properties {
           if case .message(_, isBoxed: true) = property.shape {
-            out.line("\(boxName(property)) = \(property.name).map(Box.init)")
+            out.line("\(boxName(property)) = \(property.name).map(KeelsonAPI.Box.init)")
           } else {
             out.line("self.\(property.name) = \(property.name)")
           }
@@ -63,10 +63,11 @@ struct MessageRenderer {
     }
     out.line()
     out.block(
-      "public init(decoding bytes: [Swift.UInt8], limits: DecodingLimits) throws(RPCError) {"
-    ) { $0.line("self = try Wire.decode(bytes, limits: limits)") }
+      "public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) "
+        + "throws(KeelsonCore.RPCError) {"
+    ) { $0.line("self = try KeelsonAPI.Wire.decode(bytes, limits: limits)") }
     out.line()
-    out.line("public func encoded() -> [Swift.UInt8] { Wire.encode(self) }")
+    out.line("public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }")
     out.line()
     out.line("public static var fullName: Swift.String { \"\(message.fullName)\" }")
   }

@@ -18,7 +18,9 @@ struct ServiceRenderer {
     out.block("public enum \(service.swiftName)Methods {") { out in
       for method in service.methods {
         let idempotent = method.isIdempotent ? ", isIdempotent: true" : ""
-        out.block("public static let \(method.swiftName) = MethodDescriptor(", close: ")") {
+        out.block(
+          "public static let \(method.swiftName) = KeelsonCore.MethodDescriptor(", close: ")"
+        ) {
           $0.line(
             "service: \"\(service.fullName)\", name: \"\(method.protoName)\", "
               + "kind: .\(method.kind)\(idempotent)")
@@ -27,7 +29,7 @@ struct ServiceRenderer {
       let all = service.methods.map(\.swiftName).joined(separator: ", ")
       out.line()
       out.line("/// All of them, in the order of the file.")
-      out.line("public static var all: [MethodDescriptor] { [\(all)] }")
+      out.line("public static var all: [KeelsonCore.MethodDescriptor] { [\(all)] }")
     }
   }
 
@@ -40,13 +42,14 @@ struct ServiceRenderer {
         out.line("func \(method.swiftName)(")
         let requests =
           method.isClientStreaming
-          ? "requests: RequestStream<\(method.input)>" : "_ request: \(method.input)"
+          ? "requests: KeelsonAPI.RequestStream<\(method.input)>" : "_ request: \(method.input)"
         if method.isServerStreaming {
           out.line(
-            "  \(requests), responses: ResponseWriter<\(method.output)>, context: ServerContext")
+            "  \(requests), responses: KeelsonAPI.ResponseWriter<\(method.output)>, context: KeelsonCore.ServerContext"
+          )
           out.line(") async throws")
         } else {
-          out.line("  \(requests), context: ServerContext")
+          out.line("  \(requests), context: KeelsonCore.ServerContext")
           out.line(") async throws -> \(method.output)")
         }
       }
@@ -58,17 +61,18 @@ struct ServiceRenderer {
   ) {
     out.block("extension \(namespace).\(service.swiftName)Handler {") { out in
       out.line("/// A route for each method.")
-      out.block("package var routes: [Route] {") { out in
+      out.block("package var routes: [KeelsonCore.Route] {") { out in
         out.block("[", close: "]") { out in
           for method in service.methods {
             let descriptor = "\(namespace).\(service.swiftName)Methods.\(method.swiftName)"
             out.block(".\(method.kind)(\(descriptor)) {", close: "},") { out in
               let requests =
                 method.isClientStreaming
-                ? "requests: RequestStream<\(method.input)>" : "request: \(method.input)"
+                ? "requests: KeelsonAPI.RequestStream<\(method.input)>" : "request: \(method.input)"
               let responses =
-                method.isServerStreaming ? ", responses: ResponseWriter<\(method.output)>" : ""
-              out.line("(\(requests)\(responses), context: ServerContext) in")
+                method.isServerStreaming
+                ? ", responses: KeelsonAPI.ResponseWriter<\(method.output)>" : ""
+              out.line("(\(requests)\(responses), context: KeelsonCore.ServerContext) in")
               let arguments =
                 (method.isClientStreaming ? "requests: requests" : "request")
                 + (method.isServerStreaming ? ", responses: responses" : "")
@@ -85,10 +89,12 @@ struct ServiceRenderer {
   ) {
     out.doc(service.comment)
     out.block("public struct \(service.swiftName)Client: Swift.Sendable {") { out in
-      out.line("private let channel: any Channel")
+      out.line("private let channel: any KeelsonCore.Channel")
       out.line()
       out.line("/// A client whose calls go over a channel, which the caller keeps open.")
-      out.block("public init(channel: any Channel) {") { $0.line("self.channel = channel") }
+      out.block("public init(channel: any KeelsonCore.Channel) {") {
+        $0.line("self.channel = channel")
+      }
       for method in service.methods {
         out.line()
         out.doc(method.comment)
@@ -99,7 +105,7 @@ struct ServiceRenderer {
 
   private func call(_ method: ServiceModel.Method, descriptor: String, into out: inout SourceWriter)
   {
-    let options = "options: CallOptions = CallOptions()"
+    let options = "options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()"
     switch (method.isClientStreaming, method.isServerStreaming) {
     case (false, false):
       out.line("public func \(method.swiftName)(")
@@ -110,13 +116,13 @@ struct ServiceRenderer {
     case (false, true):
       out.line("public func \(method.swiftName)(")
       out.line("  _ request: \(method.input), \(options)")
-      out.block(") -> ResponseStream<\(method.output)> {") {
+      out.block(") -> KeelsonAPI.ResponseStream<\(method.output)> {") {
         $0.line("channel.serverStreamingCall(\(descriptor), request, options: options)")
       }
     case (true, false):
       out.line("public func \(method.swiftName)(")
       out.line("  \(options),")
-      out.line("  send: (RequestWriter<\(method.input)>) async throws -> Swift.Void")
+      out.line("  send: (KeelsonAPI.RequestWriter<\(method.input)>) async throws -> Swift.Void")
       out.block(") async throws -> \(method.output) {") {
         $0.line(
           "try await channel.clientStreamingCall(\(descriptor), options: options, send: send)")
@@ -124,7 +130,7 @@ struct ServiceRenderer {
     case (true, true):
       out.line("public func \(method.swiftName)(")
       out.line("  \(options)")
-      out.block(") -> BidirectionalCall<\(method.input), \(method.output)> {") {
+      out.block(") -> KeelsonAPI.BidirectionalCall<\(method.input), \(method.output)> {") {
         $0.line("channel.bidirectionalCall(\(descriptor), options: options)")
       }
     }

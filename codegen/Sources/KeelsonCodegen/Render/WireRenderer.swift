@@ -55,17 +55,17 @@ struct WireRenderer {
         out.line("unsafe (\(key), \(element)\(fallback))")
       }
     case .oneof(let oneof):
-      out.block("switch unsafe c.pointee.\(oneof.cName)_case.rawValue {") { out in
-        for member in oneof.members {
-          let field = member.field
-          let fallback = field.kind == .message ? " ?? \(field.zero)" : ""
-          out.line("case \(field.number):")
-          out.line(
-            "  unsafe self.\(property.name) = .\(member.caseName)("
-              + "\(value(field, "c.pointee.\(field.cName)"))\(fallback))")
-        }
-        out.line("default: break")
+      out.line("switch unsafe c.pointee.\(oneof.cName)_case.rawValue {")
+      for member in oneof.members {
+        let field = member.field
+        let fallback = field.kind == .message ? " ?? \(field.zero)" : ""
+        out.line("case \(field.number):")
+        out.line(
+          "  unsafe self.\(property.name) = .\(member.caseName)("
+            + "\(value(field, "c.pointee.\(field.cName)"))\(fallback))")
       }
+      out.line("default: break")
+      out.line("}")
     }
   }
 
@@ -121,15 +121,14 @@ struct WireRenderer {
         out.line("unsafe entry.pointee.\(element.cName) = \(wire(element, "value"))")
       }
     case .oneof(let oneof):
-      out.block("switch self.\(property.name) {") { out in
-        for member in oneof.members {
-          out.line("case .\(member.caseName)(let value):")
-          out.line(
-            "  unsafe c.pointee.\(oneof.cName)_case = .init(rawValue: \(member.field.number))")
-          out.line("  unsafe c.pointee.\(member.field.cName) = \(wire(member.field, "value"))")
-        }
-        out.line("case nil: break")
+      out.line("switch self.\(property.name) {")
+      for member in oneof.members {
+        out.line("case .\(member.caseName)(let value):")
+        out.line("  unsafe c.pointee.\(oneof.cName)_case = .init(rawValue: \(member.field.number))")
+        out.line("  unsafe c.pointee.\(member.field.cName) = \(wire(member.field, "value"))")
       }
+      out.line("case nil: break")
+      out.line("}")
     }
   }
 

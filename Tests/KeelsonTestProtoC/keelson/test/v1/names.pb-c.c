@@ -44,6 +44,54 @@ void   keelson__test__v1__message__init
   static const Keelson__Test__V1__Message init_value = KEELSON__TEST__V1__MESSAGE__INIT;
   *message = init_value;
 }
+void   keelson__test__v1__channel__init
+                     (Keelson__Test__V1__Channel         *message)
+{
+  static const Keelson__Test__V1__Channel init_value = KEELSON__TEST__V1__CHANNEL__INIT;
+  *message = init_value;
+}
+void   keelson__test__v1__box__init
+                     (Keelson__Test__V1__Box         *message)
+{
+  static const Keelson__Test__V1__Box init_value = KEELSON__TEST__V1__BOX__INIT;
+  *message = init_value;
+}
+void   keelson__test__v1__rpcerror__init
+                     (Keelson__Test__V1__RPCError         *message)
+{
+  static const Keelson__Test__V1__RPCError init_value = KEELSON__TEST__V1__RPCERROR__INIT;
+  *message = init_value;
+}
+void   keelson__test__v1__unknown_fields__init
+                     (Keelson__Test__V1__UnknownFields         *message)
+{
+  static const Keelson__Test__V1__UnknownFields init_value = KEELSON__TEST__V1__UNKNOWN_FIELDS__INIT;
+  *message = init_value;
+}
+void   keelson__test__v1__decoding_limits__init
+                     (Keelson__Test__V1__DecodingLimits         *message)
+{
+  static const Keelson__Test__V1__DecodingLimits init_value = KEELSON__TEST__V1__DECODING_LIMITS__INIT;
+  *message = init_value;
+}
+void   keelson__test__v1__route__init
+                     (Keelson__Test__V1__Route         *message)
+{
+  static const Keelson__Test__V1__Route init_value = KEELSON__TEST__V1__ROUTE__INIT;
+  *message = init_value;
+}
+void   keelson__test__v1__server_context__init
+                     (Keelson__Test__V1__ServerContext         *message)
+{
+  static const Keelson__Test__V1__ServerContext init_value = KEELSON__TEST__V1__SERVER_CONTEXT__INIT;
+  *message = init_value;
+}
+void   keelson__test__v1__request_stream__init
+                     (Keelson__Test__V1__RequestStream         *message)
+{
+  static const Keelson__Test__V1__RequestStream init_value = KEELSON__TEST__V1__REQUEST_STREAM__INIT;
+  *message = init_value;
+}
 static const ProtobufCFieldDescriptor keelson__test__v1__names__type__field_descriptors[1] =
 {
   {
@@ -556,5 +604,215 @@ const ProtobufCMessageDescriptor keelson__test__v1__message__descriptor =
   keelson__test__v1__message__field_indices_by_name,
   1,  keelson__test__v1__message__number_ranges,
   (ProtobufCMessageInit) keelson__test__v1__message__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor keelson__test__v1__channel__field_descriptors[3] =
+{
+  {
+    "box_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Test__V1__Channel, box_1),
+    &keelson__test__v1__box__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "number_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_FIXED32,
+    offsetof(Keelson__Test__V1__Channel, float_0_case),
+    offsetof(Keelson__Test__V1__Channel, number_2),
+    NULL,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "error_3",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Keelson__Test__V1__Channel, float_0_case),
+    offsetof(Keelson__Test__V1__Channel, error_3),
+    &keelson__test__v1__rpcerror__descriptor,
+    NULL,
+    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned keelson__test__v1__channel__field_indices_by_name[] = {
+  0,   /* field[0] = box_1 */
+  2,   /* field[2] = error_3 */
+  1,   /* field[1] = number_2 */
+};
+static const ProtobufCIntRange keelson__test__v1__channel__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor keelson__test__v1__channel__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.test.v1.Channel",
+  "Channel",
+  "Keelson__Test__V1__Channel",
+  "keelson.test.v1",
+  sizeof(Keelson__Test__V1__Channel),
+  3,
+  keelson__test__v1__channel__field_descriptors,
+  keelson__test__v1__channel__field_indices_by_name,
+  1,  keelson__test__v1__channel__number_ranges,
+  (ProtobufCMessageInit) keelson__test__v1__channel__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor keelson__test__v1__box__field_descriptors[1] =
+{
+  {
+    "box_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Test__V1__Box, box_1),
+    &keelson__test__v1__box__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned keelson__test__v1__box__field_indices_by_name[] = {
+  0,   /* field[0] = box_1 */
+};
+static const ProtobufCIntRange keelson__test__v1__box__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor keelson__test__v1__box__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.test.v1.Box",
+  "Box",
+  "Keelson__Test__V1__Box",
+  "keelson.test.v1",
+  sizeof(Keelson__Test__V1__Box),
+  1,
+  keelson__test__v1__box__field_descriptors,
+  keelson__test__v1__box__field_indices_by_name,
+  1,  keelson__test__v1__box__number_ranges,
+  (ProtobufCMessageInit) keelson__test__v1__box__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define keelson__test__v1__rpcerror__field_descriptors NULL
+#define keelson__test__v1__rpcerror__field_indices_by_name NULL
+#define keelson__test__v1__rpcerror__number_ranges NULL
+const ProtobufCMessageDescriptor keelson__test__v1__rpcerror__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.test.v1.RPCError",
+  "RPCError",
+  "Keelson__Test__V1__RPCError",
+  "keelson.test.v1",
+  sizeof(Keelson__Test__V1__RPCError),
+  0,
+  keelson__test__v1__rpcerror__field_descriptors,
+  keelson__test__v1__rpcerror__field_indices_by_name,
+  0,  keelson__test__v1__rpcerror__number_ranges,
+  (ProtobufCMessageInit) keelson__test__v1__rpcerror__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define keelson__test__v1__unknown_fields__field_descriptors NULL
+#define keelson__test__v1__unknown_fields__field_indices_by_name NULL
+#define keelson__test__v1__unknown_fields__number_ranges NULL
+const ProtobufCMessageDescriptor keelson__test__v1__unknown_fields__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.test.v1.UnknownFields",
+  "UnknownFields",
+  "Keelson__Test__V1__UnknownFields",
+  "keelson.test.v1",
+  sizeof(Keelson__Test__V1__UnknownFields),
+  0,
+  keelson__test__v1__unknown_fields__field_descriptors,
+  keelson__test__v1__unknown_fields__field_indices_by_name,
+  0,  keelson__test__v1__unknown_fields__number_ranges,
+  (ProtobufCMessageInit) keelson__test__v1__unknown_fields__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define keelson__test__v1__decoding_limits__field_descriptors NULL
+#define keelson__test__v1__decoding_limits__field_indices_by_name NULL
+#define keelson__test__v1__decoding_limits__number_ranges NULL
+const ProtobufCMessageDescriptor keelson__test__v1__decoding_limits__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.test.v1.DecodingLimits",
+  "DecodingLimits",
+  "Keelson__Test__V1__DecodingLimits",
+  "keelson.test.v1",
+  sizeof(Keelson__Test__V1__DecodingLimits),
+  0,
+  keelson__test__v1__decoding_limits__field_descriptors,
+  keelson__test__v1__decoding_limits__field_indices_by_name,
+  0,  keelson__test__v1__decoding_limits__number_ranges,
+  (ProtobufCMessageInit) keelson__test__v1__decoding_limits__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define keelson__test__v1__route__field_descriptors NULL
+#define keelson__test__v1__route__field_indices_by_name NULL
+#define keelson__test__v1__route__number_ranges NULL
+const ProtobufCMessageDescriptor keelson__test__v1__route__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.test.v1.Route",
+  "Route",
+  "Keelson__Test__V1__Route",
+  "keelson.test.v1",
+  sizeof(Keelson__Test__V1__Route),
+  0,
+  keelson__test__v1__route__field_descriptors,
+  keelson__test__v1__route__field_indices_by_name,
+  0,  keelson__test__v1__route__number_ranges,
+  (ProtobufCMessageInit) keelson__test__v1__route__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define keelson__test__v1__server_context__field_descriptors NULL
+#define keelson__test__v1__server_context__field_indices_by_name NULL
+#define keelson__test__v1__server_context__number_ranges NULL
+const ProtobufCMessageDescriptor keelson__test__v1__server_context__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.test.v1.ServerContext",
+  "ServerContext",
+  "Keelson__Test__V1__ServerContext",
+  "keelson.test.v1",
+  sizeof(Keelson__Test__V1__ServerContext),
+  0,
+  keelson__test__v1__server_context__field_descriptors,
+  keelson__test__v1__server_context__field_indices_by_name,
+  0,  keelson__test__v1__server_context__number_ranges,
+  (ProtobufCMessageInit) keelson__test__v1__server_context__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define keelson__test__v1__request_stream__field_descriptors NULL
+#define keelson__test__v1__request_stream__field_indices_by_name NULL
+#define keelson__test__v1__request_stream__number_ranges NULL
+const ProtobufCMessageDescriptor keelson__test__v1__request_stream__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.test.v1.RequestStream",
+  "RequestStream",
+  "Keelson__Test__V1__RequestStream",
+  "keelson.test.v1",
+  sizeof(Keelson__Test__V1__RequestStream),
+  0,
+  keelson__test__v1__request_stream__field_descriptors,
+  keelson__test__v1__request_stream__field_indices_by_name,
+  0,  keelson__test__v1__request_stream__number_ranges,
+  (ProtobufCMessageInit) keelson__test__v1__request_stream__init,
   NULL,NULL,NULL    /* reserved[123] */
 };

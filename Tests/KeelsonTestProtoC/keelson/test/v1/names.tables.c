@@ -64,3 +64,43 @@ static const keelson_field keelson__test__v1__message__table_fields[] = {
 const keelson_message_table keelson__test__v1__message__table_data = {
   "keelson.test.v1.Message", 1, keelson__test__v1__message__table_fields, &keelson__test__v1__message__descriptor,
 };
+
+static const keelson_field keelson__test__v1__channel__table_fields[] = {
+  {1, KEELSON_MESSAGE, 0, "box", &keelson__test__v1__box__table_data},
+  {2, KEELSON_FIXED32, 0, "number", NULL},
+  {3, KEELSON_MESSAGE, 0, "error", &keelson__test__v1__rpcerror__table_data},
+};
+const keelson_message_table keelson__test__v1__channel__table_data = {
+  "keelson.test.v1.Channel", 3, keelson__test__v1__channel__table_fields, &keelson__test__v1__channel__descriptor,
+};
+
+static const keelson_field keelson__test__v1__box__table_fields[] = {
+  {1, KEELSON_MESSAGE, 0, "box", &keelson__test__v1__box__table_data},
+};
+const keelson_message_table keelson__test__v1__box__table_data = {
+  "keelson.test.v1.Box", 1, keelson__test__v1__box__table_fields, &keelson__test__v1__box__descriptor,
+};
+
+const keelson_message_table keelson__test__v1__rpcerror__table_data = {
+  "keelson.test.v1.RPCError", 0, NULL, &keelson__test__v1__rpcerror__descriptor,
+};
+
+const keelson_message_table keelson__test__v1__unknown_fields__table_data = {
+  "keelson.test.v1.UnknownFields", 0, NULL, &keelson__test__v1__unknown_fields__descriptor,
+};
+
+const keelson_message_table keelson__test__v1__decoding_limits__table_data = {
+  "keelson.test.v1.DecodingLimits", 0, NULL, &keelson__test__v1__decoding_limits__descriptor,
+};
+
+const keelson_message_table keelson__test__v1__route__table_data = {
+  "keelson.test.v1.Route", 0, NULL, &keelson__test__v1__route__descriptor,
+};
+
+const keelson_message_table keelson__test__v1__server_context__table_data = {
+  "keelson.test.v1.ServerContext", 0, NULL, &keelson__test__v1__server_context__descriptor,
+};
+
+const keelson_message_table keelson__test__v1__request_stream__table_data = {
+  "keelson.test.v1.RequestStream", 0, NULL, &keelson__test__v1__request_stream__descriptor,
+};

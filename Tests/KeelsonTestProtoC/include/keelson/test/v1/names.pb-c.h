@@ -22,6 +22,14 @@ typedef struct Keelson__Test__V1__Names__Self Keelson__Test__V1__Names__Self;
 typedef struct Keelson__Test__V1__String Keelson__Test__V1__String;
 typedef struct Keelson__Test__V1__Optional Keelson__Test__V1__Optional;
 typedef struct Keelson__Test__V1__Message Keelson__Test__V1__Message;
+typedef struct Keelson__Test__V1__Channel Keelson__Test__V1__Channel;
+typedef struct Keelson__Test__V1__Box Keelson__Test__V1__Box;
+typedef struct Keelson__Test__V1__RPCError Keelson__Test__V1__RPCError;
+typedef struct Keelson__Test__V1__UnknownFields Keelson__Test__V1__UnknownFields;
+typedef struct Keelson__Test__V1__DecodingLimits Keelson__Test__V1__DecodingLimits;
+typedef struct Keelson__Test__V1__Route Keelson__Test__V1__Route;
+typedef struct Keelson__Test__V1__ServerContext Keelson__Test__V1__ServerContext;
+typedef struct Keelson__Test__V1__RequestStream Keelson__Test__V1__RequestStream;
 
 
 /* --- enums --- */
@@ -140,6 +148,92 @@ struct  Keelson__Test__V1__Message
     , NULL }
 
 
+typedef enum {
+  KEELSON__TEST__V1__CHANNEL__FLOAT_0__NOT_SET = 0,
+  KEELSON__TEST__V1__CHANNEL__FLOAT_0_NUMBER_2 = 2,
+  KEELSON__TEST__V1__CHANNEL__FLOAT_0_ERROR_3 = 3
+    PROTOBUF_C__FORCE_ENUM_TO_BE_INT_SIZE(KEELSON__TEST__V1__CHANNEL__FLOAT_0__CASE)
+} Keelson__Test__V1__Channel__Float0Case;
+
+struct  Keelson__Test__V1__Channel
+{
+  ProtobufCMessage base;
+  Keelson__Test__V1__Box *box_1;
+  Keelson__Test__V1__Channel__Float0Case float_0_case;
+  union {
+    uint32_t number_2;
+    Keelson__Test__V1__RPCError *error_3;
+  };
+};
+#define KEELSON__TEST__V1__CHANNEL__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__test__v1__channel__descriptor) \
+    , NULL, KEELSON__TEST__V1__CHANNEL__FLOAT_0__NOT_SET, {0} }
+
+
+struct  Keelson__Test__V1__Box
+{
+  ProtobufCMessage base;
+  Keelson__Test__V1__Box *box_1;
+};
+#define KEELSON__TEST__V1__BOX__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__test__v1__box__descriptor) \
+    , NULL }
+
+
+struct  Keelson__Test__V1__RPCError
+{
+  ProtobufCMessage base;
+};
+#define KEELSON__TEST__V1__RPCERROR__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__test__v1__rpcerror__descriptor) \
+     }
+
+
+struct  Keelson__Test__V1__UnknownFields
+{
+  ProtobufCMessage base;
+};
+#define KEELSON__TEST__V1__UNKNOWN_FIELDS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__test__v1__unknown_fields__descriptor) \
+     }
+
+
+struct  Keelson__Test__V1__DecodingLimits
+{
+  ProtobufCMessage base;
+};
+#define KEELSON__TEST__V1__DECODING_LIMITS__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__test__v1__decoding_limits__descriptor) \
+     }
+
+
+struct  Keelson__Test__V1__Route
+{
+  ProtobufCMessage base;
+};
+#define KEELSON__TEST__V1__ROUTE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__test__v1__route__descriptor) \
+     }
+
+
+struct  Keelson__Test__V1__ServerContext
+{
+  ProtobufCMessage base;
+};
+#define KEELSON__TEST__V1__SERVER_CONTEXT__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__test__v1__server_context__descriptor) \
+     }
+
+
+struct  Keelson__Test__V1__RequestStream
+{
+  ProtobufCMessage base;
+};
+#define KEELSON__TEST__V1__REQUEST_STREAM__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__test__v1__request_stream__descriptor) \
+     }
+
+
 /* Keelson__Test__V1__Names__Type methods */
 void   keelson__test__v1__names__type__init
                      (Keelson__Test__V1__Names__Type         *message);
@@ -158,6 +252,30 @@ void   keelson__test__v1__optional__init
 /* Keelson__Test__V1__Message methods */
 void   keelson__test__v1__message__init
                      (Keelson__Test__V1__Message         *message);
+/* Keelson__Test__V1__Channel methods */
+void   keelson__test__v1__channel__init
+                     (Keelson__Test__V1__Channel         *message);
+/* Keelson__Test__V1__Box methods */
+void   keelson__test__v1__box__init
+                     (Keelson__Test__V1__Box         *message);
+/* Keelson__Test__V1__RPCError methods */
+void   keelson__test__v1__rpcerror__init
+                     (Keelson__Test__V1__RPCError         *message);
+/* Keelson__Test__V1__UnknownFields methods */
+void   keelson__test__v1__unknown_fields__init
+                     (Keelson__Test__V1__UnknownFields         *message);
+/* Keelson__Test__V1__DecodingLimits methods */
+void   keelson__test__v1__decoding_limits__init
+                     (Keelson__Test__V1__DecodingLimits         *message);
+/* Keelson__Test__V1__Route methods */
+void   keelson__test__v1__route__init
+                     (Keelson__Test__V1__Route         *message);
+/* Keelson__Test__V1__ServerContext methods */
+void   keelson__test__v1__server_context__init
+                     (Keelson__Test__V1__ServerContext         *message);
+/* Keelson__Test__V1__RequestStream methods */
+void   keelson__test__v1__request_stream__init
+                     (Keelson__Test__V1__RequestStream         *message);
 /* --- per-message closures --- */
 
 typedef void (*Keelson__Test__V1__Names__Type_Closure)
@@ -178,6 +296,30 @@ typedef void (*Keelson__Test__V1__Optional_Closure)
 typedef void (*Keelson__Test__V1__Message_Closure)
                  (const Keelson__Test__V1__Message *message,
                   void *closure_data);
+typedef void (*Keelson__Test__V1__Channel_Closure)
+                 (const Keelson__Test__V1__Channel *message,
+                  void *closure_data);
+typedef void (*Keelson__Test__V1__Box_Closure)
+                 (const Keelson__Test__V1__Box *message,
+                  void *closure_data);
+typedef void (*Keelson__Test__V1__RPCError_Closure)
+                 (const Keelson__Test__V1__RPCError *message,
+                  void *closure_data);
+typedef void (*Keelson__Test__V1__UnknownFields_Closure)
+                 (const Keelson__Test__V1__UnknownFields *message,
+                  void *closure_data);
+typedef void (*Keelson__Test__V1__DecodingLimits_Closure)
+                 (const Keelson__Test__V1__DecodingLimits *message,
+                  void *closure_data);
+typedef void (*Keelson__Test__V1__Route_Closure)
+                 (const Keelson__Test__V1__Route *message,
+                  void *closure_data);
+typedef void (*Keelson__Test__V1__ServerContext_Closure)
+                 (const Keelson__Test__V1__ServerContext *message,
+                  void *closure_data);
+typedef void (*Keelson__Test__V1__RequestStream_Closure)
+                 (const Keelson__Test__V1__RequestStream *message,
+                  void *closure_data);
 
 /* --- services --- */
 
@@ -190,6 +332,14 @@ extern const ProtobufCMessageDescriptor keelson__test__v1__names__self___descrip
 extern const ProtobufCMessageDescriptor keelson__test__v1__string__descriptor;
 extern const ProtobufCMessageDescriptor keelson__test__v1__optional__descriptor;
 extern const ProtobufCMessageDescriptor keelson__test__v1__message__descriptor;
+extern const ProtobufCMessageDescriptor keelson__test__v1__channel__descriptor;
+extern const ProtobufCMessageDescriptor keelson__test__v1__box__descriptor;
+extern const ProtobufCMessageDescriptor keelson__test__v1__rpcerror__descriptor;
+extern const ProtobufCMessageDescriptor keelson__test__v1__unknown_fields__descriptor;
+extern const ProtobufCMessageDescriptor keelson__test__v1__decoding_limits__descriptor;
+extern const ProtobufCMessageDescriptor keelson__test__v1__route__descriptor;
+extern const ProtobufCMessageDescriptor keelson__test__v1__server_context__descriptor;
+extern const ProtobufCMessageDescriptor keelson__test__v1__request_stream__descriptor;
 
 PROTOBUF_C__END_DECLS
 

@@ -32,3 +32,43 @@ extern const keelson_message_table keelson__test__v1__message__table_data;
 static inline const keelson_message_table *keelson__test__v1__message__table(void) {
   return &keelson__test__v1__message__table_data;
 }
+
+extern const keelson_message_table keelson__test__v1__channel__table_data;
+static inline const keelson_message_table *keelson__test__v1__channel__table(void) {
+  return &keelson__test__v1__channel__table_data;
+}
+
+extern const keelson_message_table keelson__test__v1__box__table_data;
+static inline const keelson_message_table *keelson__test__v1__box__table(void) {
+  return &keelson__test__v1__box__table_data;
+}
+
+extern const keelson_message_table keelson__test__v1__rpcerror__table_data;
+static inline const keelson_message_table *keelson__test__v1__rpcerror__table(void) {
+  return &keelson__test__v1__rpcerror__table_data;
+}
+
+extern const keelson_message_table keelson__test__v1__unknown_fields__table_data;
+static inline const keelson_message_table *keelson__test__v1__unknown_fields__table(void) {
+  return &keelson__test__v1__unknown_fields__table_data;
+}
+
+extern const keelson_message_table keelson__test__v1__decoding_limits__table_data;
+static inline const keelson_message_table *keelson__test__v1__decoding_limits__table(void) {
+  return &keelson__test__v1__decoding_limits__table_data;
+}
+
+extern const keelson_message_table keelson__test__v1__route__table_data;
+static inline const keelson_message_table *keelson__test__v1__route__table(void) {
+  return &keelson__test__v1__route__table_data;
+}
+
+extern const keelson_message_table keelson__test__v1__server_context__table_data;
+static inline const keelson_message_table *keelson__test__v1__server_context__table(void) {
+  return &keelson__test__v1__server_context__table_data;
+}
+
+extern const keelson_message_table keelson__test__v1__request_stream__table_data;
+static inline const keelson_message_table *keelson__test__v1__request_stream__table(void) {
+  return &keelson__test__v1__request_stream__table_data;
+}
