@@ -244,7 +244,7 @@ let readData: nghttp2_data_source_read_callback = {
       unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
       if let trailers = stream.takeTrailers() {
         unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
-        stream.connection?.submitTrailers(stream, trailers)
+        unsafe stream.connection?.submitTrailers(stream, trailers)
       }
     }
     return count

@@ -55,9 +55,9 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     }
     if let timeout {
       guard timeout > .zero else { return deadlinePassed() }
-      deadlineTimer = loop.schedule(after: timeout) { [weak self] in
-        self?.deadlineTimer = nil
-        self?.deadlinePassed()
+      deadlineTimer = loop.schedule(after: timeout) { [self] in
+        deadlineTimer = nil
+        deadlinePassed()
       }
     }
     if case .streaming(let handler) = handler {
