@@ -68,6 +68,12 @@ import CNghttp2
     connection.submitResponse(self, fields, endStream: endStream)
   }
 
+  /// An empty list for headers or trailers to be sent on this stream, with memory of an earlier
+  /// one if there is some.
+  func emptyFields() -> HTTP2Fields {
+    unsafe connection?.loop.spareFields.take() ?? HTTP2Fields()
+  }
+
   /// Queues a chunk of the body. Dropped when the stream has closed or was finished.
   package func send(_ chunk: OutgoingMessage) {
     guard let connection = unsafe connection, !isFinished else { return }
