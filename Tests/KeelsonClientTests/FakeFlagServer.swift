@@ -10,19 +10,19 @@ final class FakeFlagServer: Sendable {
   typealias Response = KeelsonFlagsV1.WatchFlagsResponse
   typealias Change = KeelsonFlagsV1.FlagsChange
 
-  private enum Event: Sendable {
+  fileprivate enum Event: Sendable {
     case send(Response)
     case end(RPCError?)
   }
 
   /// A stream under way.
-  private struct Watcher: Sendable {
+  fileprivate struct Watcher: Sendable {
     let events: AsyncStream<Event>.Continuation
     /// Set when the stream breaks at once: what it has not sent yet is lost.
     let broken: Signal<RPCError>
   }
 
-  private struct State {
+  fileprivate struct State {
     var revision: Int64 = 0
     var changes: [(revision: Int64, change: Change)] = []
     /// Streams cannot resume from before this revision.

@@ -68,11 +68,14 @@ struct HealthTests {
   @Test("alive and ready apart")
   func probes() async throws {
     try await withHealth(Service(ready: false)) { health in
-      #expect(try await health.isAlive())
-      #expect(try await !health.isReady())
+      let isAlive = try await health.isAlive()
+      #expect(isAlive)
+      let isReady = try await health.isReady()
+      #expect(!isReady)
     }
     try await withHealth(Service()) { health in
-      #expect(try await health.isReady())
+      let isReady = try await health.isReady()
+      #expect(isReady)
     }
   }
 
@@ -81,8 +84,10 @@ struct HealthTests {
     arguments: [RPCError.Code.unavailable, .deadlineExceeded])
   func unreachable(code: RPCError.Code) async throws {
     try await withHealth(Service(failure: RPCError(code, "gone"))) { health in
-      #expect(try await !health.isAlive())
-      #expect(try await !health.isReady())
+      let isAlive = try await health.isAlive()
+      #expect(!isAlive)
+      let isReady = try await health.isReady()
+      #expect(!isReady)
     }
   }
 

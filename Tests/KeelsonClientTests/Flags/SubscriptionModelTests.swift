@@ -101,7 +101,9 @@ struct SubscriptionModelTests {
     var collected: [FlagChange] = []
     for await change in changes {
       collected.append(change)
-      if revision.hasHappened, change.revision == await revision.wait() { break }
+      guard revision.hasHappened else { continue }
+      let last = await revision.wait()
+      if change.revision == last { break }
     }
     return collected
   }

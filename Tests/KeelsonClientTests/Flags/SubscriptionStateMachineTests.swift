@@ -205,7 +205,8 @@ struct SubscriptionStateMachineTests {
     let retry = try failAndRetry(&machine, with: later, at: 1)
     #expect(retry.waited == .milliseconds(5_200))
     let never = RPCError(.unavailable, "stopping", details: [.retryInfo(.seconds(1_000_000))])
-    #expect(try failAndRetry(&machine, with: never, at: 100).waited < .seconds(31))
+    let capped = try failAndRetry(&machine, with: never, at: 100)
+    #expect(capped.waited < .seconds(31))
   }
 
   @Test("fails fast to learn why, and waits for the connection, in turns")
@@ -213,12 +214,14 @@ struct SubscriptionStateMachineTests {
     var machine = machine()
     #expect(step(of: machine.next(at: start))?.waits == false)
     let unavailable = RPCError(.unavailable, "connection refused")
-    #expect(try failAndRetry(&machine, with: unavailable, at: 1).waitsForReady)
+    let second = try failAndRetry(&machine, with: unavailable, at: 1)
+    #expect(second.waitsForReady)
 
     // It waits in vain: what the first attempt said stays.
-    #expect(machine.checkSilence(at: at(600)))
-    let cancelled = RPCError(.cancelled, "cancelled")
-    #expect(try !failAndRetry(&machine, with: cancelled, at: 600).waitsForReady)
+    let isSilent = machine.checkSilence(at: at(600))
+    #expect(isSilent)
+    let third = try failAndRetry(&machine, with: RPCError(.cancelled, "cancelled"), at: 600)
+    #expect(!third.waitsForReady)
     #expect(machine.status(at: at(600)).error == unavailable)
   }
 
@@ -229,12 +232,15 @@ struct SubscriptionStateMachineTests {
     _ = machine.receive(snapshot(1, []), at: start)
     _ = machine.receive(heartbeat(1, seconds: 20), at: at(10))
     #expect(machine.silenceDeadline == at(50))
-    #expect(!machine.checkSilence(at: at(49.9)))
+    let isSilentEarly = machine.checkSilence(at: at(49.9))
+    #expect(!isSilentEarly)
     #expect(machine.status(at: at(49.9)).state == .current)
     // Seen at once, even by a process that was stopped and has not run its timers yet.
     #expect(machine.status(at: at(50)).state == .stale(since: at(10)))
-    #expect(machine.checkSilence(at: at(50)))
-    #expect(!machine.checkSilence(at: at(51)), "once is enough")
+    let isSilent = machine.checkSilence(at: at(50))
+    #expect(isSilent)
+    let isSilentAgain = machine.checkSilence(at: at(51))
+    #expect(!isSilentAgain, "once is enough")
     #expect(machine.silenceDeadline == nil)
 
     #expect(machine.receive(change(2, .boolean("a")), at: at(51)) == .none, "too late")

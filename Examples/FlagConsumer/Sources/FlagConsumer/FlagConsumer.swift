@@ -25,9 +25,7 @@ struct FlagConsumer {
 
     // Asked for before anything can happen, so that no change is missed.
     let changes = keelson.flags.changes
-    try await create(key, with: keelson)
-
-    show(key, of: keelson)
+    if try await !create(key, with: keelson) { show(key, of: keelson) }
     for await change in changes where change.concerns(key) {
       show(key, of: keelson)
     }
@@ -35,16 +33,19 @@ struct FlagConsumer {
   }
 
   /// Creates the flag, if it is missing: enabled, and off for everybody.
-  static func create(_ key: String, with keelson: KeelsonClient) async throws {
+  ///
+  /// - Returns: whether it was missing. The new flag then arrives as a change.
+  static func create(_ key: String, with keelson: KeelsonClient) async throws -> Bool {
     let environment = try await keelson.health.getHealth().environment
     let flag = KeelsonFlagsV1.Flag(
       key: key, description: "Made by the FlagConsumer example.", type: .boolean,
       environments: [environment: .init(enabled: true, defaultVariant: "off")])
     do {
       _ = try await keelson.admin.flags.createFlag(.init(flag: flag))
-      print("created the flag \(key) in \(environment)")
+      say("created the flag \(key) in \(environment)")
+      return true
     } catch let error as RPCError where error.code == .alreadyExists {
-      // Somebody made it before us.
+      return false
     }
   }
 
@@ -53,6 +54,11 @@ struct FlagConsumer {
     let anna: EvaluationContext = ["targetingKey": "anna", "plan": "pro"]
     let details = keelson.flags.boolDetails(key, default: false, context: anna)
     let reason = details.errorMessage ?? details.reason.description
-    print("\(key) is \(details.value) for anna (\(reason), revision \(details.revision))")
+    say("\(key) is \(details.value) for anna (\(reason), revision \(details.revision))")
+  }
+
+  /// Prints a line at once, also into a pipe, where `print` would keep it.
+  static func say(_ line: String) {
+    FileHandle.standardOutput.write(Data("\(line)\n".utf8))
   }
 }
