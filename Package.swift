@@ -109,16 +109,26 @@ let package = Package(
     tests("KeelsonCodegenTests", ["KeelsonCodegen"]),
     tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI", "KeelsonTestMessages"]),
     tests("KeelsonTransportTests", ["KeelsonCore", "KeelsonTransport"]),
-    tests("KeelsonStoreTests", ["KeelsonCore", "KeelsonStore", "KeelsonSQLite"]),
+    .executableTarget(
+      name: "StoreCrashWriter", dependencies: ["KeelsonStore", "KeelsonSQLite"],
+      path: "Tests/StoreCrashWriter", swiftSettings: touchingC),
+    tests(
+      "KeelsonStoreTests", ["KeelsonCore", "KeelsonStore", "KeelsonSQLite", "StoreCrashWriter"]),
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
     tests(
       "KeelsonHealthTests", ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonHealth"]),
     tests(
       "KeelsonFlagsTests",
-      ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlags"]),
+      ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlagRules", "KeelsonTransport",
+        "KeelsonFlags"]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
     tests("KeelsonServerTests", ["KeelsonCore", "KeelsonClient", "KeelsonServer"]),
     tests("TidyTests", []),
+
+    // Benchmarks
+    .executableTarget(
+      name: "StoreBenchmark", dependencies: ["KeelsonCore", "KeelsonStore", "KeelsonSQLite"],
+      path: "Benchmarks/Store", swiftSettings: common),
   ]
 )

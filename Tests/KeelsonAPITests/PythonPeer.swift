@@ -20,8 +20,10 @@ struct PythonPeer {
     let set = folder.appending(path: "set").path
     let protos = Self.root.appending(path: "Tests/Protos").path
     _ = try Self.execute(
-      ["protoc", "-I\(protos)", "-I/usr/include", "--include_imports",
-        "--descriptor_set_out=\(set)", "keelson/test/v1/everything.proto"],
+      [
+        "protoc", "-I\(protos)", "-I/usr/include", "--include_imports",
+        "--descriptor_set_out=\(set)", "keelson/test/v1/everything.proto",
+      ],
       input: "", in: folder)
     let script = Self.root.appending(path: "Tests/Peers/protobuf_peer.py").path
     let output = try Self.execute(
@@ -73,7 +75,7 @@ extension [UInt8] {
   }
 
   init(hex: String) {
-    let digits = Array<UInt8>(hex.utf8)
+    let digits = [UInt8](hex.utf8)
     self = stride(from: 0, to: digits.count, by: 2).map {
       UInt8(String(decoding: digits[$0...$0 + 1], as: UTF8.self), radix: 16) ?? 0
     }

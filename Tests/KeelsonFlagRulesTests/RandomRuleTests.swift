@@ -87,7 +87,7 @@ struct RandomRules {
   @Test(arguments: [1, 2, 3, 4]) func compiledRulesAgreeWithTheReference(_ seed: UInt64) throws {
     var rules = RandomRules(generator: SeededGenerator(state: seed))
     let reference = ReferenceInterpreter()
-    for _ in 0..<500 {
+    for _ in 0..<300 {
       let rule = rules.rule(depth: 4)
       let context = rules.context()
       var data = context.attributes
@@ -119,7 +119,7 @@ struct RandomRules {
       }
     }
     var compiled = 0
-    for _ in 0..<500 {
+    for _ in 0..<300 {
       let rule = mangled(rules.rule(depth: 4), &rules.generator)
       let context = rules.context()
       let flag = colourFlag(rule.text)

@@ -39,6 +39,17 @@ extension KeelsonTestV1 {
       }
     }
 
+    /// The name in the .proto; nil for a number that has none.
+    public var name: Swift.String? {
+      switch self {
+      case .unspecified: "COLOR_UNSPECIFIED"
+      case .red: "COLOR_RED"
+      case .blue: "COLOR_BLUE"
+      case .none_: "COLOR_NONE"
+      case .unrecognized: nil
+      }
+    }
+
     /// The values that have a name, in the order of the file.
     public static var allCases: [Self] { [.unspecified, .red, .blue, .none_] }
   }
@@ -1389,6 +1400,150 @@ extension KeelsonTestV1.Everything: WireMessage {
   }
 }
 
+extension KeelsonTestV1.Everything {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["one_double"] = JSONValue(number: oneDouble)
+    members["one_float"] = JSONValue(number: oneFloat)
+    members["one_int32"] = JSONValue(number: oneInt32)
+    members["one_int64"] = JSONValue(number: oneInt64)
+    members["one_uint32"] = JSONValue(number: oneUint32)
+    members["one_uint64"] = JSONValue(number: oneUint64)
+    members["one_sint32"] = JSONValue(number: oneSint32)
+    members["one_sint64"] = JSONValue(number: oneSint64)
+    members["one_fixed32"] = JSONValue(number: oneFixed32)
+    members["one_fixed64"] = JSONValue(number: oneFixed64)
+    members["one_sfixed32"] = JSONValue(number: oneSfixed32)
+    members["one_sfixed64"] = JSONValue(number: oneSfixed64)
+    members["one_bool"] = .bool(oneBool)
+    members["one_string"] = .string(oneString)
+    members["one_bytes"] = JSONValue(base64: oneBytes)
+    members["one_color"] = oneColor.json
+    if let value = oneLeaf { members["one_leaf"] = value.json }
+    if let value = maybeDouble { members["maybe_double"] = JSONValue(number: value) }
+    if let value = maybeFloat { members["maybe_float"] = JSONValue(number: value) }
+    if let value = maybeInt32 { members["maybe_int32"] = JSONValue(number: value) }
+    if let value = maybeInt64 { members["maybe_int64"] = JSONValue(number: value) }
+    if let value = maybeUint32 { members["maybe_uint32"] = JSONValue(number: value) }
+    if let value = maybeUint64 { members["maybe_uint64"] = JSONValue(number: value) }
+    if let value = maybeSint32 { members["maybe_sint32"] = JSONValue(number: value) }
+    if let value = maybeSint64 { members["maybe_sint64"] = JSONValue(number: value) }
+    if let value = maybeFixed32 { members["maybe_fixed32"] = JSONValue(number: value) }
+    if let value = maybeFixed64 { members["maybe_fixed64"] = JSONValue(number: value) }
+    if let value = maybeSfixed32 { members["maybe_sfixed32"] = JSONValue(number: value) }
+    if let value = maybeSfixed64 { members["maybe_sfixed64"] = JSONValue(number: value) }
+    if let value = maybeBool { members["maybe_bool"] = .bool(value) }
+    if let value = maybeString { members["maybe_string"] = .string(value) }
+    if let value = maybeBytes { members["maybe_bytes"] = JSONValue(base64: value) }
+    if let value = maybeColor { members["maybe_color"] = value.json }
+    if let value = maybeLeaf { members["maybe_leaf"] = value.json }
+    members["many_double"] = .array(manyDouble.map { JSONValue(number: $0) })
+    members["many_float"] = .array(manyFloat.map { JSONValue(number: $0) })
+    members["many_int32"] = .array(manyInt32.map { JSONValue(number: $0) })
+    members["many_int64"] = .array(manyInt64.map { JSONValue(number: $0) })
+    members["many_uint32"] = .array(manyUint32.map { JSONValue(number: $0) })
+    members["many_uint64"] = .array(manyUint64.map { JSONValue(number: $0) })
+    members["many_sint32"] = .array(manySint32.map { JSONValue(number: $0) })
+    members["many_sint64"] = .array(manySint64.map { JSONValue(number: $0) })
+    members["many_fixed32"] = .array(manyFixed32.map { JSONValue(number: $0) })
+    members["many_fixed64"] = .array(manyFixed64.map { JSONValue(number: $0) })
+    members["many_sfixed32"] = .array(manySfixed32.map { JSONValue(number: $0) })
+    members["many_sfixed64"] = .array(manySfixed64.map { JSONValue(number: $0) })
+    members["many_bool"] = .array(manyBool.map { .bool($0) })
+    members["many_string"] = .array(manyString.map { .string($0) })
+    members["many_bytes"] = .array(manyBytes.map { JSONValue(base64: $0) })
+    members["many_color"] = .array(manyColor.map { $0.json })
+    members["many_leaf"] = .array(manyLeaf.map { $0.json })
+    members["unpacked_double"] = .array(unpackedDouble.map { JSONValue(number: $0) })
+    members["unpacked_float"] = .array(unpackedFloat.map { JSONValue(number: $0) })
+    members["unpacked_int32"] = .array(unpackedInt32.map { JSONValue(number: $0) })
+    members["unpacked_int64"] = .array(unpackedInt64.map { JSONValue(number: $0) })
+    members["unpacked_uint32"] = .array(unpackedUint32.map { JSONValue(number: $0) })
+    members["unpacked_uint64"] = .array(unpackedUint64.map { JSONValue(number: $0) })
+    members["unpacked_sint32"] = .array(unpackedSint32.map { JSONValue(number: $0) })
+    members["unpacked_sint64"] = .array(unpackedSint64.map { JSONValue(number: $0) })
+    members["unpacked_fixed32"] = .array(unpackedFixed32.map { JSONValue(number: $0) })
+    members["unpacked_fixed64"] = .array(unpackedFixed64.map { JSONValue(number: $0) })
+    members["unpacked_sfixed32"] = .array(unpackedSfixed32.map { JSONValue(number: $0) })
+    members["unpacked_sfixed64"] = .array(unpackedSfixed64.map { JSONValue(number: $0) })
+    members["unpacked_bool"] = .array(unpackedBool.map { .bool($0) })
+    members["unpacked_color"] = .array(unpackedColor.map { $0.json })
+    switch choice {
+      case .choiceDouble(let value): members["choice_double"] = JSONValue(number: value)
+      case .choiceFloat(let value): members["choice_float"] = JSONValue(number: value)
+      case .choiceInt32(let value): members["choice_int32"] = JSONValue(number: value)
+      case .choiceInt64(let value): members["choice_int64"] = JSONValue(number: value)
+      case .choiceUint32(let value): members["choice_uint32"] = JSONValue(number: value)
+      case .choiceUint64(let value): members["choice_uint64"] = JSONValue(number: value)
+      case .choiceSint32(let value): members["choice_sint32"] = JSONValue(number: value)
+      case .choiceSint64(let value): members["choice_sint64"] = JSONValue(number: value)
+      case .choiceFixed32(let value): members["choice_fixed32"] = JSONValue(number: value)
+      case .choiceFixed64(let value): members["choice_fixed64"] = JSONValue(number: value)
+      case .choiceSfixed32(let value): members["choice_sfixed32"] = JSONValue(number: value)
+      case .choiceSfixed64(let value): members["choice_sfixed64"] = JSONValue(number: value)
+      case .choiceBool(let value): members["choice_bool"] = .bool(value)
+      case .choiceString(let value): members["choice_string"] = .string(value)
+      case .choiceBytes(let value): members["choice_bytes"] = JSONValue(base64: value)
+      case .choiceColor(let value): members["choice_color"] = value.json
+      case .choiceLeaf(let value): members["choice_leaf"] = value.json
+      case nil: break
+    }
+    members["by_int32"] = .object(.init(uniqueKeysWithValues: byInt32.map { ("\($0.key)", .string($0.value)) }))
+    members["by_int64"] = .object(.init(uniqueKeysWithValues: byInt64.map { ("\($0.key)", .string($0.value)) }))
+    members["by_uint32"] = .object(.init(uniqueKeysWithValues: byUint32.map { ("\($0.key)", .string($0.value)) }))
+    members["by_uint64"] = .object(.init(uniqueKeysWithValues: byUint64.map { ("\($0.key)", .string($0.value)) }))
+    members["by_sint32"] = .object(.init(uniqueKeysWithValues: bySint32.map { ("\($0.key)", .string($0.value)) }))
+    members["by_sint64"] = .object(.init(uniqueKeysWithValues: bySint64.map { ("\($0.key)", .string($0.value)) }))
+    members["by_fixed32"] = .object(.init(uniqueKeysWithValues: byFixed32.map { ("\($0.key)", .string($0.value)) }))
+    members["by_fixed64"] = .object(.init(uniqueKeysWithValues: byFixed64.map { ("\($0.key)", .string($0.value)) }))
+    members["by_sfixed32"] = .object(.init(uniqueKeysWithValues: bySfixed32.map { ("\($0.key)", .string($0.value)) }))
+    members["by_sfixed64"] = .object(.init(uniqueKeysWithValues: bySfixed64.map { ("\($0.key)", .string($0.value)) }))
+    members["by_bool"] = .object(.init(uniqueKeysWithValues: byBool.map { ("\($0.key)", .string($0.value)) }))
+    members["by_string"] = .object(.init(uniqueKeysWithValues: byString.map { ("\($0.key)", .string($0.value)) }))
+    members["map_double"] = .object(.init(uniqueKeysWithValues: mapDouble.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_float"] = .object(.init(uniqueKeysWithValues: mapFloat.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_int32"] = .object(.init(uniqueKeysWithValues: mapInt32.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_int64"] = .object(.init(uniqueKeysWithValues: mapInt64.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_uint32"] = .object(.init(uniqueKeysWithValues: mapUint32.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_uint64"] = .object(.init(uniqueKeysWithValues: mapUint64.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_sint32"] = .object(.init(uniqueKeysWithValues: mapSint32.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_sint64"] = .object(.init(uniqueKeysWithValues: mapSint64.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_fixed32"] = .object(.init(uniqueKeysWithValues: mapFixed32.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_fixed64"] = .object(.init(uniqueKeysWithValues: mapFixed64.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_sfixed32"] = .object(.init(uniqueKeysWithValues: mapSfixed32.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_sfixed64"] = .object(.init(uniqueKeysWithValues: mapSfixed64.map { ("\($0.key)", JSONValue(number: $0.value)) }))
+    members["map_bool"] = .object(.init(uniqueKeysWithValues: mapBool.map { ("\($0.key)", .bool($0.value)) }))
+    members["map_string"] = .object(.init(uniqueKeysWithValues: mapString.map { ("\($0.key)", .string($0.value)) }))
+    members["map_bytes"] = .object(.init(uniqueKeysWithValues: mapBytes.map { ("\($0.key)", JSONValue(base64: $0.value)) }))
+    members["map_color"] = .object(.init(uniqueKeysWithValues: mapColor.map { ("\($0.key)", $0.value.json) }))
+    members["map_leaf"] = .object(.init(uniqueKeysWithValues: mapLeaf.map { ("\($0.key)", $0.value.json) }))
+    if let value = inner { members["inner"] = value.json }
+    members["children"] = .array(children.map { $0.json })
+    members["tree"] = .object(.init(uniqueKeysWithValues: tree.map { ("\($0.key)", $0.value.json) }))
+    if let value = left { members["left"] = value.json }
+    if let value = knownAny { members["known_any"] = value.json }
+    if let value = knownDuration { members["known_duration"] = value.json }
+    if let value = knownEmpty { members["known_empty"] = value.json }
+    if let value = knownFieldmask { members["known_fieldmask"] = value.json }
+    if let value = knownStruct { members["known_struct"] = value.json }
+    if let value = knownValue { members["known_value"] = value.json }
+    if let value = knownListvalue { members["known_listvalue"] = value.json }
+    members["known_nullvalue"] = knownNullvalue.json
+    if let value = knownTimestamp { members["known_timestamp"] = value.json }
+    if let value = knownDoublevalue { members["known_doublevalue"] = value.json }
+    if let value = knownFloatvalue { members["known_floatvalue"] = value.json }
+    if let value = knownInt64value { members["known_int64value"] = value.json }
+    if let value = knownUint64value { members["known_uint64value"] = value.json }
+    if let value = knownInt32value { members["known_int32value"] = value.json }
+    if let value = knownUint32value { members["known_uint32value"] = value.json }
+    if let value = knownBoolvalue { members["known_boolvalue"] = value.json }
+    if let value = knownStringvalue { members["known_stringvalue"] = value.json }
+    if let value = knownBytesvalue { members["known_bytesvalue"] = value.json }
+    members["last"] = JSONValue(number: last)
+    return .object(members)
+  }
+}
+
 extension KeelsonTestV1.Leaf: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__test__v1__leaf__table()
@@ -1407,6 +1562,15 @@ extension KeelsonTestV1.Leaf: WireMessage {
     unsafe c.pointee.name_1 = arena.copy(self.name)
     unsafe c.pointee.count_2 = self.count
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.Leaf {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["name"] = .string(name)
+    members["count"] = JSONValue(number: count)
+    return .object(members)
   }
 }
 
@@ -1429,6 +1593,14 @@ extension KeelsonTestV1.Stranger: WireMessage {
   }
 }
 
+extension KeelsonTestV1.Stranger {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["own"] = .string(own)
+    return .object(members)
+  }
+}
+
 extension KeelsonTestV1.Left: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__test__v1__left__table()
@@ -1447,6 +1619,14 @@ extension KeelsonTestV1.Left: WireMessage {
       unsafe c.pointee.right_1 = arena.make(value)
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.Left {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = right { members["right"] = value.json }
+    return .object(members)
   }
 }
 
@@ -1480,5 +1660,17 @@ extension KeelsonTestV1.Right: WireMessage {
       case nil: break
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.Right {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    switch back {
+      case .left(let value): members["left"] = value.json
+      case .text(let value): members["text"] = .string(value)
+      case nil: break
+    }
+    return .object(members)
   }
 }

@@ -146,6 +146,16 @@ extension KeelsonTestV1 {
         }
       }
 
+      /// The name in the .proto; nil for a number that has none.
+      public var name: Swift.String? {
+        switch self {
+        case .unspecified: "KIND_UNSPECIFIED"
+        case .`default`: "KIND_DEFAULT"
+        case .unrecognized_: "KIND_UNRECOGNIZED"
+        case .unrecognized: nil
+        }
+      }
+
       /// The values that have a name, in the order of the file.
       public static var allCases: [Self] { [.unspecified, .`default`, .unrecognized_] }
     }
@@ -369,6 +379,39 @@ extension KeelsonTestV1.Names: WireMessage {
   }
 }
 
+extension KeelsonTestV1.Names {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["default"] = .string(`default`)
+    members["in"] = .string(`in`)
+    members["int"] = .string(int)
+    members["base"] = .string(base)
+    members["tags"] = .array(tags.map { .string($0) })
+    members["n_tags"] = .string(nTags)
+    members["fooBar"] = .string(fooBar)
+    members["self"] = .string(self_)
+    members["unknown_fields"] = .string(unknownFields_)
+    members["encoded"] = .string(encoded_)
+    members["_leading"] = .string(leading)
+    members["value_2x"] = .string(value2x)
+    members["wire"] = .string(wire)
+    members["c"] = .string(c)
+    members["arena"] = .string(arena)
+    members["bytes"] = .string(bytes)
+    members["limits"] = .string(limits)
+    switch kind {
+      case .`class`(let value): members["class"] = .string(value)
+      case .value(let value): members["value"] = .string(value)
+      case nil: break
+    }
+    if let value = descriptor { members["descriptor"] = .string(value) }
+    if let value = type { members["type"] = value.json }
+    if let value = text { members["text"] = value.json }
+    if let value = me { members["me"] = value.json }
+    return .object(members)
+  }
+}
+
 extension KeelsonTestV1.Names.Type_: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__test__v1__names__type__table()
@@ -385,6 +428,14 @@ extension KeelsonTestV1.Names.Type_: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Names__Type.self)
     unsafe c.pointee.kind_1 = self.kind.rawValue
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.Names.Type_ {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["kind"] = kind.json
+    return .object(members)
   }
 }
 
@@ -407,6 +458,14 @@ extension KeelsonTestV1.Names.Self_: WireMessage {
   }
 }
 
+extension KeelsonTestV1.Names.Self_ {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["init"] = .bool(`init`)
+    return .object(members)
+  }
+}
+
 extension KeelsonTestV1.String: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__test__v1__string__table()
@@ -423,6 +482,14 @@ extension KeelsonTestV1.String: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__String.self)
     unsafe c.pointee.string_1 = arena.copy(self.string)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.String {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["string"] = .string(string)
+    return .object(members)
   }
 }
 
@@ -450,6 +517,14 @@ extension KeelsonTestV1.Optional: WireMessage {
   }
 }
 
+extension KeelsonTestV1.Optional {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = optional { members["optional"] = JSONValue(number: value) }
+    return .object(members)
+  }
+}
+
 extension KeelsonTestV1.Message: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__test__v1__message__table()
@@ -468,5 +543,13 @@ extension KeelsonTestV1.Message: WireMessage {
       unsafe c.pointee.message_1 = arena.make(value)
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonTestV1.Message {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = message { members["message"] = value.json }
+    return .object(members)
   }
 }

@@ -24,13 +24,14 @@ TEXT = "a\0é€😀 \n\"\u2028\uffff"
 
 
 def load(path, name):
+    """The message's class, and the pool of all that it may hold."""
     files = descriptor_pb2.FileDescriptorSet()
     with open(path, "rb") as file:
         files.ParseFromString(file.read())
     pool = descriptor_pool.DescriptorPool()
     for file in files.file:
         pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name))
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(name)), pool
 
 
 def is_repeated(field):
@@ -91,7 +92,7 @@ def fill(message, rng, depth=0):
 
 
 def main():
-    cls = load(sys.argv[1], sys.argv[2])
+    cls, pool = load(sys.argv[1], sys.argv[2])
     command = sys.argv[3]
     lines = [] if command == "random" else sys.stdin.read().splitlines()
     if command == "random":
@@ -109,10 +110,10 @@ def main():
     elif command == "json":
         for line in lines:
             message = cls.FromString(bytes.fromhex(line))
-            print(json.dumps(json_format.MessageToDict(message), sort_keys=True))
+            print(json.dumps(json_format.MessageToDict(message, descriptor_pool=pool), sort_keys=True))
     elif command == "encode":
         for line in lines:
-            print(json_format.Parse(line, cls()).SerializeToString(deterministic=True).hex())
+            print(json_format.Parse(line, cls(), descriptor_pool=pool).SerializeToString(deterministic=True).hex())
     else:
         sys.exit(__doc__)
 

@@ -25,6 +25,14 @@ extension GoogleProtobuf {
       }
     }
 
+    /// The name in the .proto; nil for a number that has none.
+    public var name: Swift.String? {
+      switch self {
+      case .nullValue: "NULL_VALUE"
+      case .unrecognized: nil
+      }
+    }
+
     /// The values that have a name, in the order of the file.
     public static var allCases: [Self] { [.nullValue] }
   }

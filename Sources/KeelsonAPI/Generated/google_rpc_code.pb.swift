@@ -88,6 +88,30 @@ extension GoogleRpc {
       }
     }
 
+    /// The name in the .proto; nil for a number that has none.
+    public var name: Swift.String? {
+      switch self {
+      case .ok: "OK"
+      case .cancelled: "CANCELLED"
+      case .unknown: "UNKNOWN"
+      case .invalidArgument: "INVALID_ARGUMENT"
+      case .deadlineExceeded: "DEADLINE_EXCEEDED"
+      case .notFound: "NOT_FOUND"
+      case .alreadyExists: "ALREADY_EXISTS"
+      case .permissionDenied: "PERMISSION_DENIED"
+      case .resourceExhausted: "RESOURCE_EXHAUSTED"
+      case .failedPrecondition: "FAILED_PRECONDITION"
+      case .aborted: "ABORTED"
+      case .outOfRange: "OUT_OF_RANGE"
+      case .unimplemented: "UNIMPLEMENTED"
+      case .`internal`: "INTERNAL"
+      case .unavailable: "UNAVAILABLE"
+      case .dataLoss: "DATA_LOSS"
+      case .unauthenticated: "UNAUTHENTICATED"
+      case .unrecognized: nil
+      }
+    }
+
     /// The values that have a name, in the order of the file.
     public static var allCases: [Self] { [.ok, .cancelled, .unknown, .invalidArgument, .deadlineExceeded, .notFound, .alreadyExists, .permissionDenied, .resourceExhausted, .failedPrecondition, .aborted, .outOfRange, .unimplemented, .`internal`, .unavailable, .dataLoss, .unauthenticated] }
   }

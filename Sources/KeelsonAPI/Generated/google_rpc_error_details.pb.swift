@@ -514,6 +514,16 @@ extension GoogleRpc.ErrorInfo: WireMessage {
   }
 }
 
+extension GoogleRpc.ErrorInfo {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["reason"] = .string(reason)
+    members["domain"] = .string(domain)
+    members["metadata"] = .object(.init(uniqueKeysWithValues: metadata.map { ("\($0.key)", .string($0.value)) }))
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.RetryInfo: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__retry_info__table()
@@ -532,6 +542,14 @@ extension GoogleRpc.RetryInfo: WireMessage {
       unsafe c.pointee.retry_delay_1 = arena.make(value)
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.RetryInfo {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = retryDelay { members["retry_delay"] = value.json }
+    return .object(members)
   }
 }
 
@@ -557,6 +575,15 @@ extension GoogleRpc.DebugInfo: WireMessage {
   }
 }
 
+extension GoogleRpc.DebugInfo {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["stack_entries"] = .array(stackEntries.map { .string($0) })
+    members["detail"] = .string(detail)
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.QuotaFailure: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__quota_failure__table()
@@ -574,6 +601,14 @@ extension GoogleRpc.QuotaFailure: WireMessage {
     unsafe c.pointee.n_violations_1 = self.violations.count
     unsafe c.pointee.violations_1 = arena.messages(self.violations)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.QuotaFailure {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["violations"] = .array(violations.map { $0.json })
+    return .object(members)
   }
 }
 
@@ -622,6 +657,21 @@ extension GoogleRpc.QuotaFailure.Violation: WireMessage {
   }
 }
 
+extension GoogleRpc.QuotaFailure.Violation {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["subject"] = .string(subject)
+    members["description"] = .string(description)
+    members["api_service"] = .string(apiService)
+    members["quota_metric"] = .string(quotaMetric)
+    members["quota_id"] = .string(quotaId)
+    members["quota_dimensions"] = .object(.init(uniqueKeysWithValues: quotaDimensions.map { ("\($0.key)", .string($0.value)) }))
+    members["quota_value"] = JSONValue(number: quotaValue)
+    if let value = futureQuotaValue { members["future_quota_value"] = JSONValue(number: value) }
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.PreconditionFailure: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__precondition_failure__table()
@@ -639,6 +689,14 @@ extension GoogleRpc.PreconditionFailure: WireMessage {
     unsafe c.pointee.n_violations_1 = self.violations.count
     unsafe c.pointee.violations_1 = arena.messages(self.violations)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.PreconditionFailure {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["violations"] = .array(violations.map { $0.json })
+    return .object(members)
   }
 }
 
@@ -665,6 +723,16 @@ extension GoogleRpc.PreconditionFailure.Violation: WireMessage {
   }
 }
 
+extension GoogleRpc.PreconditionFailure.Violation {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["type"] = .string(type)
+    members["subject"] = .string(subject)
+    members["description"] = .string(description)
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.BadRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__bad_request__table()
@@ -682,6 +750,14 @@ extension GoogleRpc.BadRequest: WireMessage {
     unsafe c.pointee.n_field_violations_1 = self.fieldViolations.count
     unsafe c.pointee.field_violations_1 = arena.messages(self.fieldViolations)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.BadRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["field_violations"] = .array(fieldViolations.map { $0.json })
+    return .object(members)
   }
 }
 
@@ -712,6 +788,17 @@ extension GoogleRpc.BadRequest.FieldViolation: WireMessage {
   }
 }
 
+extension GoogleRpc.BadRequest.FieldViolation {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["field"] = .string(field)
+    members["description"] = .string(description)
+    members["reason"] = .string(reason)
+    if let value = localizedMessage { members["localized_message"] = value.json }
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.RequestInfo: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__request_info__table()
@@ -730,6 +817,15 @@ extension GoogleRpc.RequestInfo: WireMessage {
     unsafe c.pointee.request_id_1 = arena.copy(self.requestId)
     unsafe c.pointee.serving_data_2 = arena.copy(self.servingData)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.RequestInfo {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["request_id"] = .string(requestId)
+    members["serving_data"] = .string(servingData)
+    return .object(members)
   }
 }
 
@@ -758,6 +854,17 @@ extension GoogleRpc.ResourceInfo: WireMessage {
   }
 }
 
+extension GoogleRpc.ResourceInfo {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["resource_type"] = .string(resourceType)
+    members["resource_name"] = .string(resourceName)
+    members["owner"] = .string(owner)
+    members["description"] = .string(description)
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.Help: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__help__table()
@@ -775,6 +882,14 @@ extension GoogleRpc.Help: WireMessage {
     unsafe c.pointee.n_links_1 = self.links.count
     unsafe c.pointee.links_1 = arena.messages(self.links)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.Help {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["links"] = .array(links.map { $0.json })
+    return .object(members)
   }
 }
 
@@ -799,6 +914,15 @@ extension GoogleRpc.Help.Link: WireMessage {
   }
 }
 
+extension GoogleRpc.Help.Link {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["description"] = .string(description)
+    members["url"] = .string(url)
+    return .object(members)
+  }
+}
+
 extension GoogleRpc.LocalizedMessage: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe google__rpc__localized_message__table()
@@ -817,5 +941,14 @@ extension GoogleRpc.LocalizedMessage: WireMessage {
     unsafe c.pointee.locale_1 = arena.copy(self.locale)
     unsafe c.pointee.message_2 = arena.copy(self.message)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GoogleRpc.LocalizedMessage {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["locale"] = .string(locale)
+    members["message"] = .string(message)
+    return .object(members)
   }
 }

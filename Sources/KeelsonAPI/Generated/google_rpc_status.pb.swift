@@ -66,3 +66,13 @@ extension GoogleRpc.Status: WireMessage {
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
+
+extension GoogleRpc.Status {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["code"] = JSONValue(number: code)
+    members["message"] = .string(message)
+    members["details"] = .array(details.map { $0.json })
+    return .object(members)
+  }
+}

@@ -85,6 +85,17 @@ extension GrpcHealthV1 {
         }
       }
 
+      /// The name in the .proto; nil for a number that has none.
+      public var name: Swift.String? {
+        switch self {
+        case .unknown: "UNKNOWN"
+        case .serving: "SERVING"
+        case .notServing: "NOT_SERVING"
+        case .serviceUnknown: "SERVICE_UNKNOWN"
+        case .unrecognized: nil
+        }
+      }
+
       /// The values that have a name, in the order of the file.
       public static var allCases: [Self] { [.unknown, .serving, .notServing, .serviceUnknown] }
     }
@@ -155,6 +166,14 @@ extension GrpcHealthV1.HealthCheckRequest: WireMessage {
   }
 }
 
+extension GrpcHealthV1.HealthCheckRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["service"] = .string(service)
+    return .object(members)
+  }
+}
+
 extension GrpcHealthV1.HealthCheckResponse: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe grpc__health__v1__health_check_response__table()
@@ -174,6 +193,14 @@ extension GrpcHealthV1.HealthCheckResponse: WireMessage {
   }
 }
 
+extension GrpcHealthV1.HealthCheckResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["status"] = status.json
+    return .object(members)
+  }
+}
+
 extension GrpcHealthV1.HealthListRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe grpc__health__v1__health_list_request__table()
@@ -188,6 +215,12 @@ extension GrpcHealthV1.HealthListRequest: WireMessage {
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Health__V1__HealthListRequest.self)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GrpcHealthV1.HealthListRequest {
+  public var json: JSONValue {
+    .object([:])
   }
 }
 
@@ -214,5 +247,13 @@ extension GrpcHealthV1.HealthListResponse: WireMessage {
       unsafe entry.pointee.value_2 = arena.make(value)
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension GrpcHealthV1.HealthListResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["statuses"] = .object(.init(uniqueKeysWithValues: statuses.map { ("\($0.key)", $0.value.json) }))
+    return .object(members)
   }
 }

@@ -43,6 +43,18 @@ extension KeelsonFlagsV1 {
       }
     }
 
+    /// The name in the .proto; nil for a number that has none.
+    public var name: Swift.String? {
+      switch self {
+      case .unspecified: "FLAG_TYPE_UNSPECIFIED"
+      case .boolean: "FLAG_TYPE_BOOLEAN"
+      case .string: "FLAG_TYPE_STRING"
+      case .number: "FLAG_TYPE_NUMBER"
+      case .object: "FLAG_TYPE_OBJECT"
+      case .unrecognized: nil
+      }
+    }
+
     /// The values that have a name, in the order of the file.
     public static var allCases: [Self] { [.unspecified, .boolean, .string, .number, .object] }
   }
@@ -76,6 +88,16 @@ extension KeelsonFlagsV1 {
       case .v2: 2
       case .v3: 3
       case .unrecognized(let rawValue): rawValue
+      }
+    }
+
+    /// The name in the .proto; nil for a number that has none.
+    public var name: Swift.String? {
+      switch self {
+      case .unspecified: "BUCKETING_UNSPECIFIED"
+      case .v2: "BUCKETING_V2"
+      case .v3: "BUCKETING_V3"
+      case .unrecognized: nil
       }
     }
 
@@ -122,6 +144,19 @@ extension KeelsonFlagsV1 {
       case .disabled: 4
       case .error: 5
       case .unrecognized(let rawValue): rawValue
+      }
+    }
+
+    /// The name in the .proto; nil for a number that has none.
+    public var name: Swift.String? {
+      switch self {
+      case .unspecified: "REASON_UNSPECIFIED"
+      case .`static`: "REASON_STATIC"
+      case .targetingMatch: "REASON_TARGETING_MATCH"
+      case .`default`: "REASON_DEFAULT"
+      case .disabled: "REASON_DISABLED"
+      case .error: "REASON_ERROR"
+      case .unrecognized: nil
       }
     }
 
@@ -1753,6 +1788,28 @@ extension KeelsonFlagsV1.Flag: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.Flag {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["key"] = .string(key)
+    members["description"] = .string(description)
+    members["type"] = type.json
+    members["variants"] = .object(.init(uniqueKeysWithValues: variants.map { ("\($0.key)", $0.value.json) }))
+    members["environments"] = .object(.init(uniqueKeysWithValues: environments.map { ("\($0.key)", $0.value.json) }))
+    members["owner"] = .string(owner)
+    members["tags"] = .array(tags.map { .string($0) })
+    if let value = expireTime { members["expire_time"] = value.json }
+    if let value = metadata { members["metadata"] = value.json }
+    if let value = archiveTime { members["archive_time"] = value.json }
+    if let value = createTime { members["create_time"] = value.json }
+    if let value = updateTime { members["update_time"] = value.json }
+    members["revision"] = JSONValue(number: revision)
+    members["etag"] = .string(etag)
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.FlagState: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__flag_state__table()
@@ -1773,6 +1830,16 @@ extension KeelsonFlagsV1.FlagState: WireMessage {
     unsafe c.pointee.default_variant_2 = arena.copy(self.defaultVariant)
     unsafe c.pointee.targeting_3 = arena.copy(self.targeting)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.FlagState {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["enabled"] = .bool(enabled)
+    members["default_variant"] = .string(defaultVariant)
+    members["targeting"] = .string(targeting)
+    return .object(members)
   }
 }
 
@@ -1810,6 +1877,21 @@ extension KeelsonFlagsV1.Segment: WireMessage {
     unsafe c.pointee.revision_7 = self.revision
     unsafe c.pointee.etag_8 = arena.copy(self.etag)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.Segment {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["key"] = .string(key)
+    members["description"] = .string(description)
+    members["condition"] = .string(condition)
+    if let value = createTime { members["create_time"] = value.json }
+    if let value = updateTime { members["update_time"] = value.json }
+    members["revision"] = JSONValue(number: revision)
+    members["etag"] = .string(etag)
+    return .object(members)
   }
 }
 
@@ -1852,6 +1934,21 @@ extension KeelsonFlagsV1.FlagSet: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.FlagSet {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["key"] = .string(key)
+    members["description"] = .string(description)
+    members["bucketing"] = bucketing.json
+    if let value = metadata { members["metadata"] = value.json }
+    if let value = createTime { members["create_time"] = value.json }
+    if let value = updateTime { members["update_time"] = value.json }
+    members["revision"] = JSONValue(number: revision)
+    members["etag"] = .string(etag)
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.CreateFlagRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__create_flag_request__table()
@@ -1873,6 +1970,14 @@ extension KeelsonFlagsV1.CreateFlagRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.CreateFlagRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = flag { members["flag"] = value.json }
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.GetFlagRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__get_flag_request__table()
@@ -1891,6 +1996,15 @@ extension KeelsonFlagsV1.GetFlagRequest: WireMessage {
     unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
     unsafe c.pointee.key_2 = arena.copy(self.key)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.GetFlagRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["key"] = .string(key)
+    return .object(members)
   }
 }
 
@@ -1928,6 +2042,21 @@ extension KeelsonFlagsV1.ListFlagsRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.ListFlagsRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["page_size"] = JSONValue(number: pageSize)
+    members["page_token"] = .string(pageToken)
+    members["tags"] = .array(tags.map { .string($0) })
+    members["owner"] = .string(owner)
+    members["type"] = type.json
+    members["query"] = .string(query)
+    members["show_archived"] = .bool(showArchived)
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.ListFlagsResponse: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__list_flags_response__table()
@@ -1947,6 +2076,15 @@ extension KeelsonFlagsV1.ListFlagsResponse: WireMessage {
     unsafe c.pointee.flags_1 = arena.messages(self.flags)
     unsafe c.pointee.next_page_token_2 = arena.copy(self.nextPageToken)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.ListFlagsResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flags"] = .array(flags.map { $0.json })
+    members["next_page_token"] = .string(nextPageToken)
+    return .object(members)
   }
 }
 
@@ -1972,6 +2110,15 @@ extension KeelsonFlagsV1.UpdateFlagRequest: WireMessage {
       unsafe c.pointee.update_mask_2 = arena.make(value)
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.UpdateFlagRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = flag { members["flag"] = value.json }
+    if let value = updateMask { members["update_mask"] = value.json }
+    return .object(members)
   }
 }
 
@@ -2002,6 +2149,18 @@ extension KeelsonFlagsV1.ToggleFlagRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.ToggleFlagRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["key"] = .string(key)
+    members["environment"] = .string(environment)
+    members["enabled"] = .bool(enabled)
+    members["etag"] = .string(etag)
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.ArchiveFlagRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__archive_flag_request__table()
@@ -2022,6 +2181,16 @@ extension KeelsonFlagsV1.ArchiveFlagRequest: WireMessage {
     unsafe c.pointee.key_2 = arena.copy(self.key)
     unsafe c.pointee.etag_3 = arena.copy(self.etag)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.ArchiveFlagRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["key"] = .string(key)
+    members["etag"] = .string(etag)
+    return .object(members)
   }
 }
 
@@ -2048,6 +2217,16 @@ extension KeelsonFlagsV1.RestoreFlagRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.RestoreFlagRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["key"] = .string(key)
+    members["etag"] = .string(etag)
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.ListFlagHistoryRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__list_flag_history_request__table()
@@ -2070,6 +2249,17 @@ extension KeelsonFlagsV1.ListFlagHistoryRequest: WireMessage {
     unsafe c.pointee.page_size_3 = self.pageSize
     unsafe c.pointee.page_token_4 = arena.copy(self.pageToken)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.ListFlagHistoryRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["key"] = .string(key)
+    members["page_size"] = JSONValue(number: pageSize)
+    members["page_token"] = .string(pageToken)
+    return .object(members)
   }
 }
 
@@ -2106,6 +2296,19 @@ extension KeelsonFlagsV1.FlagHistoryEntry: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.FlagHistoryEntry {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["revision"] = JSONValue(number: revision)
+    if let value = time { members["time"] = value.json }
+    members["action"] = .string(action)
+    members["actor"] = .string(actor)
+    members["correlation_id"] = .string(correlationId)
+    if let value = flag { members["flag"] = value.json }
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.ListFlagHistoryResponse: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__list_flag_history_response__table()
@@ -2125,6 +2328,15 @@ extension KeelsonFlagsV1.ListFlagHistoryResponse: WireMessage {
     unsafe c.pointee.entries_1 = arena.messages(self.entries)
     unsafe c.pointee.next_page_token_2 = arena.copy(self.nextPageToken)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.ListFlagHistoryResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["entries"] = .array(entries.map { $0.json })
+    members["next_page_token"] = .string(nextPageToken)
+    return .object(members)
   }
 }
 
@@ -2163,6 +2375,20 @@ extension KeelsonFlagsV1.Evaluation: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.Evaluation {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["key"] = .string(key)
+    if let value = value { members["value"] = value.json }
+    members["variant"] = .string(variant)
+    members["reason"] = reason.json
+    members["error_code"] = .string(errorCode)
+    members["error_message"] = .string(errorMessage)
+    if let value = metadata { members["metadata"] = value.json }
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.EvaluateFlagRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__evaluate_flag_request__table()
@@ -2194,6 +2420,19 @@ extension KeelsonFlagsV1.EvaluateFlagRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.EvaluateFlagRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["environment"] = .string(environment)
+    members["key"] = .string(key)
+    members["targeting_key"] = .string(targetingKey)
+    if let value = context { members["context"] = value.json }
+    members["expected_type"] = expectedType.json
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.EvaluateFlagResponse: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__evaluate_flag_response__table()
@@ -2214,6 +2453,15 @@ extension KeelsonFlagsV1.EvaluateFlagResponse: WireMessage {
     }
     unsafe c.pointee.revision_2 = self.revision
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.EvaluateFlagResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = evaluation { members["evaluation"] = value.json }
+    members["revision"] = JSONValue(number: revision)
+    return .object(members)
   }
 }
 
@@ -2247,6 +2495,18 @@ extension KeelsonFlagsV1.EvaluateFlagsRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.EvaluateFlagsRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["environment"] = .string(environment)
+    members["keys"] = .array(keys.map { .string($0) })
+    members["targeting_key"] = .string(targetingKey)
+    if let value = context { members["context"] = value.json }
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.EvaluateFlagsResponse: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__evaluate_flags_response__table()
@@ -2266,6 +2526,15 @@ extension KeelsonFlagsV1.EvaluateFlagsResponse: WireMessage {
     unsafe c.pointee.evaluations_1 = arena.messages(self.evaluations)
     unsafe c.pointee.revision_2 = self.revision
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.EvaluateFlagsResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["evaluations"] = .array(evaluations.map { $0.json })
+    members["revision"] = JSONValue(number: revision)
+    return .object(members)
   }
 }
 
@@ -2289,6 +2558,16 @@ extension KeelsonFlagsV1.WatchFlagsRequest: WireMessage {
     unsafe c.pointee.environment_2 = arena.copy(self.environment)
     unsafe c.pointee.resume_revision_3 = self.resumeRevision
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.WatchFlagsRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["environment"] = .string(environment)
+    members["resume_revision"] = JSONValue(number: resumeRevision)
+    return .object(members)
   }
 }
 
@@ -2334,6 +2613,21 @@ extension KeelsonFlagsV1.FlagRules: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.FlagRules {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["key"] = .string(key)
+    members["type"] = type.json
+    members["enabled"] = .bool(enabled)
+    members["variants"] = .object(.init(uniqueKeysWithValues: variants.map { ("\($0.key)", $0.value.json) }))
+    members["default_variant"] = .string(defaultVariant)
+    members["targeting"] = .string(targeting)
+    if let value = metadata { members["metadata"] = value.json }
+    members["revision"] = JSONValue(number: revision)
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.SegmentRules: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__segment_rules__table()
@@ -2352,6 +2646,15 @@ extension KeelsonFlagsV1.SegmentRules: WireMessage {
     unsafe c.pointee.key_1 = arena.copy(self.key)
     unsafe c.pointee.condition_2 = arena.copy(self.condition)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.SegmentRules {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["key"] = .string(key)
+    members["condition"] = .string(condition)
+    return .object(members)
   }
 }
 
@@ -2375,6 +2678,15 @@ extension KeelsonFlagsV1.FlagSetRules: WireMessage {
       unsafe c.pointee.metadata_2 = arena.make(value)
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.FlagSetRules {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["bucketing"] = bucketing.json
+    if let value = metadata { members["metadata"] = value.json }
+    return .object(members)
   }
 }
 
@@ -2402,6 +2714,16 @@ extension KeelsonFlagsV1.FlagsSnapshot: WireMessage {
     unsafe c.pointee.n_segments_3 = self.segments.count
     unsafe c.pointee.segments_3 = arena.messages(self.segments)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.FlagsSnapshot {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = flagSet { members["flag_set"] = value.json }
+    members["flags"] = .array(flags.map { $0.json })
+    members["segments"] = .array(segments.map { $0.json })
+    return .object(members)
   }
 }
 
@@ -2453,6 +2775,21 @@ extension KeelsonFlagsV1.FlagsChange: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.FlagsChange {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    switch change {
+      case .flag(let value): members["flag"] = value.json
+      case .removedFlag(let value): members["removed_flag"] = .string(value)
+      case .segment(let value): members["segment"] = value.json
+      case .removedSegment(let value): members["removed_segment"] = .string(value)
+      case .flagSet(let value): members["flag_set"] = value.json
+      case nil: break
+    }
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.WatchFlagsResponse: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__watch_flags_response__table()
@@ -2493,6 +2830,20 @@ extension KeelsonFlagsV1.WatchFlagsResponse: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.WatchFlagsResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["revision"] = JSONValue(number: revision)
+    switch event {
+      case .snapshot(let value): members["snapshot"] = value.json
+      case .change(let value): members["change"] = value.json
+      case .heartbeat(let value): members["heartbeat"] = value.json
+      case nil: break
+    }
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.Heartbeat: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__heartbeat__table()
@@ -2511,6 +2862,14 @@ extension KeelsonFlagsV1.Heartbeat: WireMessage {
       unsafe c.pointee.interval_1 = arena.make(value)
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.Heartbeat {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = interval { members["interval"] = value.json }
+    return .object(members)
   }
 }
 
@@ -2535,6 +2894,14 @@ extension KeelsonFlagsV1.CreateSegmentRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.CreateSegmentRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = segment { members["segment"] = value.json }
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.GetSegmentRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__get_segment_request__table()
@@ -2553,6 +2920,15 @@ extension KeelsonFlagsV1.GetSegmentRequest: WireMessage {
     unsafe c.pointee.flag_set_1 = arena.copy(self.flagSet)
     unsafe c.pointee.key_2 = arena.copy(self.key)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.GetSegmentRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["key"] = .string(key)
+    return .object(members)
   }
 }
 
@@ -2579,6 +2955,16 @@ extension KeelsonFlagsV1.ListSegmentsRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.ListSegmentsRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["page_size"] = JSONValue(number: pageSize)
+    members["page_token"] = .string(pageToken)
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.ListSegmentsResponse: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__list_segments_response__table()
@@ -2598,6 +2984,15 @@ extension KeelsonFlagsV1.ListSegmentsResponse: WireMessage {
     unsafe c.pointee.segments_1 = arena.messages(self.segments)
     unsafe c.pointee.next_page_token_2 = arena.copy(self.nextPageToken)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.ListSegmentsResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["segments"] = .array(segments.map { $0.json })
+    members["next_page_token"] = .string(nextPageToken)
+    return .object(members)
   }
 }
 
@@ -2626,6 +3021,15 @@ extension KeelsonFlagsV1.UpdateSegmentRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.UpdateSegmentRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = segment { members["segment"] = value.json }
+    if let value = updateMask { members["update_mask"] = value.json }
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.DeleteSegmentRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__delete_segment_request__table()
@@ -2649,6 +3053,16 @@ extension KeelsonFlagsV1.DeleteSegmentRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.DeleteSegmentRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_set"] = .string(flagSet)
+    members["key"] = .string(key)
+    members["etag"] = .string(etag)
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.DeleteSegmentResponse: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__delete_segment_response__table()
@@ -2663,6 +3077,12 @@ extension KeelsonFlagsV1.DeleteSegmentResponse: WireMessage {
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__DeleteSegmentResponse.self)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.DeleteSegmentResponse {
+  public var json: JSONValue {
+    .object([:])
   }
 }
 
@@ -2687,6 +3107,14 @@ extension KeelsonFlagsV1.CreateFlagSetRequest: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.CreateFlagSetRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = flagSet { members["flag_set"] = value.json }
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.GetFlagSetRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__get_flag_set_request__table()
@@ -2703,6 +3131,14 @@ extension KeelsonFlagsV1.GetFlagSetRequest: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__GetFlagSetRequest.self)
     unsafe c.pointee.key_1 = arena.copy(self.key)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.GetFlagSetRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["key"] = .string(key)
+    return .object(members)
   }
 }
 
@@ -2724,6 +3160,15 @@ extension KeelsonFlagsV1.ListFlagSetsRequest: WireMessage {
     unsafe c.pointee.page_size_1 = self.pageSize
     unsafe c.pointee.page_token_2 = arena.copy(self.pageToken)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.ListFlagSetsRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["page_size"] = JSONValue(number: pageSize)
+    members["page_token"] = .string(pageToken)
+    return .object(members)
   }
 }
 
@@ -2749,6 +3194,15 @@ extension KeelsonFlagsV1.ListFlagSetsResponse: WireMessage {
   }
 }
 
+extension KeelsonFlagsV1.ListFlagSetsResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["flag_sets"] = .array(flagSets.map { $0.json })
+    members["next_page_token"] = .string(nextPageToken)
+    return .object(members)
+  }
+}
+
 extension KeelsonFlagsV1.UpdateFlagSetRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__flags__v1__update_flag_set_request__table()
@@ -2771,5 +3225,14 @@ extension KeelsonFlagsV1.UpdateFlagSetRequest: WireMessage {
       unsafe c.pointee.update_mask_2 = arena.make(value)
     }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonFlagsV1.UpdateFlagSetRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = flagSet { members["flag_set"] = value.json }
+    if let value = updateMask { members["update_mask"] = value.json }
+    return .object(members)
   }
 }

@@ -38,6 +38,17 @@ extension KeelsonHealthV1 {
       }
     }
 
+    /// The name in the .proto; nil for a number that has none.
+    public var name: Swift.String? {
+      switch self {
+      case .unspecified: "STATUS_UNSPECIFIED"
+      case .healthy: "STATUS_HEALTHY"
+      case .degraded: "STATUS_DEGRADED"
+      case .unhealthy: "STATUS_UNHEALTHY"
+      case .unrecognized: nil
+      }
+    }
+
     /// The values that have a name, in the order of the file.
     public static var allCases: [Self] { [.unspecified, .healthy, .degraded, .unhealthy] }
   }
@@ -320,6 +331,20 @@ extension KeelsonHealthV1.Component: WireMessage {
   }
 }
 
+extension KeelsonHealthV1.Component {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["name"] = .string(name)
+    members["status"] = status.json
+    if let value = responseTime { members["response_time"] = value.json }
+    if let value = checkTime { members["check_time"] = value.json }
+    members["message"] = .string(message)
+    members["essential"] = .bool(essential)
+    members["consecutive_failures"] = JSONValue(number: consecutiveFailures)
+    return .object(members)
+  }
+}
+
 extension KeelsonHealthV1.GetHealthRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__health__v1__get_health_request__table()
@@ -334,6 +359,12 @@ extension KeelsonHealthV1.GetHealthRequest: WireMessage {
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__GetHealthRequest.self)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonHealthV1.GetHealthRequest {
+  public var json: JSONValue {
+    .object([:])
   }
 }
 
@@ -373,6 +404,20 @@ extension KeelsonHealthV1.GetHealthResponse: WireMessage {
   }
 }
 
+extension KeelsonHealthV1.GetHealthResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["status"] = status.json
+    members["components"] = .array(components.map { $0.json })
+    if let value = time { members["time"] = value.json }
+    members["version"] = .string(version)
+    members["environment"] = .string(environment)
+    if let value = uptime { members["uptime"] = value.json }
+    members["ready"] = .bool(ready)
+    return .object(members)
+  }
+}
+
 extension KeelsonHealthV1.CheckLivenessRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__health__v1__check_liveness_request__table()
@@ -387,6 +432,12 @@ extension KeelsonHealthV1.CheckLivenessRequest: WireMessage {
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckLivenessRequest.self)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonHealthV1.CheckLivenessRequest {
+  public var json: JSONValue {
+    .object([:])
   }
 }
 
@@ -411,6 +462,14 @@ extension KeelsonHealthV1.CheckLivenessResponse: WireMessage {
   }
 }
 
+extension KeelsonHealthV1.CheckLivenessResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    if let value = uptime { members["uptime"] = value.json }
+    return .object(members)
+  }
+}
+
 extension KeelsonHealthV1.CheckReadinessRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__health__v1__check_readiness_request__table()
@@ -425,6 +484,12 @@ extension KeelsonHealthV1.CheckReadinessRequest: WireMessage {
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckReadinessRequest.self)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonHealthV1.CheckReadinessRequest {
+  public var json: JSONValue {
+    .object([:])
   }
 }
 
@@ -449,6 +514,15 @@ extension KeelsonHealthV1.CheckReadinessResponse: WireMessage {
   }
 }
 
+extension KeelsonHealthV1.CheckReadinessResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["ready"] = .bool(ready)
+    members["message"] = .string(message)
+    return .object(members)
+  }
+}
+
 extension KeelsonHealthV1.WatchHealthRequest: WireMessage {
   package static var wireTable: UnsafePointer<keelson_message_table> {
     unsafe keelson__health__v1__watch_health_request__table()
@@ -463,5 +537,11 @@ extension KeelsonHealthV1.WatchHealthRequest: WireMessage {
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__WatchHealthRequest.self)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonHealthV1.WatchHealthRequest {
+  public var json: JSONValue {
+    .object([:])
   }
 }

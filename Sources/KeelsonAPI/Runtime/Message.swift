@@ -18,6 +18,9 @@ public protocol Message: Sendable, Hashable {
   /// encodings.
   func encoded() -> [UInt8]
 
+  /// The message as JSON, for people and scripts: see `Runtime/JSON.swift` for the rules.
+  var json: JSONValue { get }
+
   /// The full name, `keelson.flags.v1.Flag` for example.
   static var fullName: String { get }
 }
@@ -36,6 +39,8 @@ public protocol OpenEnum: Sendable, Hashable, CaseIterable {
   init(rawValue: Int32)
   /// The number on the wire.
   var rawValue: Int32 { get }
+  /// The name in the .proto; nil for a number that has none.
+  var name: String? { get }
 }
 
 /// What generated code adds to each message: its ways to and from the C struct of protobuf-c.

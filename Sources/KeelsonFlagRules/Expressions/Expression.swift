@@ -55,7 +55,7 @@ struct Frame: ~Copyable {
   }
 
   var context: EvaluationContext {
-    @inline(__always) unsafeAddress { borrowedContext }
+    @inline(__always) get { borrowedContext.pointee }
   }
 
   var isExhausted: Bool { stepsLeft < 0 }

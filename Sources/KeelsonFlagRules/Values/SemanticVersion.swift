@@ -19,6 +19,11 @@ struct SemanticVersion: Sendable {
   }
 
   init?(_ text: String) {
+    if let (major, minor, patch) = SemanticVersion.plainNumbers(text) {
+      (self.major, self.minor, self.patch) = (major, minor, patch)
+      prerelease = "".utf8[...]
+      return
+    }
     var rest = text.utf8[...]
     if let first = rest.first, first | 0x20 == UInt8(ascii: "v") { rest.removeFirst() }
     guard let major = SemanticVersion.takeNumber(&rest) else { return nil }
@@ -52,6 +57,35 @@ struct SemanticVersion: Sendable {
     } else if !rest.isEmpty {
       return nil
     }
+  }
+
+  /// The short way for the versions most apps have, `1.2.3` and nothing else; nil for all others.
+  private static func plainNumbers(_ text: String) -> (UInt64, UInt64, UInt64)? {
+    let numbers: (UInt64, UInt64, UInt64)?? = text.utf8.withContiguousStorageIfAvailable { bytes in
+      // Short enough for none of the numbers to overflow.
+      guard bytes.count < 20 else { return nil }
+      var offset = 0
+      func number() -> UInt64? {
+        let start = offset
+        var number: UInt64 = 0
+        while offset < bytes.count, isDigit(bytes[offset]) {
+          number = number * 10 + UInt64(bytes[offset] - 0x30)
+          offset += 1
+        }
+        let isPlain = offset == start + 1 || (offset > start && bytes[start] != 0x30)
+        return isPlain ? number : nil
+      }
+      func point() -> Bool {
+        guard offset < bytes.count, bytes[offset] == UInt8(ascii: ".") else { return false }
+        offset += 1
+        return true
+      }
+      guard let major = number(), point(), let minor = number(), point(), let patch = number(),
+        offset == bytes.count
+      else { return nil }
+      return (major, minor, patch)
+    }
+    return numbers ?? nil
   }
 
   /// Precedence: semver.org 2.0.0, item 11.

@@ -90,6 +90,8 @@ final class ChannelCore: @unchecked Sendable {
 
   // MARK: Connections
 
+  var openConnections: [HTTP2Connection] { Array(connections.values) }
+
   /// Makes a connection if there is none.
   func connect() {
     perform(machine.connect(at: .now))

@@ -34,7 +34,7 @@ package struct ClientCallStateMachine: Sendable {
     var metadata = Metadata()
 
     init(_ received: HTTP2Fields) {
-      received.forEach { add($0, $1) }
+      received.forEach({ add($0, $1) })
     }
 
     private mutating func add(_ name: Span<UInt8>, _ value: Span<UInt8>) {

@@ -7,7 +7,7 @@ package import KeelsonCore
 /// repeated once, unseen by the caller. Failing attempts are spaced by
 /// ``ChannelConfiguration/backoff`` and go on until one succeeds or the channel is shut down.
 package final class HTTP2Channel: Channel {
-  private let core: ChannelCore
+  let core: ChannelCore
 
   /// - Parameters:
   ///   - loops: where the channel's connection lives; the channel does not stop them.

@@ -34,7 +34,6 @@ extension HTTP2Connection {
     let status = unsafe nghttp2_session_mem_recv(
       session, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count)
     isInsideSession = false
-    incoming.stream = nil
     guard status >= 0 else {
       // NGHTTP2_ERR_BAD_CLIENT_MAGIC, _FLOODED, _CALLBACK_FAILURE, _NOMEM.
       if role == .server, isFirst, unsafe HTTP1Refusal.isHTTP1(bytes) { refuseHTTP1() }

@@ -26,7 +26,11 @@ final class RawClient: HTTP2ConnectionHandler, @unchecked Sendable {
       loop.execute { [self] in
         do throws(SocketError) {
           socket = try Socket.connect(to: address.address, on: loop) { [self] error in
-            if let error { return connected.resume(throwing: error) }
+            if let error {
+              socket?.close()
+              loop.execute { Task { await loop.stop() } }
+              return connected.resume(throwing: error)
+            }
             guard let socket else { return }
             connection = HTTP2Connection(
               role: .client, stream: socket, loop: loop, limits: limits, handler: self)

@@ -45,14 +45,24 @@ enum LoweredDescriptorSet {
 
   private static func encode(_ message: MessageDescriptor, into out: inout WireWriter) {
     out.put(1, message.name)
-    for field in message.fields { out.put(2) { encode(field, into: &$0) } }
+    // A message has presence anyway, and needs no oneof to be optional.
+    let withoutNeed = message.fields.filter { $0.isProto3Optional && $0.kind == .message }
+    let oneofs = message.oneofs.indices.filter { index in
+      !withoutNeed.contains { $0.oneofIndex == index }
+    }
+    for field in message.fields {
+      let oneof = oneofs.firstIndex { $0 == field.oneofIndex }
+      out.put(2) { encode(field, oneof: oneof, into: &$0) }
+    }
     for nested in message.messages { out.put(3) { encode(nested, into: &$0) } }
-    for index in message.oneofs.indices {
+    for index in oneofs {
       out.put(8) { $0.put(1, cName(oneof: index, of: message)) }
     }
   }
 
-  private static func encode(_ field: FieldDescriptor, into out: inout WireWriter) {
+  private static func encode(
+    _ field: FieldDescriptor, oneof: Int?, into out: inout WireWriter
+  ) {
     let kind: FieldDescriptor.Kind =
       switch field.kind {
       case .string: .bytes
@@ -69,6 +79,6 @@ enum LoweredDescriptorSet {
     if field.isRepeated, kind != .bytes, kind != .message {
       out.put(8) { $0.put(2, field.packedOption == false ? 0 : 1) }
     }
-    if let index = field.oneofIndex { out.put(9, index) }
+    if let oneof { out.put(9, oneof) }
   }
 }

@@ -104,6 +104,7 @@ struct EnumModel {
 
   struct Case {
     let name: String
+    let protoName: String
     let number: Int32
     let comment: [String]
   }

@@ -238,14 +238,18 @@ struct ModelBuilder {
           aliases.append(EnumModel.Alias(name: name, of: first.name, comment: comment(index)))
         }
       } else {
-        cases.append(EnumModel.Case(name: name, number: value.number, comment: comment(index)))
+        cases.append(
+          EnumModel.Case(
+            name: name, protoName: value.name, number: value.number, comment: comment(index)))
       }
     }
     return (cases, aliases)
   }
 
   /// What every enum has; and `none`, which as the value of an optional would mean nil.
-  private static let takenCaseNames: Set = ["unrecognized", "rawValue", "allCases", "none", "some"]
+  private static let takenCaseNames: Set = [
+    "unrecognized", "rawValue", "allCases", "name", "json", "none", "some",
+  ]
 
   private func service(_ descriptor: ServiceDescriptor, in scope: Scope, path: [Int]) throws
     -> ServiceModel

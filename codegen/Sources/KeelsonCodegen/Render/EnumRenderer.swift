@@ -29,6 +29,14 @@ struct EnumRenderer {
         out.line("}")
       }
       out.line()
+      out.line("/// The name in the .proto; nil for a number that has none.")
+      out.block("public var name: Swift.String? {") { out in
+        out.line("switch self {")
+        for value in type.cases { out.line("case .\(value.name): \"\(value.protoName)\"") }
+        out.line("case .unrecognized: nil")
+        out.line("}")
+      }
+      out.line()
       out.line("/// The values that have a name, in the order of the file.")
       let all = type.cases.map { ".\($0.name)" }.joined(separator: ", ")
       out.line("public static var allCases: [Self] { [\(all)] }")

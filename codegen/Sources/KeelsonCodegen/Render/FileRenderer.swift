@@ -44,6 +44,10 @@ struct FileRenderer {
     for message in file.allMessages {
       out.line()
       WireRenderer().render(message, into: &out)
+      if file.package != "google.protobuf" {
+        out.line()
+        JSONRenderer().render(message, into: &out)
+      }
     }
     return out.text
   }

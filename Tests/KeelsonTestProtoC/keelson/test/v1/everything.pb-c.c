@@ -2151,11 +2151,11 @@ static const ProtobufCFieldDescriptor keelson__test__v1__everything__field_descr
     37,
     PROTOBUF_C_LABEL_NONE,
     PROTOBUF_C_TYPE_MESSAGE,
-    offsetof(Keelson__Test__V1__Everything, presence_37_case),
+    0,   /* quantifier_offset */
     offsetof(Keelson__Test__V1__Everything, maybe_leaf_37),
     &keelson__test__v1__leaf__descriptor,
     NULL,
-    0 | PROTOBUF_C_FIELD_FLAG_ONEOF,             /* flags */
+    0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
   {
