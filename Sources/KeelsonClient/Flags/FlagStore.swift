@@ -101,6 +101,9 @@ final class FlagStore: Sendable {
 
   // MARK: The users' side
 
+  /// How many sequences of changes are followed.
+  var readers: Int { state.withLock { $0.mailboxes.count } }
+
   func changes() -> FlagChanges {
     let mailbox = FlagChangeMailbox()
     let id = state.withLock { state -> Int? in

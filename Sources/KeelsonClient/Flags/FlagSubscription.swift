@@ -62,13 +62,22 @@ final class FlagSubscription: Sendable {
       KeelsonFlagsV1.WatchFlagsRequest(
         flagSet: flagSet, environment: environment, resumeRevision: revision),
       options: CallOptions(waitForReady: waitForReady))
-    async let _: Void = watchSilence(of: stream)
+    var limit = machine.withLock { $0.silenceLimit }
+    var watch = Task { await watchSilence(of: stream) }
+    defer { watch.cancel() }
     var failure: RPCError?
     do {
       for try await response in stream {
         if let error = receive(response) {
           failure = error
           break
+        }
+        let newLimit = machine.withLock { $0.silenceLimit }
+        if newLimit != limit {
+          // It may sleep for longer than it should now.
+          limit = newLimit
+          watch.cancel()
+          watch = Task { await watchSilence(of: stream) }
         }
       }
     } catch let error as RPCError {
@@ -96,6 +105,7 @@ final class FlagSubscription: Sendable {
     return nil
   }
 
+  /// Cancels the stream once the server has been silent for too long.
   private func watchSilence(
     of stream: ResponseStream<KeelsonFlagsV1.WatchFlagsResponse>
   ) async {

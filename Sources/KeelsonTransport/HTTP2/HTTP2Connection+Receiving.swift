@@ -82,19 +82,24 @@ extension HTTP2Connection {
     guard let stream = incoming.stream else { return }
     incoming.stream = nil
     if incoming.isInformational {
-      recycle(&incoming.fields)
+      loop.spareFields.give(takeIncoming())
       return
     }
     if incoming.isTooLarge { stream.arrived.isTooLarge = true }
     if stream.hasReceivedHeaders {
-      stream.arrived.trailers = incoming.fields
+      stream.arrived.trailers = takeIncoming()
     } else {
       stream.hasReceivedHeaders = true
-      stream.arrived.headers = incoming.fields
+      stream.arrived.headers = takeIncoming()
     }
-    incoming.fields = HTTP2Fields()
     if endsStream { stream.arrived.end = true }
     touch(stream)
+  }
+
+  private func takeIncoming() -> HTTP2Fields {
+    var fields = HTTP2Fields()
+    swap(&fields, &incoming.fields)
+    return fields
   }
 
   func countPing() {
@@ -106,15 +111,6 @@ extension HTTP2Connection {
     {
       events.tooManyPings = true
     }
-  }
-
-  /// Keeps the arrays of a delivered header block for the next one.
-  private func recycle(_ fields: inout HTTP2Fields) {
-    guard spareFields.count < 8 else { return }
-    var spare = HTTP2Fields()
-    swap(&spare, &fields)
-    spare.removeAll()
-    spareFields.append(spare)
   }
 
   // MARK: Handing on
@@ -140,7 +136,7 @@ extension HTTP2Connection {
   }
 
   private func deliver(_ stream: HTTP2Stream) {
-    if var fields = stream.arrived.headers {
+    if let fields = stream.arrived.headers {
       stream.arrived.headers = nil
       let isTooLarge = stream.arrived.isTooLarge
       switch role {
@@ -149,7 +145,7 @@ extension HTTP2Connection {
       case .client:
         stream.handler?.stream(stream, receivedHeaders: fields, isTooLarge: isTooLarge)
       }
-      recycle(&fields)
+      loop.spareFields.give(fields)
     }
     if !stream.arrived.body.isEmpty {
       let body = stream.arrived.body

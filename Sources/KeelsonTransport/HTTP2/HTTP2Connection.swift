@@ -46,7 +46,6 @@ import CNghttp2
 
   /// The header block that is arriving.
   var incoming = IncomingHeaders()
-  var spareFields: [HTTP2Fields] = []
   var nameValues: [nghttp2_nv] = unsafe []
 
   var isFlushScheduled = false
