@@ -119,8 +119,11 @@ let package = Package(
       "KeelsonHealthTests", ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonHealth"]),
     tests(
       "KeelsonFlagsTests",
-      ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlagRules", "KeelsonTransport",
-        "KeelsonFlags"]),
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlagRules",
+        "KeelsonTransport",
+        "KeelsonFlags",
+      ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
     tests("KeelsonServerTests", ["KeelsonCore", "KeelsonClient", "KeelsonServer"]),

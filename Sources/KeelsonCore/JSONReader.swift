@@ -51,7 +51,9 @@ struct JSONReader {
     if take("}") { return .object(members) }
     repeat {
       skipSpace()
-      guard peek == UInt8(ascii: "\"") else { throw error("a member's name in quotes should stand here") }
+      guard peek == UInt8(ascii: "\"") else {
+        throw error("a name in quotes should stand here")
+      }
       let name = try readString()
       skipSpace()
       guard take(":") else { throw error("':' should stand here") }

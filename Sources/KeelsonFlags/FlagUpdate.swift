@@ -64,7 +64,8 @@ enum FlagUpdate {
     guard !paths.isEmpty else {
       throw RPCError.invalidArgument(
         field: "update_mask",
-        "is required: name the fields to change, or \"*\" for all of \(all.joined(separator: ", "))")
+        "is required: name the fields to change, or \"*\" for all of \(all.joined(separator: ", "))"
+      )
     }
     guard paths.contains("*") else { return paths }
     guard paths.count == 1 else {

@@ -200,7 +200,8 @@ struct FlagValidation: Sendable {
       let json = value.json
       guard let type = KeelsonFlagsV1.FlagType(of: json) else {
         throw RPCError.invalidArgument(
-          field: field, "is \(Self.name(of: json)); a variant is a boolean, string, number or object")
+          field: field,
+          "is \(Self.name(of: json)); a variant is a boolean, string, number or object")
       }
       guard type == flag.type else {
         throw RPCError.invalidArgument(

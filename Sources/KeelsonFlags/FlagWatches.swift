@@ -185,7 +185,8 @@ final class FlagWatches: Sendable {
       let bytes = FlagWatches.encoded(change, revision: revision, in: topic.environment)
       let waiters = state.withLock { state -> [CheckedContinuation<Void, Never>] in
         state.streams[topic]?.append(
-          Message(revision: revision, isHeartbeat: false, bytes: bytes), limit: limits.changesBehind)
+          Message(revision: revision, isHeartbeat: false, bytes: bytes), limit: limits.changesBehind
+        )
         state.streams[topic]?.isBusy = true
         return state.takeWaiters(topic)
       }
@@ -206,7 +207,8 @@ final class FlagWatches: Sendable {
         if state.streams[topic]?.isBusy == false {
           let bytes = heartbeat(revision: state.revision)
           state.streams[topic]?.append(
-            Message(revision: state.revision, isHeartbeat: true, bytes: bytes), limit: limits.changesBehind)
+            Message(revision: state.revision, isHeartbeat: true, bytes: bytes),
+            limit: limits.changesBehind)
           waiters += state.takeWaiters(topic)
         }
         state.streams[topic]?.isBusy = false

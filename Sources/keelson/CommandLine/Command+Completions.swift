@@ -29,7 +29,8 @@ extension Command {
     for (path, command) in all() {
       let words = command.subcommands.map(\.name) + command.options.map { "--\($0.name)" }
       cases.append(
-        "    '\(path.joined(separator: " "))') words='\((words + ["--help"]).joined(separator: " "))' ;;")
+        "    '\(path.joined(separator: " "))') words='\((words + ["--help"]).joined(separator: " "))' ;;"
+      )
     }
     var values: [String] = []
     for (path, command) in all() {

@@ -46,7 +46,8 @@ enum FlagOptions {
       let text = String(pair[pair.index(after: equals)...])
       // What begins like JSON is meant as JSON; anything else may be text without quotes.
       let isJSON = text.first.map { "{[\"".contains($0) } ?? false
-      let value = isJSON ? try json("variant", text) : (try? JSONValue(parsing: text)) ?? .string(text)
+      let value =
+        isJSON ? try json("variant", text) : (try? JSONValue(parsing: text)) ?? .string(text)
       variants[String(pair[..<equals])] = GoogleProtobuf.Value(value)
     }
     return variants

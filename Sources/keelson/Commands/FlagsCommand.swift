@@ -21,7 +21,8 @@ enum FlagsCommand {
     arguments: [key],
     options: [
       .init(
-        name: "type", value: "TYPE", help: "The type of its variants; taken from them if not given.",
+        name: "type", value: "TYPE",
+        help: "The type of its variants; taken from them if not given.",
         choices: ["boolean", "string", "number", "object"])
     ] + FlagOptions.definition + [
       .init(name: "enabled", help: "Enable it in the environment."),

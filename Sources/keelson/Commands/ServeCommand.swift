@@ -12,7 +12,8 @@ enum ServeCommand {
     options: [
       .init(
         name: "listen", value: "ADDRESS",
-        help: "Where to listen: 127.0.0.1:7400, [::1]:7400 or unix:/path; port 0 takes any free one.",
+        help:
+          "Where to listen: 127.0.0.1:7400, [::1]:7400 or unix:/path; port 0 takes any free one.",
         defaultValue: "127.0.0.1:7400", isRepeatable: true),
       .init(
         name: "data", value: "FOLDER", help: "Where the data is kept; made when it is not there.",

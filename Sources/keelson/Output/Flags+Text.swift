@@ -9,8 +9,10 @@ extension KeelsonFlagsV1.Flag {
     sheet.add("key", flagSet == "default" ? key : "\(flagSet)/\(key)")
     sheet.add("description", description)
     sheet.add("type", type.word)
-    sheet.add("variants", variants.sorted { $0.key < $1.key }
-      .map { "\($0.key)=\($0.value.json.text)" }.joined(separator: "  "))
+    sheet.add(
+      "variants",
+      variants.sorted { $0.key < $1.key }
+        .map { "\($0.key)=\($0.value.json.text)" }.joined(separator: "  "))
     for (name, state) in environments.sorted(by: { $0.key < $1.key }) {
       var text = state.enabled ? "enabled" : "disabled"
       if !state.defaultVariant.isEmpty { text += ", default \(state.defaultVariant)" }
