@@ -147,7 +147,7 @@ final class RawCall: HTTP2StreamHandler, @unchecked Sendable {
   }
 
   private func take(_ fields: HTTP2Fields) {
-    fields.forEach { name, value in
+    fields.visit { name, value in
       outcome.fields[String(repairing: name)] = String(repairing: value)
     }
     outcome.httpStatus = outcome.fields[":status"]
