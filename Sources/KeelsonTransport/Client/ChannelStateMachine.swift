@@ -62,7 +62,7 @@ package struct ChannelStateMachine<Call> {
   /// Attempts that failed since the last success.
   private var failures = 0
   /// Why the last attempt failed; nil again once one succeeds.
-  private var lastError: RPCError?
+  package private(set) var lastError: RPCError?
 
   package init(backoff: ConnectionBackoff, random: any RandomNumberGenerator) {
     self.backoff = backoff
@@ -86,7 +86,9 @@ package struct ChannelStateMachine<Call> {
   // MARK: Calls
 
   /// A new call, or one that a connection gave back without the server having seen it.
-  package mutating func submit(_ call: Call, waitForReady: Bool, at now: Instant) -> Submission {
+  package mutating func submit(
+    _ call: Call, waitForReady: Bool, at now: @autoclosure () -> Instant
+  ) -> Submission {
     switch state {
     case .ready(let connection):
       return .start(connection: connection)
@@ -94,7 +96,7 @@ package struct ChannelStateMachine<Call> {
       return .fail(Self.shutDownError)
     case .idle:
       waiting.append(Waiting(call: call, waitForReady: waitForReady))
-      return .wait(beginAttempt(at: now))
+      return .wait(beginAttempt(at: now()))
     case .connecting, .transientFailure:
       if !waitForReady, let lastError { return .fail(lastError) }
       waiting.append(Waiting(call: call, waitForReady: waitForReady))

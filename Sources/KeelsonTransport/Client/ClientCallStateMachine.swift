@@ -6,13 +6,11 @@ package import KeelsonCore
 ///
 /// Whatever arrives after the end is silently dropped: it was on its way already.
 package struct ClientCallStateMachine: Sendable {
-  /// What a complete header block means.
-  package enum Block: Sendable, Hashable {
-    /// Nothing to tell: an informational response, or the call has ended already.
-    case nothing
-    /// The metadata ahead of the messages.
-    case head(Metadata)
-    /// The call has ended. If the stream has not, it is to be reset with CANCEL.
+  /// What the head of a response means.
+  package enum Head: Sendable, Hashable {
+    /// Messages may follow this metadata.
+    case metadata(Metadata)
+    /// The call has ended. If the stream has not, it is to be reset.
     case end(CallEnd)
   }
 
@@ -35,7 +33,11 @@ package struct ClientCallStateMachine: Sendable {
     var encodedStatus: [UInt8]?
     var metadata = Metadata()
 
-    mutating func add(_ name: Span<UInt8>, _ value: Span<UInt8>) {
+    init(_ received: HTTP2Fields) {
+      received.forEach({ add($0, $1) })
+    }
+
+    private mutating func add(_ name: Span<UInt8>, _ value: Span<UInt8>) {
       if name.equals(":status") {
         httpStatus = Int(String(repairing: value))
       } else if name.equals("content-type") {
@@ -67,46 +69,45 @@ package struct ClientCallStateMachine: Sendable {
 
   // MARK: Header blocks
 
-  /// A header block: the response's head, or its trailers.
+  /// The headers ahead of everything else. With a grpc-status in them they are all there is:
+  /// "Trailers-Only".
   ///
-  /// - Parameter endsStream: whether nothing follows it.
-  package mutating func headers(_ received: HTTP2Fields, endsStream: Bool) -> Block {
-    if hasEnded { return .nothing }
-    var block = Fields()
-    received.forEach { name, value in block.add(name, value) }
-    switch state {
-    case .ended:
-      return .nothing
-    case .messages:
-      guard endsStream else { return end(.internalError, "The server sent headers twice.") }
-      return end(status(of: block, message: "The server's trailers have no grpc-status."))
-    case .awaitingHead:
-      if let status = block.httpStatus, (100...199).contains(status), !endsStream {
-        return .nothing
-      }
-      if endsStream, block.hasStatus { return end(status(of: block, message: "")) }
-      guard block.httpStatus == 200 else {
-        let status = block.httpStatus.map(String.init) ?? "no status"
-        return end(
-          RPCError.Code(httpStatus: block.httpStatus ?? 0),
-          "The server answered with HTTP \(status), which is not a gRPC response.")
-      }
-      guard block.isGRPC else {
-        return end(
-          .unknown,
-          "The server answered with content-type \"\(block.contentType)\", which is not gRPC's.")
-      }
-      guard !endsStream else {
-        return end(.unknown, "The server ended the call without a grpc-status.")
-      }
-      state = .messages
-      return .head(block.metadata)
+  /// - Returns: nil after the end.
+  package mutating func head(_ received: HTTP2Fields) -> Head? {
+    if hasEnded { return nil }
+    let block = Fields(received)
+    if block.hasStatus {
+      state = .ended
+      return .end(status(of: block))
     }
+    guard block.httpStatus == 200 else {
+      let status = block.httpStatus.map(String.init) ?? "no status"
+      return .end(
+        failed(
+          RPCError.Code(httpStatus: block.httpStatus ?? 0),
+          "The server answered with HTTP \(status), which is not a gRPC response."))
+    }
+    guard block.isGRPC else {
+      return .end(
+        failed(
+          .unknown,
+          "The server answered with content-type \"\(block.contentType)\", which is not gRPC's."))
+    }
+    state = .messages
+    return .metadata(block.metadata)
   }
 
-  private func status(of block: Fields, message: String) -> CallEnd {
+  /// The headers behind everything else; nil after the end.
+  package mutating func trailers(_ received: HTTP2Fields) -> CallEnd? {
+    if hasEnded { return nil }
+    state = .ended
+    return status(of: Fields(received))
+  }
+
+  private func status(of block: Fields) -> CallEnd {
     guard block.hasStatus else {
-      return .failed(RPCError(.unknown, message, metadata: block.metadata))
+      return .failed(
+        RPCError(.unknown, "The server's trailers have no grpc-status.", metadata: block.metadata))
     }
     guard let code = block.status else {
       return .failed(
@@ -155,7 +156,7 @@ package struct ClientCallStateMachine: Sendable {
 
   // MARK: Ends
 
-  /// The server ended the stream with a data frame, so without trailers.
+  /// The server ended the stream; trailers should have come before that.
   package mutating func endOfStream() -> CallEnd? {
     guard !hasEnded else { return nil }
     return failed(.internalError, "The server ended the call without trailers.")
@@ -187,12 +188,4 @@ package struct ClientCallStateMachine: Sendable {
     return .failed(RPCError(code, message))
   }
 
-  private mutating func end(_ code: RPCError.Code, _ message: String) -> Block {
-    .end(failed(code, message))
-  }
-
-  private mutating func end(_ end: CallEnd) -> Block {
-    state = .ended
-    return .end(end)
-  }
 }

@@ -148,8 +148,8 @@ package final class MessageQueue: Sendable {
     }
   }
 
-  /// What is there already.
-  private func poll() -> Item? {
+  /// What is there already: a message or the end; nil if the reader would have to wait.
+  package func poll() -> Item? {
     var writers: [Waiter<CallEnd?>] = []
     var hasRoomAgain = false
     let item: Item? = state.withLock { state in

@@ -154,7 +154,17 @@ import Synchronization
     if isCurrent { action() } else { post(.action(action)) }
   }
 
-  private func post(_ mail: Mail) {
+  /// Like ``run(_:)``; false when the loop has ended and the action will not run.
+  package func tryRun(_ action: @escaping @Sendable () -> Void) -> Bool {
+    if isCurrent {
+      action()
+      return true
+    }
+    return post(.action(action))
+  }
+
+  @discardableResult
+  private func post(_ mail: Mail) -> Bool {
     let (mustWake, isLate) = mailbox.withLock { box in
       guard box.isOpen else { return (false, true) }
       box.mail.append(mail)
@@ -166,6 +176,7 @@ import Synchronization
       // The loop has ended: a task that outlives it still has to end, so it runs here.
       unsafe job.runSynchronously(on: asUnownedTaskExecutor())
     }
+    return !isLate
   }
 
   /// Has `target.flush()` called once when this turn's work is done. On the loop's thread only.
@@ -275,7 +286,7 @@ import Synchronization
   private func run() {
     threadID.store(UInt(pthread_self()), ordering: .sequentiallyConsistent)
     _ = unsafe uv_run(uvLoop, UV_RUN_DEFAULT)
-    // Every handle is closed. Late mail: jobs still run, so that no task hangs for ever.
+    // Every handle is closed. Late mail still runs, so that no task hangs for ever.
     while true {
       let late = mailbox.withLock { box in
         let mail = box.mail
@@ -287,7 +298,12 @@ import Synchronization
       readyJobs = []
       if late.isEmpty, jobs.isEmpty { break }
       for job in jobs { unsafe job.runSynchronously(on: asUnownedTaskExecutor()) }
-      for case .job(let job) in late { unsafe job.runSynchronously(on: asUnownedTaskExecutor()) }
+      for mail in late {
+        switch mail {
+        case .job(let job): unsafe job.runSynchronously(on: asUnownedTaskExecutor())
+        case .action(let action): action()
+        }
+      }
     }
     timers.removeAll()
     let status = unsafe uv_loop_close(uvLoop)

@@ -14,47 +14,44 @@ struct ClientCallStateMachineTests {
 
   private static func started() -> Machine {
     var machine = Machine(maximumMessageBytes: 100)
-    _ = machine.headers(fields(head), endsStream: false)
+    _ = machine.head(fields(head))
     return machine
   }
 
-  private static func failure(_ block: Machine.Block) -> RPCError? {
-    if case .end(.failed(let error)) = block { error } else { nil }
+  private static func failure(_ head: Machine.Head?) -> RPCError? {
+    if case .end(.failed(let error)) = head { error } else { nil }
   }
 
   @Test func aCallThatGoesWell() {
     var machine = Machine(maximumMessageBytes: 100)
-    let early = machine.headers(Self.fields([(":status", "103")]), endsStream: false)
-    #expect(early == .nothing)
-    let head = machine.headers(Self.fields(Self.head + [("x-a", "1")]), endsStream: false)
-    #expect(head == .head(["x-a": "1"]))
+    let head = machine.head(Self.fields(Self.head + [("x-a", "1")]))
+    #expect(head == .metadata(["x-a": "1"]))
     var messages: [[UInt8]] = []
-    let end = machine.data([0, 0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0].span) { messages.append($0) }
-    #expect(end == nil)
+    let broken = machine.data([0, 0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0].span) { messages.append($0) }
+    #expect(broken == nil)
     #expect(messages == [[7, 8], []])
-    let trailers = machine.headers(
-      Self.fields([("grpc-status", "0"), ("x-b", "2")]), endsStream: true)
-    #expect(trailers == .end(.ok(["x-b": "2"])))
+    let end = machine.trailers(Self.fields([("grpc-status", "0"), ("x-b", "2")]))
+    #expect(end == .ok(["x-b": "2"]))
     #expect(machine.hasEnded)
   }
 
   @Test func aStatusWithAllItsParts() {
     var machine = Self.started()
-    let block = machine.headers(
+    let end = machine.trailers(
       Self.fields([
         ("grpc-status", "5"), ("grpc-message", "no%20fl%C3%A4g"),
         ("grpc-status-details-bin", "AQID"), ("x-b", "2"),
-      ]), endsStream: true)
+      ]))
     var expected = RPCError(.notFound, "no fläg", metadata: ["x-b": "2"])
     expected.encodedStatus = [1, 2, 3]
-    #expect(block == .end(.failed(expected)))
+    #expect(end == .failed(expected))
   }
 
   @Test func trailersOnly() {
     var machine = Machine(maximumMessageBytes: 100)
-    let block = machine.headers(
-      Self.fields(Self.head + [("grpc-status", "12"), ("grpc-message", "no")]), endsStream: true)
-    #expect(block == .end(.failed(RPCError(.unimplemented, "no"))))
+    let head = machine.head(
+      Self.fields(Self.head + [("grpc-status", "12"), ("grpc-message", "no")]))
+    #expect(head == .end(.failed(RPCError(.unimplemented, "no"))))
   }
 
   @Test(arguments: [
@@ -65,31 +62,30 @@ struct ClientCallStateMachineTests {
   ])
   func responsesThatAreNotGRPC(fields: [(String, String)], code: RPCError.Code) {
     var machine = Machine(maximumMessageBytes: 100)
-    let error = Self.failure(machine.headers(Self.fields(fields), endsStream: false))
+    let error = Self.failure(machine.head(Self.fields(fields)))
     #expect(error?.code == code)
   }
 
   @Test func aGRPCStatusCountsMoreThanAnHTTPStatus() {
     var machine = Machine(maximumMessageBytes: 100)
-    let block = machine.headers(
-      Self.fields([(":status", "503"), ("grpc-status", "7")]), endsStream: true)
-    #expect(Self.failure(block)?.code == .permissionDenied)
+    let head = machine.head(Self.fields([(":status", "503"), ("grpc-status", "7")]))
+    #expect(Self.failure(head)?.code == .permissionDenied)
   }
 
   @Test func missingAndMalformedStatuses() {
     var noStatus = Self.started()
-    let missing = noStatus.headers(Self.fields([("x-b", "2")]), endsStream: true)
-    #expect(Self.failure(missing)?.code == .unknown)
+    let missing = noStatus.trailers(Self.fields([("x-b", "2")]))
+    #expect(missing?.error?.code == .unknown)
     var badStatus = Self.started()
-    let malformed = badStatus.headers(Self.fields([("grpc-status", "five")]), endsStream: true)
-    #expect(Self.failure(malformed)?.code == .unknown)
+    let malformed = badStatus.trailers(Self.fields([("grpc-status", "five")]))
+    #expect(malformed?.error?.code == .unknown)
     var endedByData = Self.started()
     let ended = endedByData.endOfStream()
     #expect(ended?.error?.code == .internalError)
     var cutOff = Self.started()
     _ = cutOff.data([0, 0, 0].span) { _ in }
-    let cut = cutOff.headers(Self.fields([("grpc-status", "0")]), endsStream: true)
-    #expect(Self.failure(cut)?.code == .internalError)
+    let cut = cutOff.trailers(Self.fields([("grpc-status", "0")]))
+    #expect(cut?.error?.code == .internalError)
   }
 
   @Test func messagesThatBreakRules() {
@@ -122,7 +118,7 @@ struct ClientCallStateMachineTests {
     var ends = 0
     var events = 0
     let blocks = [
-      Self.head, Self.head + [("grpc-status", "0")], [("grpc-status", "3")], [(":status", "100")],
+      Self.head, Self.head + [("grpc-status", "0")], [("grpc-status", "3")],
       [(":status", "500")], [("x", "y")], [],
     ]
     for _ in 0..<40 {
@@ -130,12 +126,15 @@ struct ClientCallStateMachineTests {
       var end: CallEnd?
       switch Int.random(in: 0..<10, using: &random) {
       case 0..<4:
-        let endsStream = Bool.random(using: &random)
         let fields = Self.fields(blocks.randomElement(using: &random) ?? [])
-        switch machine.headers(fields, endsStream: endsStream) {
-        case .nothing: break
-        case .head: events += hadEnded ? 1 : 0
-        case .end(let how): end = how
+        if Bool.random(using: &random) {
+          end = machine.trailers(fields)
+        } else {
+          switch machine.head(fields) {
+          case nil: break
+          case .metadata: events += hadEnded ? 1 : 0
+          case .end(let how): end = how
+          }
         }
       case 4..<8:
         let piece = (0..<Int.random(in: 0...9, using: &random)).map { _ in

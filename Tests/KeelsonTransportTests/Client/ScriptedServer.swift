@@ -1,0 +1,102 @@
+import KeelsonCore
+@testable import KeelsonTransport
+
+/// A server that answers HTTP/2 requests as a test tells it, rightly or wrongly.
+///
+/// `@unchecked Sendable`: everything mutable is touched on the loop only.
+final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @unchecked Sendable {
+  /// Answers a request, on the loop; requests are numbered from 1 over all connections.
+  typealias Script = @Sendable (_ stream: HTTP2Stream, _ number: Int) -> Void
+
+  let loop = Loop()
+  /// Set once it listens.
+  private(set) var address = ""
+  private let script: Script
+  private var listener: Listener?
+  private var requests = 0
+  private var connections: [HTTP2Connection] = []
+
+  private init(_ script: @escaping Script) {
+    self.script = script
+    loop.start()
+  }
+
+  /// Starts on a free port.
+  static func start(_ script: @escaping Script) async throws -> ScriptedServer {
+    let server = ScriptedServer(script)
+    try await server.loop.call { server.listen() }.get()
+    return server
+  }
+
+  private func listen() -> Result<Void, SocketError> {
+    do throws(SocketError) {
+      let listener = try Listener(
+        ListenAddress(parsing: "127.0.0.1:0"), unixPermissions: 0o600, on: loop, logger: .silent)
+      address = listener.address.description
+      self.listener = listener
+      listener.start { [unowned self] fileDescriptor, peer in
+        guard let socket = try? Socket(adopting: fileDescriptor, peer: peer, on: loop) else {
+          return
+        }
+        let connection = HTTP2Connection(
+          role: .server, stream: socket, loop: loop, limits: .server, handler: self)
+        connections.append(connection)
+        connection.start()
+      }
+      return .success(())
+    } catch {
+      return .failure(error)
+    }
+  }
+
+  func stop() async {
+    loop.execute { [self] in
+      listener?.close()
+      listener = nil
+      for connection in connections {
+        connection.close(HTTP2CloseReason(.closedHere, "The test is over."))
+      }
+      connections = []
+    }
+    await loop.stop()
+  }
+
+  /// Answers with status OK and one message.
+  static func answer(_ stream: HTTP2Stream, _ message: [UInt8]) {
+    stream.sendHeaders(fields([(":status", "200"), ("content-type", "application/grpc")]))
+    stream.send(OutgoingMessage(message))
+    stream.finish(trailers: fields([("grpc-status", "0")]))
+  }
+
+  static func fields(_ list: [(String, String)]) -> HTTP2Fields {
+    var fields = HTTP2Fields()
+    for (name, value) in list { fields.append(name, value) }
+    return fields
+  }
+
+  func connection(
+    _ connection: HTTP2Connection, received request: HTTP2Fields, isTooLarge: Bool,
+    on stream: HTTP2Stream
+  ) {
+    stream.handler = self
+    requests += 1
+    script(stream, requests)
+  }
+
+  func connectionReceivedSettings(_ connection: HTTP2Connection) {}
+  func connection(
+    _ connection: HTTP2Connection, receivedGoAwayWith errorCode: HTTP2ErrorCode,
+    lastStreamID: Int32, debugText: String
+  ) {}
+  func connectionClosedStream(_ connection: HTTP2Connection) {}
+  func connection(_ connection: HTTP2Connection, closedBecause reason: HTTP2CloseReason) {}
+  func stream(_ stream: HTTP2Stream, receivedHeaders fields: HTTP2Fields, isTooLarge: Bool) {}
+  func stream(_ stream: HTTP2Stream, receivedData bytes: [UInt8]) { stream.consume(bytes.count) }
+  func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool) {}
+  func streamReceivedEnd(_ stream: HTTP2Stream) {}
+  func streamBecameWritable(_ stream: HTTP2Stream) {}
+  func stream(
+    _ stream: HTTP2Stream, closedWith errorCode: HTTP2ErrorCode,
+    connectionReason: HTTP2CloseReason?
+  ) {}
+}
