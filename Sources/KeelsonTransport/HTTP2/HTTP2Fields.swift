@@ -84,7 +84,7 @@ package struct HTTP2Fields: Sendable {
   }
 
   /// Hands on each field in order.
-  package func visit(_ body: (_ name: Span<UInt8>, _ value: Span<UInt8>) -> Void) {
+  package func forEach(_ body: (_ name: Span<UInt8>, _ value: Span<UInt8>) -> Void) {
     let span = bytes.span
     for entry in entries {
       let valueStart = Int(entry.start + entry.nameBytes)
