@@ -147,9 +147,9 @@ final class RawCall: HTTP2StreamHandler, @unchecked Sendable {
   }
 
   private func take(_ fields: HTTP2Fields) {
-    fields.forEach { name, value in
+    fields.forEach({ name, value in
       outcome.fields[String(repairing: name)] = String(repairing: value)
-    }
+    })
     outcome.httpStatus = outcome.fields[":status"]
     outcome.status = outcome.fields["grpc-status"].flatMap { Int($0) }
     outcome.message = outcome.fields["grpc-message"].map {

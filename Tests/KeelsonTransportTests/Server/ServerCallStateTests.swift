@@ -11,7 +11,7 @@ struct ServerCallStateTests {
     #expect(state.receivedEnd(isInsideMessage: false) == .startUnary([1]))
     #expect(state.isHandlerRunning)
     #expect(state.write() == .sendHeadersAndMessage)
-    #expect(state.handlerEnded())
+    #expect(state.handlerEnded() == true)
     #expect(state.finish(needsHeaders: true) == .sendTrailers)
     #expect(state.isFinished)
   }
@@ -57,13 +57,13 @@ struct ServerCallStateTests {
     #expect(state.receivedEnd(isInsideMessage: false) == .drop)
     #expect(state.write() == .refuse)
     #expect(state.finish(needsHeaders: true) == .drop)
-    #expect(state.handlerEnded())
-    #expect(!state.handlerEnded())
+    #expect(state.handlerEnded() == true)
+    #expect(state.handlerEnded() == false)
   }
 
   @Test func aUnaryCallThatClosesBeforeItsMessageHasNoHandlerToStop() {
     var state = ServerCallState(isUnary: true)
     #expect(state.closed() == .nothing)
-    #expect(!state.handlerEnded())
+    #expect(state.handlerEnded() == false)
   }
 }
