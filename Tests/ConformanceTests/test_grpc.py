@@ -123,8 +123,18 @@ def test_oversized_message_is_resource_exhausted(server, client, connect, key, s
 def test_oversized_metadata_is_refused_and_the_connection_lives(connect):
     client = connect()
     with pytest.raises(grpc.RpcError):
-        client.raw(GET, metadata=[("x-large", "x" * 200_000)])
+        client.raw(GET, metadata=[(f"x-{number}", "x" * 4_000) for number in range(8)])
     assert client.standard_health.Check(standard.HealthCheckRequest()).status
+
+
+def test_metadata_too_large_to_decode_costs_only_its_connection(connect):
+    client, other = connect(), connect()
+    with pytest.raises(grpc.RpcError):
+        client.raw(GET, metadata=[("x-large", "x" * 200_000)])
+    assert other.standard_health.Check(standard.HealthCheckRequest()).status
+    # The header block could not be decoded, so that connection ended; a new one takes its place.
+    again = client.standard_health.Check(standard.HealthCheckRequest(), wait_for_ready=True)
+    assert again.status
 
 
 def test_many_small_metadata_are_accepted(client, key):
