@@ -98,14 +98,17 @@ final class FlagRuleBook: Sendable {
     state.withLock { $0 = complete }
   }
 
-  /// Applies one committed change. Called in the order of revisions.
+  /// Applies one committed change. Called in the order of revisions, by one thread.
+  ///
+  /// Rules are compiled on a copy, outside the lock, so that nobody who evaluates waits for that.
   func apply(_ change: Change, revision: Int64) {
+    var pages = state.withLock { $0.sets[change.setKey] }
+    if case .flagSet(let set) = change, pages == nil { pages = Pages(set: set) }
+    pages?.apply(change, revision: revision)
+    let next = pages
     state.withLock { state in
       state.revision = revision
-      if case .flagSet(let set) = change, state.sets[set.key] == nil {
-        state.sets[set.key] = Pages(set: set)
-      }
-      state.sets[change.setKey]?.apply(change, revision: revision)
+      state.sets[change.setKey] = next
     }
   }
 
