@@ -3,6 +3,10 @@ public import KeelsonCore
 /// Who or what a flag is evaluated for: a targeting key and named attributes.
 ///
 /// A rule reads attributes with `{"var": "name"}` and the key with `{"var": "targetingKey"}`.
+///
+/// Names of attributes, of members of objects and of variants are looked up by Swift's string
+/// equality: canonically equivalent spellings of one name (é as one code point or as two) are the
+/// same name. Values are compared and hashed byte by byte, as other engines reading the rule do.
 public struct EvaluationContext: Sendable, Hashable {
   /// What rollouts bucket by: a user, a session, a tenant. Stands before an attribute of the
   /// same name.

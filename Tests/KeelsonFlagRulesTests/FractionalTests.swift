@@ -146,6 +146,33 @@ import Testing
     }
   }
 
+  /// What flagd's server (v2) and flagd-core 2 (v3) do with a bucketing value that is not there.
+  @Test func anAbsentBucketingValueMeansTheShortFormInV2AndNullInV3() throws {
+    let absent = #"{"fractional":[{"var":"email"},["a",1],["b",1],["c",1]]}"#
+    let short = #"{"fractional":[["a",1],["b",1],["c",1]]}"#
+    for number in 0..<50 {
+      let context = EvaluationContext(targetingKey: "user-\(number)")
+      let picked = try value(absent, context, bucketing: .v2)
+      #expect(try picked != .null && picked == value(short, context, bucketing: .v2))
+      #expect(try value(absent, context, bucketing: .v3) == .null)
+    }
+    for bucketing in Bucketing.allCases {
+      #expect(try value(absent, .empty, bucketing: bucketing) == .null)
+      #expect(try value(short, .empty, bucketing: bucketing) == .null)
+    }
+  }
+
+  /// A rollout nobody can be in leaves everybody the default variant.
+  @Test(arguments: [#"{"fractional":[["red",1]]}"#, #"{"fractional":[["blue",0],["green",0]]}"#])
+  func anUndecidedRolloutIsTheDefault(_ rule: String) throws {
+    for bucketing in Bucketing.allCases {
+      let flag = try CompiledFlag(colourFlag(rule, defaultVariant: "red"), bucketing: bucketing)
+      let context = EvaluationContext(targetingKey: rule.contains("red") ? nil : "someone")
+      let evaluation = flag.evaluate(context)
+      #expect(evaluation.variant == "red" && evaluation.reason == .default)
+    }
+  }
+
   @Test func anEmptyTargetingKeyIsNone() throws {
     #expect(try value(#"{"fractional":[["a",1]]}"#, ["targetingKey": ""]) == .null)
   }

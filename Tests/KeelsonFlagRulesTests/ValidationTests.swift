@@ -36,10 +36,6 @@ import Testing
       "targeting at fractional[0][1]: a weight is a whole number from 0 to 2147483647, not \"5\""
     ),
     (
-      #"{"fractional":[["red",0]]}"#,
-      "targeting at fractional: the weights add up to 0; at least one has to be positive"
-    ),
-    (
       #"{"fractional":[["red",2147483647],["blue",1]]}"#,
       "targeting at fractional: the weights add up to 2147483648, and 2147483647 is the most they may"
     ),
@@ -86,7 +82,7 @@ import Testing
     ),
     (
       #"{"==":[{"var":"plan"},"pro"]}"#,
-      #"targeting at ==: "==" gives true or false as the rule's result, but the flag has no variant "true"; wrap it as {"if": [{"==": …}, "<variant>", "<variant>"]}"#
+      #"targeting at ==: "==" gives true or false as the rule's result, but the flag has no variant "true" or "false"; wrap it as {"if": [{"==": …}, "<variant>", "<variant>"]}"#
     ),
     (
       #"{"if":[true,["red"]]}"#,
@@ -129,11 +125,33 @@ import Testing
     #"{"fractional":[["red",50],["blue"],["green",{"if":[{"var":"x"},1,0]}]]}"#,
     #"{"fractional":[{"cat":[{"var":"$flagd.flagKey"},{"var":"email"}]},["red",0],["blue",100]]}"#,
     #"{"if":[{"sem_ver":[{"var":"v"},{"var":"relation"},"1.0"]},"red"]}"#,
+    #"{"fractional":[["red",0],["blue",0]]}"#,
     #"{"var":["colour","red"]}"#, #"{"or":[{"var":"colour"},"red"]}"#,
   ]
 
   @Test(arguments: accepted) func accepts(_ rule: String) throws {
     try FlagRuleSet.validate(colourFlag(rule), segments: ValidationTests.segments)
+  }
+
+  /// One of "true" and "false" is enough; the other result is an error when it comes up.
+  @Test(arguments: [
+    #"{"!":[{"$ref":"staff"}]}"#, #"{"!=":[{"var":"email"},"a@example.com"]}"#,
+    #"{"and":[{"var":"email"},{"!":[{"$ref":"staff"}]}]}"#,
+  ]) func acceptsABooleanRuleWithOneOfItsVariants(_ rule: String) throws {
+    for name in ["true", "false"] {
+      let flag = FlagDefinition(
+        key: "guests", type: .string, variants: [name: "t", "b": "b"], targeting: rule)
+      try FlagRuleSet.validate(flag, segments: ValidationTests.segments)
+      let compiled = try CompiledFlag(flag, segments: ValidationTests.segments)
+      let guest = compiled.evaluate(["email": "b@elsewhere.org"])
+      #expect(guest.variant == (name == "true" ? "true" : nil))
+      #expect(guest.errorCode == (name == "true" ? nil : .general))
+      let neither = FlagDefinition(
+        key: "guests", type: .string, variants: ["b": "b"], targeting: rule)
+      #expect(throws: RuleError.self) {
+        try FlagRuleSet.validate(neither, segments: ValidationTests.segments)
+      }
+    }
   }
 
   @Test func refusesWhatIsNoJSON() {

@@ -4,6 +4,10 @@ import KeelsonCore
 ///
 /// null when there is nothing to bucket by, a weight is no whole number, or the weights add up to
 /// nothing or to more than ``largestTotalWeight``.
+///
+/// A bucketing value that leads to null falls back to flag key and targeting key in v2, as in the
+/// flagd server of that generation; in v3 it gives null. Without a targeting key to fall back to,
+/// v2 gives null too.
 final class Fractional: Expression {
   static let largestTotalWeight: Int64 = 2_147_483_647
 
@@ -108,6 +112,7 @@ final class Fractional: Expression {
       hash.absorb(text)
       return choose(hash.digest, parts, slices, &frame)
     case (.v2, .null):
+      // flagd's own evaluator: a bucketing value that leads to nothing leaves the short form.
       return choose(shortFormHash(frame), parts, slices, &frame)
     case (.v2, _), (.v3, .null):
       return .nothing
@@ -118,6 +123,8 @@ final class Fractional: Expression {
     }
   }
 
+  /// nil without a targeting key; an empty one is none, because the wire format cannot tell them
+  /// apart.
   private func shortFormHash(_ frame: borrowing Frame) -> UInt32? {
     guard let key = frame.context.targetingKey, !key.isEmpty else { return nil }
     var hash = flagKeyHash

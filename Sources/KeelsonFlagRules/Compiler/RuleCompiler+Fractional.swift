@@ -41,7 +41,7 @@ extension RuleCompiler {
           + "[\"on\", 50], [\"off\", 50]")
     }
     guard let total else { return }
-    if total == 0 { throw error("the weights add up to 0; at least one has to be positive") }
+    // All weights 0 is a rollout switched off: null for everybody.
     if total > Fractional.largestTotalWeight {
       throw error(
         "the weights add up to \(total), and \(Fractional.largestTotalWeight) is the most they may")

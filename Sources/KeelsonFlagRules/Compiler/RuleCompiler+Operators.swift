@@ -109,6 +109,13 @@ extension RuleCompiler {
   ) throws(RuleError) -> any Expression {
     let left = try compile(operand: 0, of: operands, in: scope)
     let right = try compile(operand: 1, of: operands, in: scope)
+    // Both equalities are symmetric, so either side may be the one that stands in the rule.
+    if let literal = right as? Literal {
+      return LiteralEquality(left, literal.constant, isStrict: strict, isNegated: negated)
+    }
+    if let literal = left as? Literal {
+      return LiteralEquality(right, literal.constant, isStrict: strict, isNegated: negated)
+    }
     return Equality(left, right, isStrict: strict, isNegated: negated)
   }
 

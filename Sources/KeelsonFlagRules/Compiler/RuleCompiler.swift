@@ -263,12 +263,12 @@ extension RuleCompiler {
 
   private func checkBooleanResult(of known: Operator) throws(RuleError) {
     guard let decisions else { return }
-    for name in ["true", "false"] where decisions.match(name) == nil {
-      throw error(
-        "\"\(known.rawValue)\" gives true or false as the rule's result, but the flag has no "
-          + "variant \"\(name)\"; wrap it as {\"if\": [{\"\(known.rawValue)\": …}, \"<variant>\", "
-          + "\"<variant>\"]}")
-    }
+    // One of the two is enough: the other result ends as an error, which may never come up.
+    guard decisions.match("true") == nil, decisions.match("false") == nil else { return }
+    throw error(
+      "\"\(known.rawValue)\" gives true or false as the rule's result, but the flag has no "
+        + "variant \"true\" or \"false\"; wrap it as {\"if\": [{\"\(known.rawValue)\": …}, "
+        + "\"<variant>\", \"<variant>\"]}")
   }
 
   private func noVariant(_ name: String, _ decisions: Decisions) -> RuleError {

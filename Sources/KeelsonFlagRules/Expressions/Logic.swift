@@ -152,6 +152,27 @@ final class Equality: BooleanExpression {
   }
 }
 
+/// `==`, `===`, `!=` and `!==` with a value that stands in the rule: the most frequent condition.
+final class LiteralEquality: BooleanExpression {
+  let operand: any Expression
+  let constant: JSONValue
+  let isStrict: Bool
+  let isNegated: Bool
+
+  init(_ operand: any Expression, _ constant: JSONValue, isStrict: Bool, isNegated: Bool) {
+    self.operand = operand
+    self.constant = constant
+    self.isStrict = isStrict
+    self.isNegated = isNegated
+  }
+
+  func isTrue(_ frame: inout Frame) -> Bool {
+    let value = operand.value(&frame)
+    let same = isStrict ? value.isIdentical(to: constant) : value.isLooselyEqual(to: constant)
+    return same != isNegated
+  }
+}
+
 /// `<`, `<=`, `>` and `>=`, also between: `{"<": [1, {"var": "x"}, 10]}`.
 final class Comparison: BooleanExpression {
   enum Relation: Sendable {

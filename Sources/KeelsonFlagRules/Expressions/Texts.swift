@@ -74,11 +74,9 @@ final class Affix: Expression {
     guard case .string(let text) = text.value(&frame),
       case .string(let part) = part.value(&frame)
     else { return nil }
-    let missing = text.utf8.count - part.utf8.count
-    guard missing >= 0 else { return false }
     switch side {
     case .start: return text.startsWithBytes(of: part)
-    case .end: return text.utf8.dropFirst(missing).elementsEqual(part.utf8)
+    case .end: return text.endsWithBytes(of: part)
     }
   }
 

@@ -144,14 +144,25 @@ extension String {
   }
 
   func startsWithBytes(of part: String) -> Bool {
+    hasBytes(of: part, atEnd: false)
+  }
+
+  func endsWithBytes(of part: String) -> Bool {
+    hasBytes(of: part, atEnd: true)
+  }
+
+  private func hasBytes(of part: String, atEnd: Bool) -> Bool {
     let result: Bool?? = utf8.withContiguousStorageIfAvailable { mine in
       part.utf8.withContiguousStorageIfAvailable { theirs in
-        guard mine.count >= theirs.count else { return false }
+        let skipped = mine.count - theirs.count
+        guard skipped >= 0 else { return false }
         guard let mine = mine.baseAddress, let start = theirs.baseAddress else { return true }
-        return memcmp(mine, start, theirs.count) == 0
+        return memcmp(mine + (atEnd ? skipped : 0), start, theirs.count) == 0
       }
     }
-    return (result ?? nil) ?? utf8.starts(with: part.utf8)
+    if let result = result ?? nil { return result }
+    let mine = atEnd ? utf8.suffix(part.utf8.count) : utf8.prefix(part.utf8.count)
+    return mine.elementsEqual(part.utf8)
   }
 
   /// By code points, which for UTF-8 is by bytes.
