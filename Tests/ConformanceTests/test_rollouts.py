@@ -125,8 +125,26 @@ def test_rollout_without_a_subject_is_the_default(client, key, scheme):
         default="c",
         targeting=rolling([("a", 1), ("b", 1)], {"var": "email"}),
     )
-    answer = client.evaluate(key, flag_set=key, targeting_key="someone")
+    answer = client.evaluate(key, flag_set=key)
     assert (answer.variant, answer.reason) == ("c", flags.REASON_DEFAULT)
+
+
+def test_a_missing_bucketing_value_falls_back_in_v2_only(client, key):
+    # As flagd's server has it: v2 takes flag key + targeting key instead, v3 gives null.
+    for scheme in ("v2", "v3"):
+        name = f"{key}-{scheme}"
+        make_set(client, name, scheme)
+        client.create(
+            key,
+            flag_set=name,
+            variants=NAMES,
+            default="c",
+            targeting=rolling([("a", 1), ("b", 1)], {"var": "email"}),
+        )
+    second = client.evaluate(key, flag_set=f"{key}-v2", targeting_key="someone")
+    assert second.variant == bucketing.second(f"{key}someone", [("a", 1), ("b", 1)])
+    third = client.evaluate(key, flag_set=f"{key}-v3", targeting_key="someone")
+    assert (third.variant, third.reason) == ("c", flags.REASON_DEFAULT)
 
 
 @pytest.mark.parametrize("scheme", ["v2", "v3"])
