@@ -126,7 +126,7 @@ let package = Package(
       ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
-    tests("KeelsonServerTests", ["KeelsonCore", "KeelsonClient", "KeelsonServer"]),
+    tests("KeelsonServerTests", ["KeelsonCore", "KeelsonTransport", "KeelsonServer"]),
     tests("TidyTests", []),
 
     // Benchmarks

@@ -56,4 +56,17 @@ package struct CallSummary: Sendable {
   /// Bytes of messages received and sent, without their prefixes.
   package let receivedBytes: Int
   package let sentBytes: Int
+
+  package init(
+    method: MethodDescriptor, peer: String, correlationID: String, code: RPCError.Code,
+    duration: Duration, receivedBytes: Int, sentBytes: Int
+  ) {
+    self.method = method
+    self.peer = peer
+    self.correlationID = correlationID
+    self.code = code
+    self.duration = duration
+    self.receivedBytes = receivedBytes
+    self.sentBytes = sentBytes
+  }
 }

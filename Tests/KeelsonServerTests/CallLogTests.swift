@@ -1,0 +1,51 @@
+import KeelsonCore
+import KeelsonTransport
+import Testing
+
+@testable import KeelsonServer
+
+@Suite struct CallLogTests {
+  private static let read = MethodDescriptor(
+    service: "s", name: "Read", kind: .unary, isIdempotent: true)
+  private static let write = MethodDescriptor(service: "s", name: "Write", kind: .unary)
+
+  @Test(arguments: [
+    (write, RPCError.Code.ok, "info"), (write, .unavailable, "warning"),
+    (write, .internalError, "error"), (read, .unknown, "error"),
+    (read, .resourceExhausted, "warning"),
+  ])
+  func whatMattersIsLogged(
+    method: MethodDescriptor, code: RPCError.Code, level: String
+  ) throws {
+    let line = try #require(log(method, code).first)
+    guard case .object(let members) = try JSONValue(parsing: line) else {
+      Issue.record("no object")
+      return
+    }
+    #expect(members["level"] == .string(level))
+    #expect(members["message"] == .string(method.path))
+    #expect(members["correlation_id"] == "c-1")
+    #expect(
+      members["fields"] == [
+        "status": .string(code.description), "peer": "unix:", "milliseconds": "1.500",
+        "received_bytes": "10", "sent_bytes": "20",
+      ])
+  }
+
+  @Test(arguments: [(read, RPCError.Code.ok), (write, .notFound), (write, .invalidArgument)])
+  func whatIsFrequentIsNot(method: MethodDescriptor, code: RPCError.Code) {
+    #expect(log(method, code).isEmpty)
+  }
+
+  private func log(_ method: MethodDescriptor, _ code: RPCError.Code) -> [String] {
+    let lines = Watchable<[String]>([])
+    let logger = Logger(component: "calls", minimum: .info, humanReadable: false) { line in
+      lines.update { $0.append(line) }
+    }
+    CallLog(logger: logger).log(
+      CallSummary(
+        method: method, peer: "unix:", correlationID: "c-1", code: code,
+        duration: .microseconds(1_500), receivedBytes: 10, sentBytes: 20))
+    return lines.value
+  }
+}
