@@ -58,7 +58,7 @@ let package = Package(
     library("KeelsonFlagRules", ["KeelsonCore"]),
 
     // Engines
-    library("KeelsonSQLite", ["KeelsonCore", "KeelsonStore", "CSQLite"], settings: touchingC),
+    library("KeelsonSQLite", ["KeelsonStore", "CSQLite"], settings: touchingC),
 
     // Services
     service("KeelsonHealth"),

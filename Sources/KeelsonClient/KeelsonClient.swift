@@ -50,7 +50,8 @@ public final class KeelsonClient: Sendable {
   ///
   /// - Parameters:
   ///   - channel: stays yours: ``shutdown()`` leaves it open.
-  ///   - configuration: what it says of the connection (`server`, `keepalive` and the like) is not used.
+  ///   - configuration: what it says of the connection (`server`, `keepalive` and the like) is
+  ///     not used.
   public convenience init(
     channel: any Channel, _ configuration: Configuration = Configuration()
   ) {

@@ -55,8 +55,11 @@ import Testing
           }
         }
         group.addTask {
-          let revision = try await change(client, seed: seed, times: 300)
-          end.update { $0 = revision }
+          let marker = try await change(client, seed: seed, times: 300)
+          // The end is known before the last change is made, so that everybody who gets it sees
+          // that it is the last.
+          end.update { $0 = marker + 1 }
+          _ = try await client.archiveFlag(.init(key: "end"))
           return nil
         }
         return try await group.reduce(into: [Folded]()) { all, one in
@@ -80,31 +83,29 @@ import Testing
     }
   }
 
-  /// Makes random changes; the last one's revision.
+  /// Makes random changes, and one more; the revision of that.
   private func change(
     _ client: API.FlagServiceClient, seed: UInt64, times: Int
   ) async throws -> Int64 {
     var random = SplitMix(state: seed)
-    var revision: Int64 = 0
     for _ in 0..<times {
       let key = "flag-\(random.next() % 8)"
       do {
         switch random.next() % 6 {
         case 0:
-          revision = try await client.createFlag(.init(flag: .init(key: key))).revision
+          _ = try await client.createFlag(.init(flag: .init(key: key)))
         case 1:
-          revision = try await client.archiveFlag(.init(key: key)).revision
+          _ = try await client.archiveFlag(.init(key: key))
         case 2:
-          revision = try await client.restoreFlag(.init(key: key)).revision
+          _ = try await client.restoreFlag(.init(key: key))
         case 3:
-          revision = try await client.createSegment(
-            .init(segment: .init(key: key, condition: #"{"==": [1, 1]}"#))
-          ).revision
+          _ = try await client.createSegment(
+            .init(segment: .init(key: key, condition: #"{"==": [1, 1]}"#)))
         case 4:
           _ = try await client.deleteSegment(.init(key: key))
         default:
           let isOn = random.next() % 2 == 0
-          revision = try await client.toggleFlag(.init(key: key, enabled: isOn)).revision
+          _ = try await client.toggleFlag(.init(key: key, enabled: isOn))
         }
       } catch let error as RPCError
         where [.notFound, .alreadyExists, .failedPrecondition].contains(error.code)
@@ -112,9 +113,7 @@ import Testing
         continue
       }
     }
-    // A change of which the revision is known ends the run.
-    let marker = try await client.createFlag(.init(flag: .init(key: "end")))
-    return max(revision, marker.revision)
+    return try await client.createFlag(.init(flag: .init(key: "end"))).revision
   }
 
   /// Follows the changes over many streams, each ended after a random number of messages.

@@ -24,7 +24,12 @@ import Testing
   struct Stuck: HealthCheck {
     let name = "stuck"
     let isEssential = false
-    func check() async throws { try await Task.sleep(for: .seconds(3_600)) }
+    func check() async throws {
+      let (never, continuation) = AsyncStream.makeStream(of: Never.self)
+      for await _ in never {}
+      withExtendedLifetime(continuation) {}
+      throw CancellationError()
+    }
   }
 
   private func monitor(

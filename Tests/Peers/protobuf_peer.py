@@ -52,7 +52,8 @@ def scalar(field, rng):
         return rng.random() < 0.5
     if field.type in (F.TYPE_FLOAT, F.TYPE_DOUBLE):
         # Halves are exact in both.
-        return rng.choice([0.0, -0.0, 1.5, -2.5, float("inf"), float("-inf"), 0.5 * rng.randrange(9)])
+        infinite = float("inf")
+        return rng.choice([0.0, -0.0, 1.5, -2.5, infinite, -infinite, 0.5 * rng.randrange(9)])
     if field.type == F.TYPE_STRING:
         return "".join(rng.choice(TEXT) for _ in range(rng.choice([0, 1, 3, 40])))
     if field.type == F.TYPE_BYTES:
@@ -110,10 +111,12 @@ def main():
     elif command == "json":
         for line in lines:
             message = cls.FromString(bytes.fromhex(line))
-            print(json.dumps(json_format.MessageToDict(message, descriptor_pool=pool), sort_keys=True))
+            members = json_format.MessageToDict(message, descriptor_pool=pool)
+            print(json.dumps(members, sort_keys=True))
     elif command == "encode":
         for line in lines:
-            print(json_format.Parse(line, cls(), descriptor_pool=pool).SerializeToString(deterministic=True).hex())
+            message = json_format.Parse(line, cls(), descriptor_pool=pool)
+            print(message.SerializeToString(deterministic=True).hex())
     else:
         sys.exit(__doc__)
 

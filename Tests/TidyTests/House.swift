@@ -19,6 +19,11 @@ enum House {
     "KeelsonCodegen": [],
     "keelson-codegen": ["KeelsonCodegen"],
     "KeelsonTestKit": ["KeelsonCore", "KeelsonTransport", "KeelsonStore"],
+    "KeelsonTestProtoC": ["CProtobufC", "KeelsonProtoC"],
+    "KeelsonTestMessages": [
+      "KeelsonCore", "KeelsonAPI", "KeelsonProtoC", "KeelsonTestProtoC", "CProtobufC",
+    ],
+    "StoreCrashWriter": ["KeelsonStore", "KeelsonSQLite"],
   ]
 
   private static let foundation: Set<String> = [
@@ -33,6 +38,7 @@ enum House {
   /// Modules of the toolchain and the system. C comes in through our own modules only.
   static let systemModules: Set<String> = [
     "Swift", "Glibc", "Musl", "Foundation", "FoundationEssentials", "Synchronization",
+    "Dispatch",
   ]
 
   /// What a target may depend on; nil when anything (tests, benchmarks).

@@ -32,6 +32,7 @@ extension Arena {
   }
 
   func makeStruct(_ table: UnsafePointer<keelson_message_table>) -> UnsafeMutableRawPointer {
+    // Every generated table names its descriptor.
     guard let descriptor = unsafe table.pointee.descriptor else { preconditionFailure() }
     let memory = unsafe allocate(bytes: descriptor.pointee.sizeof_message)
     unsafe descriptor.pointee.message_init(memory.assumingMemoryBound(to: ProtobufCMessage.self))

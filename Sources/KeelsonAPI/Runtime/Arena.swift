@@ -41,6 +41,7 @@ package struct Arena {
     let outcome: Swift.Result<Result, Failure> = unsafe withUnsafeTemporaryAllocation(
       byteCount: stackBytes, alignment: 16
     ) { buffer in
+      // A temporary allocation of more than no bytes has an address.
       guard let start = buffer.baseAddress else { preconditionFailure() }
       var state = unsafe State(
         allocator: ProtobufCAllocator(), next: start, end: start + stackBytes, blocks: nil,

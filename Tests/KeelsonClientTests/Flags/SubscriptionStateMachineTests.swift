@@ -1,6 +1,5 @@
 import KeelsonAPI
 import KeelsonCore
-import KeelsonFlagRules
 import Testing
 
 @testable import KeelsonClient
