@@ -13,8 +13,8 @@ struct AttackedServer {
   /// Runs an attack; fails the test if the good client's calls do not all succeed in time, those
   /// during the attack and one after it.
   static func run(
-    at listen: String = "127.0.0.1:0", _ adjust: (inout ServerConfiguration) -> Void = { _ in },
-    hooks: ServerHooks = ServerHooks(),
+    at listen: String = "127.0.0.1:0", hooks: ServerHooks = ServerHooks(),
+    _ adjust: (inout ServerConfiguration) -> Void = { _ in },
     _ attack: (AttackedServer) async throws -> Void
   ) async throws {
     let address = try ListenAddress(parsing: listen)

@@ -46,14 +46,11 @@ struct FloodTests {
     FrameClient.frame(Kind.priority, stream: 9, [0, 0, 0, 0, 16]),
   ])
   func framesThatCarryNothing(frame: [UInt8]) async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0",
-      {
-        $0.http2.idleFrameBurst = 50
-        $0.http2.idleFramesPerSecond = 1
-        $0.http2.minimumPingInterval = .zero
-      }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.idleFrameBurst = 50
+      $0.http2.idleFramesPerSecond = 1
+      $0.http2.minimumPingInterval = .zero
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       for _ in 0..<200 { client.send(frame) }
       await expectCutOff(client)
@@ -66,13 +63,10 @@ struct FloodTests {
     FrameClient.frame(Kind.data, flags: Flag.padded, stream: 1, [3, 0, 0, 0]),
   ])
   func dataFramesWithoutData(frame: [UInt8]) async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0",
-      {
-        $0.http2.idleFrameBurst = 50
-        $0.http2.idleFramesPerSecond = 1
-      }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.idleFrameBurst = 50
+      $0.http2.idleFramesPerSecond = 1
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       client.send(FrameClient.headers("/test.T/Chat", stream: 1))
       for _ in 0..<200 { client.send(frame) }
@@ -81,9 +75,9 @@ struct FloodTests {
   }
 
   @Test func pingStrikes() async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0", { $0.http2.minimumPingInterval = .seconds(3_600) }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.minimumPingInterval = .seconds(3_600)
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       let ping = FrameClient.frame(Kind.ping, [1, 2, 3, 4, 5, 6, 7, 8])
       // Two strikes, and what the answer to a call forgives, for many times what is allowed.
@@ -103,13 +97,10 @@ struct FloodTests {
   }
 
   @Test func rapidReset() async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0",
-      {
-        $0.http2.streamResetBurst = 20
-        $0.http2.streamResetsPerSecond = 1
-      }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.streamResetBurst = 20
+      $0.http2.streamResetsPerSecond = 1
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       for number in 0..<200 {
         let stream = UInt32(2 * number + 1)
@@ -123,13 +114,10 @@ struct FloodTests {
   /// Resets that the server is made to send cost as much as those that it gets.
   @Test(arguments: ["overlong body", "window overflow", "malformed request"])
   func madeYouReset(way: String) async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0",
-      {
-        $0.http2.idleFrameBurst = 20
-        $0.http2.idleFramesPerSecond = 1
-      }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.idleFrameBurst = 20
+      $0.http2.idleFramesPerSecond = 1
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       for number in 0..<200 {
         let stream = UInt32(2 * number + 1)
@@ -152,15 +140,12 @@ struct FloodTests {
 
   /// Asks for more and more without reading any answer.
   @Test func aPeerThatNeverReads() async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0",
-      {
-        $0.http2.writeProgressTimeout = .milliseconds(200)
-        $0.http2.maximumQueuedControlFrames = 100
-        $0.http2.minimumPingInterval = .zero
-        $0.http2.idleFrameBurst = 1_000_000
-      }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.writeProgressTimeout = .milliseconds(200)
+      $0.http2.maximumQueuedControlFrames = 100
+      $0.http2.minimumPingInterval = .zero
+      $0.http2.idleFrameBurst = 1_000_000
+    } _: { attacked in
       let client = try FrameClient(attacked.address, reads: false)
       let piece = (0..<1_000).flatMap { _ in
         FrameClient.frame(Kind.ping, [0, 0, 0, 0, 0, 0, 0, 1])
@@ -172,7 +157,9 @@ struct FloodTests {
 
   @Test func moreConnectionsThanAllowed() async throws {
     // The good client has one of the two.
-    try await AttackedServer.run(at: "127.0.0.1:0", { $0.maximumConnections = 2 }) { attacked in
+    try await AttackedServer.run {
+      $0.maximumConnections = 2
+    } _: { attacked in
       let first = try FrameClient(attacked.address)
       #expect(await first.first { $0.type == Kind.settings } != nil)
       let second = try FrameClient(attacked.address)
@@ -191,7 +178,9 @@ struct FloodTests {
 
   /// Calls that are refused before their handler begins take up no room among the running ones.
   @Test func callsThatEndBeforeTheyBegin() async throws {
-    try await AttackedServer.run(at: "127.0.0.1:0", { $0.maximumRunningCalls = 5 }) { attacked in
+    try await AttackedServer.run {
+      $0.maximumRunningCalls = 5
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       for number in 0..<50 {
         let stream = UInt32(2 * number + 1)

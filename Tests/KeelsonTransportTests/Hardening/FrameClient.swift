@@ -70,7 +70,7 @@ final class FrameClient: Sendable {
     if let settings { send(Self.preface(settings)) }
   }
 
-  private func set<Value>(_ level: Int32, _ name: Int32, _ value: Value) {
+  private func set<Value: BitwiseCopyable>(_ level: Int32, _ name: Int32, _ value: Value) {
     var value = value
     setsockopt(fileDescriptor, level, name, &value, socklen_t(MemoryLayout<Value>.size))
   }

@@ -13,9 +13,9 @@ struct SlowPeerTests {
   // MARK: Times
 
   @Test func aSilentConnection() async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0", { $0.http2.prefaceTimeout = .milliseconds(100) }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.prefaceTimeout = .milliseconds(100)
+    } _: { attacked in
       let client = try FrameClient(attacked.address, settings: nil)
       _ = await client.untilClosed()
       client.close()
@@ -23,9 +23,9 @@ struct SlowPeerTests {
   }
 
   @Test func headersThatNeverEnd() async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0", { $0.http2.headersTimeout = .milliseconds(100) }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.headersTimeout = .milliseconds(100)
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       // The frame's head and the first bytes of the block; the rest never comes.
       client.send(Array(FrameClient.headers("/test.T/Echo", stream: 1)[..<20]))
@@ -37,9 +37,9 @@ struct SlowPeerTests {
   }
 
   @Test func headersWhoseContinuationNeverComes() async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0", { $0.http2.headersTimeout = .milliseconds(100) }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.headersTimeout = .milliseconds(100)
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       client.send(
         FrameClient.frame(Kind.headers, stream: 1, FrameClient.block("/test.T/Echo")))
@@ -49,9 +49,9 @@ struct SlowPeerTests {
   }
 
   @Test func anIdleConnection() async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0", { $0.http2.idleTimeout = .milliseconds(100) }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.idleTimeout = .milliseconds(100)
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       client.send(FrameClient.request("/test.T/Echo", [1], stream: 1))
       let frames = await client.untilClosed()
@@ -62,13 +62,10 @@ struct SlowPeerTests {
   }
 
   @Test func aClientThatAnswersNoPing() async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0",
-      {
-        $0.http2.keepaliveInterval = .milliseconds(100)
-        $0.http2.keepaliveTimeout = .milliseconds(300)
-      }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.keepaliveInterval = .milliseconds(100)
+      $0.http2.keepaliveTimeout = .milliseconds(300)
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       client.send(FrameClient.headers("/test.T/Wait", stream: 1))
       let frames = await client.untilClosed()
@@ -80,9 +77,9 @@ struct SlowPeerTests {
 
   /// Keeps its windows shut for ever, while the connection itself is well.
   @Test func aWindowThatStaysShut() async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0", { $0.http2.streamStallTimeout = .milliseconds(100) }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.streamStallTimeout = .milliseconds(100)
+    } _: { attacked in
       let client = try FrameClient(attacked.address, settings: [(4, 0)])
       client.send(FrameClient.request("/test.T/Echo", [1], stream: 1))
       client.send(FrameClient.request("/test.T/Flood", [1], stream: 3))
@@ -117,13 +114,10 @@ struct SlowPeerTests {
 
   /// More padding than all windows hold: it has to be given back to them.
   @Test func manySmallPaddedFrames() async throws {
-    try await AttackedServer.run(
-      at: "127.0.0.1:0",
-      {
-        $0.http2.streamWindowBytes = 65_535
-        $0.http2.connectionWindowBytes = 65_535
-      }
-    ) { attacked in
+    try await AttackedServer.run {
+      $0.http2.streamWindowBytes = 65_535
+      $0.http2.connectionWindowBytes = 65_535
+    } _: { attacked in
       let client = try FrameClient(attacked.address)
       client.send(FrameClient.headers("/test.T/Sum", stream: 1))
       let padding = [UInt8](repeating: 0, count: 255)
