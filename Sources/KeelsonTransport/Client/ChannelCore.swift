@@ -131,6 +131,8 @@ final class ChannelCore: @unchecked Sendable {
 
   private func beginAttempt(_ number: Int) {
     watchLoop()
+    // The loop stops: the channel has ended just now, and its calls with it.
+    guard machine.connectivity != .shutdown else { return }
     let attempt = ConnectionAttempt(
       target: target, loop: loop,
       limits: configuration.limits(keepaliveInterval: keepaliveInterval),

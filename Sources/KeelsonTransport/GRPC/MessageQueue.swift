@@ -134,38 +134,63 @@ package final class MessageQueue: Sendable {
   package var end: CallEnd? { state.withLock { $0.end } }
 
   /// Waits for the next message, or the end after the last one. One task at a time.
+  ///
+  /// A task that is cancelled gets the end CANCELLED if it would have to wait; the queue itself
+  /// does not end by that.
   package func next() async -> Item {
     if let item = poll() { return item }
-    return await Waiter.wait { waiter in
-      let item: Item? = state.withLock { state in
-        if let message = state.popFirst() { return .message(message) }
-        if let end = state.end { return .end(end) }
-        precondition(state.reader == nil, "two tasks read the same call")
-        state.reader = waiter
-        return nil
+    return await withTaskCancellationHandler {
+      await Waiter.wait { waiter in
+        // A message may have come since: taking it makes room like any other.
+        let (item, writers, hasRoomAgain) = state.withLock {
+          state -> (item: Item?, writers: [Waiter<CallEnd?>], hasRoomAgain: Bool) in
+          let taken = take(&state)
+          guard taken.item == nil else { return taken }
+          // Set before the handler below runs, which then finds a reader or is found out here.
+          if Task.isCancelled { return (Self.interrupted, [], false) }
+          precondition(state.reader == nil, "two tasks read the same call")
+          state.reader = waiter
+          return taken
+        }
+        tellOfRoom(writers, hasRoomAgain)
+        if let item { waiter.resume(returning: item) }
       }
-      if let item { waiter.resume(returning: item) }
+    } onCancel: {
+      let reader = state.withLock { state in
+        defer { state.reader = nil }
+        return state.reader
+      }
+      reader?.resume(returning: Self.interrupted)
     }
   }
 
+  private static let interrupted = Item.end(
+    .failed(RPCError(.cancelled, "The task that reads the call was cancelled.")))
+
   /// What is there already: a message or the end; nil if the reader would have to wait.
   package func poll() -> Item? {
-    var writers: [Waiter<CallEnd?>] = []
-    var hasRoomAgain = false
-    let item: Item? = state.withLock { state in
-      let before = state.queuedBytes
-      guard let message = state.popFirst() else { return state.end.map(Item.end) }
-      if before >= limitBytes, state.queuedBytes < limitBytes, state.end == nil {
-        hasRoomAgain = true
-        swap(&writers, &state.writers)
-      }
-      return .message(message)
-    }
-    if hasRoomAgain {
-      for writer in writers { writer.resume(returning: nil) }
-      onRoom?()
-    }
+    let (item, writers, hasRoomAgain) = state.withLock { take(&$0) }
+    tellOfRoom(writers, hasRoomAgain)
     return item
+  }
+
+  /// Takes out what comes next, and the writers that may go on because of it.
+  private func take(
+    _ state: inout State
+  ) -> (item: Item?, writers: [Waiter<CallEnd?>], hasRoomAgain: Bool) {
+    let before = state.queuedBytes
+    guard let message = state.popFirst() else { return (state.end.map(Item.end), [], false) }
+    guard before >= limitBytes, state.queuedBytes < limitBytes, state.end == nil else {
+      return (.message(message), [], false)
+    }
+    defer { state.writers = [] }
+    return (.message(message), state.writers, true)
+  }
+
+  private func tellOfRoom(_ writers: [Waiter<CallEnd?>], _ hasRoomAgain: Bool) {
+    guard hasRoomAgain else { return }
+    for writer in writers { writer.resume(returning: nil) }
+    onRoom?()
   }
 
   /// Waits for the metadata ahead of the messages.

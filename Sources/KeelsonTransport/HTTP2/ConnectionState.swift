@@ -126,6 +126,10 @@ struct ConnectionTimes {
   var idleSince: UInt64?
   /// Since when bytes wait that the peer does not take.
   var stalledSince: UInt64?
+  /// Since when a header block is arriving.
+  var headersBegan: UInt64?
+  /// Since when nobody has looked for streams that stall; nil while none can.
+  var stallsWatchedSince: UInt64?
   var keepalivePingSent: UInt64?
   var shutdownNoticeSent: UInt64?
   var timer: Loop.Timer?

@@ -43,6 +43,7 @@ extension HTTP2Connection {
       tearDown(HTTP2CloseReason(.peerMisbehaved, "The peer broke the protocol: \(text)."))
       return
     }
+    if times.headersBegan != nil { armTimer() }
     deliver()
     checkHealth()
   }

@@ -20,7 +20,11 @@ extension HTTP2Connection {
       guard unsafe fill(buffer, session) else { return }
       deliver()
       guard !isClosed else { return }
-      if buffer.isEmpty { break }
+      if buffer.isEmpty {
+        // Nothing more may go out: what is still queued waits for the peer's windows.
+        watchForStalls()
+        break
+      }
       written += buffer.count
       guard write(buffer) else { return }
       if written >= Self.bytesPerTurn {
@@ -104,6 +108,8 @@ extension HTTP2Connection {
     guard unsent.isEmpty else { return }
     let buffer = SendBuffer()
     // Not the loop's shared buffer: this may run while that one is being filled or written.
+    lastBytes = buffer
+    defer { lastBytes = nil }
     isInsideSession = true
     while buffer.count < limits.sendBatchBytes {
       var bytes: UnsafePointer<UInt8>?

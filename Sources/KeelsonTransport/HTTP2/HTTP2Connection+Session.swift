@@ -91,6 +91,7 @@ private func stream(_ session: OpaquePointer?, _ id: Int32) -> HTTP2Stream? {
 private let onBeginHeaders: nghttp2_on_begin_headers_callback = { session, frame, data in
   guard let connection = unsafe connection(data), let frame = unsafe frame else { return 0 }
   let id = unsafe frame.pointee.hd.stream_id
+  connection.times.headersBegan = connection.loop.now
   connection.incoming.isTooLarge = false
   connection.incoming.isInformational = false
   connection.incoming.fields = connection.loop.spareFields.take()
@@ -134,6 +135,7 @@ private let onFrameReceived: nghttp2_on_frame_recv_callback = { session, frame, 
   let endsStream = header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0
   switch UInt32(header.type) {
   case NGHTTP2_HEADERS.rawValue:
+    connection.times.headersBegan = nil
     connection.recordHeaders(endsStream: endsStream)
   case NGHTTP2_DATA.rawValue:
     if endsStream {
@@ -141,7 +143,7 @@ private let onFrameReceived: nghttp2_on_frame_recv_callback = { session, frame, 
         stream.arrived.end = true
         connection.touch(stream)
       }
-    } else if header.length == 0 {
+    } else if unsafe header.length <= frame.pointee.data.padlen {
       connection.countIdleFrame()
     }
   case NGHTTP2_SETTINGS.rawValue:
@@ -177,7 +179,10 @@ private let onFrameReceived: nghttp2_on_frame_recv_callback = { session, frame, 
 }
 
 private let onInvalidFrame: nghttp2_on_invalid_frame_recv_callback = { _, _, _, data in
-  unsafe connection(data)?.countIdleFrame()
+  guard let connection = unsafe connection(data) else { return 0 }
+  connection.times.headersBegan = nil
+  // On a server the reset that answers it is counted, when it is sent.
+  if connection.role == .client { connection.countIdleFrame() }
   return 0
 }
 
@@ -226,6 +231,16 @@ private let onFrameSent: nghttp2_on_frame_send_callback = { session, frame, data
       _ = unsafe nghttp2_submit_rst_stream(
         session, UInt8(NGHTTP2_FLAG_NONE.rawValue), header.stream_id, NGHTTP2_NO_ERROR.rawValue)
     }
+  case NGHTTP2_RST_STREAM.rawValue:
+    // A reset that the client made us send (CVE-2025-8671). Some come without a frame that
+    // nghttp2 calls invalid, a body longer than its content-length for one; our own resets have
+    // these two codes.
+    let code = unsafe frame.pointee.rst_stream.error_code
+    if connection.role == .server, code != NGHTTP2_NO_ERROR.rawValue,
+      code != NGHTTP2_CANCEL.rawValue
+    {
+      connection.countIdleFrame()
+    }
   default: break
   }
   return 0
@@ -256,7 +271,7 @@ private let sendData: nghttp2_send_data_callback = { _, _, header, count, source
     let pointer = unsafe source?.pointee.ptr
   else { return 0 }
   let stream = unsafe Unmanaged<HTTP2Stream>.fromOpaque(pointer).takeUnretainedValue()
-  let buffer = connection.loop.sendScratch
+  let buffer = connection.lastBytes ?? connection.loop.sendScratch
   unsafe buffer.append(UnsafeRawBufferPointer(start: header, count: 9))
   if count > 0 {
     unsafe buffer.append(count: count) { room in

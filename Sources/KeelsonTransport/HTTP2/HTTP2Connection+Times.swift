@@ -56,7 +56,9 @@ extension HTTP2Connection {
       next = min(next ?? .max, due)
     }
     if !hasReceivedSettings { consider(times.started, limits.prefaceTimeout) }
+    consider(times.headersBegan, limits.headersTimeout)
     consider(times.stalledSince, limits.writeProgressTimeout)
+    consider(times.stallsWatchedSince, limits.streamStallTimeout)
     consider(times.shutdownNoticeSent, limits.shutdownNoticeTimeout)
     if case .none = shutdownState { consider(times.idleSince, limits.idleTimeout) }
     if let sent = times.keepalivePingSent {
@@ -78,6 +80,11 @@ extension HTTP2Connection {
         HTTP2CloseReason(
           .timedOut, "The peer sent no HTTP/2 preface within \(limits.prefaceTimeout)."),
         errorCode: .settingsTimeout)
+    } else if isOver(times.headersBegan, limits.headersTimeout) {
+      close(
+        HTTP2CloseReason(
+          .timedOut, "The peer's headers were not complete within \(limits.headersTimeout)."),
+        errorCode: .enhanceYourCalm, debugText: "headers_timeout")
     } else if isOver(times.stalledSince, limits.writeProgressTimeout) {
       tearDown(
         HTTP2CloseReason(
@@ -90,6 +97,7 @@ extension HTTP2Connection {
     } else {
       if isOver(times.shutdownNoticeSent, limits.shutdownNoticeTimeout) { announceShutdown() }
       if isOver(times.idleSince, limits.idleTimeout) { shutDown() }
+      if isOver(times.stallsWatchedSince, limits.streamStallTimeout) { resetStalledStreams() }
       if times.keepalivePingSent == nil, isOver(times.lastReceived, limits.keepaliveInterval),
         limits.keepsAliveWithoutStreams || !streams.isEmpty
       {
@@ -97,5 +105,25 @@ extension HTTP2Connection {
         ping { [self] _ in times.keepalivePingSent = nil }
       }
     }
+  }
+
+  /// Begins to look for streams that stall, if something waits to be sent and nobody does yet.
+  func watchForStalls() {
+    guard times.stallsWatchedSince == nil, streamsWithQueuedBytes > 0,
+      limits.streamStallTimeout != nil
+    else { return }
+    times.stallsWatchedSince = loop.now
+    armTimer()
+  }
+
+  /// Resets the streams of which nothing could be sent since the last look. A peer that keeps its
+  /// windows shut would otherwise hold what waits for it for ever.
+  private func resetStalledStreams() {
+    guard let since = times.stallsWatchedSince else { return }
+    times.stallsWatchedSince = nil
+    for stream in streams where stream.queuedBytes > 0 && stream.lastMoved <= since {
+      stream.reset(.cancel)
+    }
+    watchForStalls()
   }
 }

@@ -39,6 +39,8 @@ import CNghttp2
 
   /// All open streams.
   var streams: [HTTP2Stream] = []
+  /// How many of them have bytes queued.
+  var streamsWithQueuedBytes = 0
   /// Streams with something to hand on to their handlers.
   var touched: [HTTP2Stream] = []
   var isDelivering = false
@@ -51,6 +53,8 @@ import CNghttp2
   var isFlushScheduled = false
   /// What the socket has not taken; nothing new is made before it has.
   var unsent = SendBuffer()
+  /// Where DATA frames go while the connection writes its last; otherwise to the loop's buffer.
+  var lastBytes: SendBuffer?
 
   var events = ConnectionEvents()
   var pings = PendingPings()
@@ -200,6 +204,8 @@ import CNghttp2
     stream.index = streams.count
     streams.append(stream)
     times.idleSince = nil
+    // Keepalive that sleeps without streams has to wake up with the first.
+    if !limits.keepsAliveWithoutStreams, streams.count == 1 { armTimer() }
   }
 
   func remove(_ stream: HTTP2Stream) {

@@ -49,6 +49,11 @@ package struct HTTP2Limits: Sendable, Hashable {
 
   /// From the start of the connection to the peer's preface and first SETTINGS.
   package var prefaceTimeout: Duration = .seconds(10)
+  /// How long a header block may take from its first byte to its last.
+  package var headersTimeout: Duration = .seconds(10)
+  /// A stream that has something to send and to which the peer gave no window for this long is
+  /// reset; nil: never.
+  package var streamStallTimeout: Duration? = .seconds(120)
   /// How long the peer may take to accept any of the bytes that wait to be written to it.
   package var writeProgressTimeout: Duration = .seconds(30)
   /// A connection without a stream for this long is closed; nil: never.

@@ -36,6 +36,8 @@ import CNghttp2
   var unconsumedBytes = 0
 
   private(set) var outbound = OutboundQueue()
+  /// When bytes last were queued on an empty queue, or some left it; by the loop's clock.
+  private(set) var lastMoved: UInt64 = 0
   private(set) var isFinished = false
   private var trailers: HTTP2Fields?
   /// nghttp2 waits for us to say that there is data again.
@@ -77,6 +79,10 @@ import CNghttp2
   /// Queues a chunk of the body. Dropped when the stream has closed or was finished.
   package func send(_ chunk: OutgoingMessage) {
     guard let connection = unsafe connection, !isFinished else { return }
+    if outbound.isEmpty, chunk.remainingBytes > 0 {
+      lastMoved = connection.loop.now
+      connection.streamsWithQueuedBytes += 1
+    }
     outbound.append(chunk)
     if outbound.bytes > connection.limits.streamHighWatermarkBytes { isBlocked = true }
     resume(connection)
@@ -138,12 +144,18 @@ import CNghttp2
   /// Moves queued bytes out; true when writers that waited may go on.
   func moveData(into room: UnsafeMutableRawBufferPointer, lowWatermark: Int) -> Bool {
     unsafe outbound.copy(into: room)
+    if outbound.isEmpty {
+      unsafe connection?.streamsWithQueuedBytes -= 1
+    } else if let connection = unsafe connection {
+      lastMoved = connection.loop.now
+    }
     guard isBlocked, outbound.bytes <= lowWatermark else { return false }
     isBlocked = false
     return true
   }
 
   func didClose() {
+    if !outbound.isEmpty { unsafe connection?.streamsWithQueuedBytes -= 1 }
     unsafe connection = nil
     outbound.removeAll()
     isFinished = true

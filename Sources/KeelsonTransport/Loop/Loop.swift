@@ -129,6 +129,9 @@ import Synchronization
     threadID.load(ordering: .relaxed) == UInt(pthread_self())
   }
 
+  /// Whether the loop's thread has ended; what is posted from now on does not run there.
+  var hasEnded: Bool { !mailbox.withLock { $0.isOpen } }
+
   /// Milliseconds of a monotonic clock, as of the start of this turn. On the loop's thread only.
   package var now: UInt64 { unsafe uv_now(uvLoop) }
 
@@ -165,14 +168,14 @@ import Synchronization
 
   @discardableResult
   private func post(_ mail: Mail) -> Bool {
-    let (mustWake, isLate) = mailbox.withLock { box in
-      guard box.isOpen else { return (false, true) }
+    let isLate = mailbox.withLock { box in
+      guard box.isOpen else { return true }
       box.mail.append(mail)
-      return (box.mail.count == 1, false)
+      // Under the lock: the loop closes its mailbox before it closes what this writes to.
+      if box.mail.count == 1, !isCurrent { _ = unsafe uv_async_send(wakeup) }
+      return false
     }
-    if mustWake, !isCurrent {
-      _ = unsafe uv_async_send(wakeup)
-    } else if isLate, case .job(let job) = mail {
+    if isLate, case .job(let job) = mail {
       // The loop has ended: a task that outlives it still has to end, so it runs here.
       unsafe job.runSynchronously(on: asUnownedTaskExecutor())
     }
@@ -185,9 +188,9 @@ import Synchronization
   }
 
   /// Calls an action on the loop's thread when the loop is told to stop, before it ends. On the
-  /// loop's thread only.
+  /// loop's thread only. A loop that stops already calls it at once.
   package func onStop(_ action: @escaping () -> Void) {
-    stopActions.append(action)
+    if isStopping { action() } else { stopActions.append(action) }
   }
 
   private func finishTurn() {
@@ -322,8 +325,9 @@ import Synchronization
   private func beginStop() {
     guard !isStopping else { return }
     isStopping = true
-    for action in stopActions { action() }
+    let actions = stopActions
     stopActions = []
+    for action in actions { action() }
     // One more turn, so that what the stop actions made ready runs and writes.
     let closeHandles: @Sendable () -> Void = { [self] in
       unsafe uv_close(

@@ -16,13 +16,21 @@ extension ServerCall: InboundMessages {
     }
     return try await withTaskCancellationHandler {
       try await unsafe withUnsafeThrowingContinuation { reader in
-        loop.run { [self] in unsafe read(reader) }
+        guard loop.tryRun({ [self] in unsafe read(reader) }) else {
+          return unsafe reader.resume(throwing: ended)
+        }
+        // A cancellation ahead of the line above found no reader yet.
+        if Task.isCancelled { interruptReader() }
       }
     } onCancel: {
-      loop.execute { [self] in
-        if let reader = unsafe inbound.takeReader() {
-          unsafe reader.resume(throwing: CancellationError())
-        }
+      interruptReader()
+    }
+  }
+
+  private func interruptReader() {
+    loop.execute { [self] in
+      if let reader = unsafe inbound.takeReader() {
+        unsafe reader.resume(throwing: CancellationError())
       }
     }
   }
@@ -57,23 +65,31 @@ extension ServerCall: OutboundMessages {
     } else {
       let hasRoom = try await unsafe withUnsafeThrowingContinuation {
         (sent: UnsafeContinuation<Bool, any Error>) in
-        loop.execute { [self] in
+        let willRun = loop.tryRun { [self] in
           if send(message) {
             unsafe sent.resume(returning: stream.isWritable)
           } else {
             unsafe sent.resume(throwing: ended)
           }
         }
+        if !willRun { unsafe sent.resume(throwing: ended) }
       }
       if hasRoom { return }
     }
     try await withTaskCancellationHandler {
       try await unsafe withUnsafeThrowingContinuation { writer in
-        loop.run { [self] in unsafe waitForRoom(writer) }
+        guard loop.tryRun({ [self] in unsafe waitForRoom(writer) }) else {
+          return unsafe writer.resume(throwing: ended)
+        }
+        if Task.isCancelled { interruptWriters() }
       }
     } onCancel: {
-      loop.execute { [self] in writers.failAll(CancellationError()) }
+      interruptWriters()
     }
+  }
+
+  private func interruptWriters() {
+    loop.execute { [self] in writers.failAll(CancellationError()) }
   }
 
   private func waitForRoom(_ writer: WaitingWriters.Writer) {

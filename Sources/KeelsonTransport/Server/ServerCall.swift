@@ -8,6 +8,7 @@ import KeelsonCore
 final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   let loop: Loop
   let server: ServerCore
+  private let home: ServerLoop
   let stream: HTTP2Stream
   let context: ServerContext
   private let handler: Route.Handler
@@ -27,9 +28,13 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   private var sentBytes = 0
   private var isCounted = false
 
-  init(server: ServerCore, loop: Loop, stream: HTTP2Stream, context: ServerContext, route: Route) {
+  init(
+    server: ServerCore, home: ServerLoop, stream: HTTP2Stream, context: ServerContext,
+    route: Route
+  ) {
     self.server = server
-    self.loop = loop
+    self.home = home
+    loop = home.loop
     self.stream = stream
     self.context = context
     handler = route.handler
@@ -43,21 +48,22 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   /// Begins the call, its headers read. What a unary handler gets is gathered first.
   func start(timeout: Duration?) {
     guard server.admitCall() else {
-      return fail(
+      return refuse(
         RPCError(
           .resourceExhausted,
           "The server runs as many calls as it may "
             + "(\(server.configuration.maximumRunningCalls)). Try again later."))
     }
     isCounted = true
+    home.callBegan()
     if let admit = server.hooks.admit {
-      do throws(RPCError) { try admit(context) } catch { return fail(error) }
+      do throws(RPCError) { try admit(context) } catch { return refuse(error) }
     }
     if let timeout {
-      guard timeout > .zero else { return deadlinePassed() }
+      guard timeout > .zero else { return refuse(Self.deadlinePassed) }
       deadlineTimer = loop.schedule(after: timeout) { [self] in
         deadlineTimer = nil
-        deadlinePassed()
+        fail(Self.deadlinePassed)
       }
     }
     if case .streaming(let handler) = handler {
@@ -151,7 +157,8 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   }
 
   private func handlerEnded(_ error: (any Error)?) {
-    assert(loop.isCurrent, "a handler's task runs on its loop")
+    // A handler that heeds no cancellation may outlive the loop; its task then ends elsewhere.
+    assert(loop.isCurrent || loop.hasEnded, "a handler's task runs on its loop")
     guard state.handlerEnded() else { return }
     task = nil
     switch error {
@@ -171,8 +178,12 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
 
   // MARK: Ends
 
-  private func deadlinePassed() {
-    fail(RPCError(.deadlineExceeded, "The call's deadline passed."))
+  private static let deadlinePassed = RPCError(.deadlineExceeded, "The call's deadline passed.")
+
+  /// Fails a call before its handler has begun: nothing will report the handler's end.
+  private func refuse(_ error: RPCError) {
+    _ = state.handlerEnded()
+    fail(error)
   }
 
   /// Ends the call with a status of the transport's own; a handler that runs is cancelled.
@@ -207,6 +218,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     guard isCounted else { return }
     isCounted = false
     server.callEnded()
+    home.callEnded()
     server.hooks.callEnded?(
       CallSummary(
         method: context.method, peer: context.peer, correlationID: context.correlationID,

@@ -62,7 +62,7 @@ final class ServerConnection: HTTP2ConnectionHandler {
       method: route.method, metadata: head.metadata, peer: connection.peer,
       deadline: head.timeout.map(Deadline.init(after:)), correlationID: correlationID(head))
     let call = ServerCall(
-      server: server, loop: loop, stream: stream, context: context, route: route)
+      server: server, home: home, stream: stream, context: context, route: route)
     stream.handler = call
     call.start(timeout: head.timeout)
   }

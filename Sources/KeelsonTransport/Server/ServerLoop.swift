@@ -12,6 +12,8 @@ final class ServerLoop: @unchecked Sendable {
   private let server: ServerCore
   private var connections: [ServerConnection] = []
   private var listeners: [Listener] = []
+  /// Calls whose handlers have not returned.
+  private var runningCalls = 0
   private var isDraining = false
   private var turn = 0
 
@@ -94,7 +96,18 @@ final class ServerLoop: @unchecked Sendable {
       connections[connection.index] = last
       last.index = connection.index
     }
-    if isDraining, connections.isEmpty { drained.signal() }
+    finishDrainIfDone()
+  }
+
+  func callBegan() { runningCalls += 1 }
+
+  func callEnded() {
+    runningCalls -= 1
+    finishDrainIfDone()
+  }
+
+  private func finishDrainIfDone() {
+    if isDraining, connections.isEmpty, runningCalls == 0 { drained.signal() }
   }
 
   // MARK: Ending
@@ -104,17 +117,30 @@ final class ServerLoop: @unchecked Sendable {
     listeners = []
   }
 
-  /// Has the connections end in order, within the grace time; then ends them.
+  /// Has the connections end in order, within the grace time; then ends them. A handler may
+  /// outlive its stream: it is waited for too, but not for ever.
   func drain(_ grace: Duration, _ cancellationGrace: Duration) {
     isDraining = true
-    guard !connections.isEmpty else { return drained.signal() }
+    guard !connections.isEmpty || runningCalls > 0 else { return drained.signal() }
     for connection in connections { connection.connection?.shutDown() }
     _ = loop.schedule(after: grace) { [self] in
       for connection in connections {
         connection.cancelCalls(RPCError(.unavailable, "The server shuts down."))
       }
-      _ = loop.schedule(after: cancellationGrace) { [self] in closeAll() }
+      _ = loop.schedule(after: cancellationGrace) { [self] in
+        closeAll()
+        _ = loop.schedule(after: cancellationGrace) { [self] in giveUpHandlers() }
+      }
     }
+  }
+
+  private func giveUpHandlers() {
+    if runningCalls > 0 {
+      server.logger.log(
+        .warning, "Calls were left running at the end: their handlers do not heed cancellation.",
+        ["calls": "\(runningCalls)"])
+    }
+    drained.signal()
   }
 
   private func closeAll() {

@@ -69,6 +69,9 @@ import Glibc
       if status < 0 || events & Int32(UV_READABLE.rawValue) != 0 {
         unsafe observer?.byteStreamIsReadable()
       }
+      // libuv stops watching when it reports an error, but bytes that came ahead of the error may
+      // have been all that was read just now: watch on, so that the error is read as well.
+      if status < 0 { updateInterest() }
     }
   }
 

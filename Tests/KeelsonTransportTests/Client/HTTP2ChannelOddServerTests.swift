@@ -37,9 +37,9 @@ struct HTTP2ChannelOddServerTests {
   }
 
   @Test func aRefusedStreamIsRepeatedOnce() async throws {
-    try await withServer({ stream, number in
+    try await withServer { stream, number in
       if number == 1 { stream.reset(.refusedStream) } else { ScriptedServer.answer(stream, [9]) }
-    }) { channel in
+    } _: { channel in
       let message = try await echo(channel)
       #expect(message == [9])
     }
@@ -47,19 +47,19 @@ struct HTTP2ChannelOddServerTests {
 
   @Test func aStreamRefusedTwiceFails() async throws {
     let requests = Mutex(0)
-    try await withServer({ stream, number in
+    try await withServer { stream, number in
       requests.withLock { $0 = number }
       stream.reset(.refusedStream)
-    }) { channel in
+    } _: { channel in
       #expect(await code(of: channel) == .unavailable)
       #expect(requests.withLock { $0 } == 2)
     }
   }
 
   @Test func aStreamingCallIsRepeatedWithWhatItSent() async throws {
-    try await withServer({ stream, number in
+    try await withServer { stream, number in
       if number == 1 { stream.reset(.refusedStream) } else { ScriptedServer.answer(stream, [9]) }
-    }) { channel in
+    } _: { channel in
       let call = channel.startCall(EchoService.count, options: CallOptions())
       try await call.send([1])
       call.finishSending()
@@ -70,12 +70,12 @@ struct HTTP2ChannelOddServerTests {
 
   @Test func aCallThatWasAnsweredIsNotRepeated() async throws {
     let requests = Mutex(0)
-    try await withServer({ stream, number in
+    try await withServer { stream, number in
       requests.withLock { $0 = number }
       stream.sendHeaders(
         ScriptedServer.fields([(":status", "200"), ("content-type", "application/grpc")]))
       stream.connection?.loop.execute { stream.reset(.refusedStream) }
-    }) { channel in
+    } _: { channel in
       #expect(await code(of: channel) == .unavailable)
       #expect(requests.withLock { $0 } == 1)
     }
@@ -91,27 +91,27 @@ struct HTTP2ChannelOddServerTests {
     ),
   ])
   func responsesOfHeadersOnly(fields: [(String, String)], code: RPCError.Code) async throws {
-    try await withServer({ stream, _ in
+    try await withServer { stream, _ in
       stream.sendHeaders(ScriptedServer.fields(fields), endStream: true)
-    }) { channel in
+    } _: { channel in
       #expect(await self.code(of: channel) == code)
     }
   }
 
   @Test func unaryCallsWithNoMessageOrTwoFail() async throws {
-    try await withServer({ stream, number in
+    try await withServer { stream, number in
       stream.sendHeaders(
         ScriptedServer.fields([(":status", "200"), ("content-type", "application/grpc")]))
       for _ in 0..<(number == 1 ? 0 : 2) { stream.send(OutgoingMessage([1])) }
       stream.finish(trailers: ScriptedServer.fields([("grpc-status", "0")]))
-    }) { channel in
+    } _: { channel in
       #expect(await code(of: channel) == .internalError)
       #expect(await code(of: channel) == .internalError)
     }
   }
 
   @Test func aServerThatDropsTheConnectionMakesCallsUnavailable() async throws {
-    try await withServer({ stream, number in
+    try await withServer { stream, number in
       if number == 1 {
         let connection = stream.connection
         connection?.loop.execute {
@@ -120,7 +120,7 @@ struct HTTP2ChannelOddServerTests {
       } else {
         ScriptedServer.answer(stream, [9])
       }
-    }) { channel in
+    } _: { channel in
       #expect(await code(of: channel) == .unavailable)
       let message = try await echo(channel)
       #expect(message == [9])
@@ -128,7 +128,8 @@ struct HTTP2ChannelOddServerTests {
   }
 
   @Test func aResetAtTheDeadlineIsDeadlineExceeded() async throws {
-    try await withServer({ stream, _ in }) { channel in
+    try await withServer { _, _ in
+    } _: { channel in
       let error = await #expect(throws: RPCError.self) {
         try await channel.unary(
           EchoService.echo, [], options: CallOptions(timeout: .milliseconds(20)))

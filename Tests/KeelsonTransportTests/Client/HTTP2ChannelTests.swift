@@ -262,7 +262,9 @@ struct HTTP2ChannelTests {
   }
 
   @Test func responsesOverTheChannelsLimitAreRefused() async throws {
-    try await withServer(at: "127.0.0.1:0", { $0.maximumResponseBytes = 1000 }) { channel, _ in
+    try await withServer {
+      $0.maximumResponseBytes = 1000
+    } _: { channel, _ in
       let small = [UInt8](repeating: 1, count: 1000)
       let reply = try await channel.unary(EchoService.echo, small, options: CallOptions())
       #expect(reply.message == small)
