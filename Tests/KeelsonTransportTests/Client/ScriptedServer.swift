@@ -1,4 +1,5 @@
 import KeelsonCore
+
 @testable import KeelsonTransport
 
 /// A server that answers HTTP/2 requests as a test tells it, rightly or wrongly.
