@@ -58,7 +58,7 @@ let package = Package(
     library("KeelsonFlagRules", ["KeelsonCore"]),
 
     // Engines
-    library("KeelsonSQLite", ["KeelsonCore", "KeelsonStore", "CSQLite"], settings: touchingC),
+    library("KeelsonSQLite", ["KeelsonStore", "CSQLite"], settings: touchingC),
 
     // Services
     service("KeelsonHealth"),
@@ -85,24 +85,53 @@ let package = Package(
       name: "keelson-codegen", dependencies: ["KeelsonCodegen"],
       path: "codegen/Sources/keelson-codegen", swiftSettings: common),
 
+    // Benchmarks
+    .target(name: "CAllocationCount", path: "Benchmarks/CAllocationCount"),
+    .executableTarget(
+      name: "flag-rules-benchmark",
+      dependencies: ["KeelsonCore", "KeelsonFlagRules", "CAllocationCount"],
+      path: "Benchmarks/FlagRules", swiftSettings: common),
+
     // Tests
     .target(
       name: "KeelsonTestKit", dependencies: ["KeelsonCore", "KeelsonTransport", "KeelsonStore"],
       path: "Tests/KeelsonTestKit", swiftSettings: common),
+    .target(
+      name: "KeelsonTestProtoC", dependencies: ["KeelsonProtoC", "CProtobufC"],
+      path: "Tests/KeelsonTestProtoC"),
+    .target(
+      name: "KeelsonTestMessages",
+      dependencies: [
+        "KeelsonCore", "KeelsonAPI", "KeelsonProtoC", "KeelsonTestProtoC", "CProtobufC",
+      ],
+      path: "Tests/KeelsonTestMessages", swiftSettings: touchingC),
     tests("KeelsonCoreTests", ["KeelsonCore"]),
     tests("KeelsonCodegenTests", ["KeelsonCodegen"]),
-    tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI"]),
+    tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI", "KeelsonTestMessages"]),
     tests("KeelsonTransportTests", ["KeelsonCore", "KeelsonTransport"]),
-    tests("KeelsonStoreTests", ["KeelsonCore", "KeelsonStore", "KeelsonSQLite"]),
+    .executableTarget(
+      name: "StoreCrashWriter", dependencies: ["KeelsonStore", "KeelsonSQLite"],
+      path: "Tests/StoreCrashWriter", swiftSettings: touchingC),
+    tests(
+      "KeelsonStoreTests", ["KeelsonCore", "KeelsonStore", "KeelsonSQLite", "StoreCrashWriter"]),
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
     tests(
       "KeelsonHealthTests", ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonHealth"]),
     tests(
       "KeelsonFlagsTests",
-      ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlags"]),
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlagRules",
+        "KeelsonTransport",
+        "KeelsonFlags",
+      ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
     tests("KeelsonServerTests", ["KeelsonCore", "KeelsonClient", "KeelsonServer"]),
     tests("TidyTests", []),
+
+    // Benchmarks
+    .executableTarget(
+      name: "StoreBenchmark", dependencies: ["KeelsonCore", "KeelsonStore", "KeelsonSQLite"],
+      path: "Benchmarks/Store", swiftSettings: common),
   ]
 )

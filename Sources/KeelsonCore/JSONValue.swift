@@ -1,5 +1,3 @@
-import FoundationEssentials
-
 /// Any JSON value. Numbers are doubles, as in JSON's own interchange rules (RFC 8259, section 6).
 public enum JSONValue: Sendable, Hashable {
   case null
@@ -11,27 +9,20 @@ public enum JSONValue: Sendable, Hashable {
 }
 
 extension JSONValue {
-  /// Reads a JSON text.
+  /// Reads a JSON text; of several members with one name the last counts.
   ///
   /// - Throws: ``JSONError`` that says where the text breaks JSON's grammar, or that it nests
   ///   deeper than 512 levels.
   public init(parsing text: String) throws {
-    do {
-      self = try JSONDecoder().decode(JSONValue.self, from: Data(text.utf8))
-    } catch DecodingError.dataCorrupted(let context) {
-      let reason = context.underlyingError.map { "\($0)" } ?? context.debugDescription
-      throw JSONError(message: "not valid JSON: \(reason)")
-    } catch {
-      throw JSONError(message: "not valid JSON: \(error)")
-    }
+    var reader = JSONReader(text)
+    self = try reader.read()
   }
 
   /// The value as compact JSON text, object members sorted by name.
   public var text: String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    guard let data = try? encoder.encode(self) else { return "null" }
-    return String(decoding: data, as: UTF8.self)
+    var writer = JSONWriter()
+    writer.write(self)
+    return String(decoding: writer.bytes, as: UTF8.self)
   }
 }
 
@@ -45,43 +36,6 @@ public struct JSONError: Error, Sendable, Hashable, CustomStringConvertible {
   }
 
   public var description: String { message }
-}
-
-extension JSONValue: Codable {
-  public init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    if container.decodeNil() {
-      self = .null
-    } else if let value = try? container.decode(Bool.self) {
-      self = .bool(value)
-    } else if let value = try? container.decode(Double.self) {
-      self = .number(value)
-    } else if let value = try? container.decode(String.self) {
-      self = .string(value)
-    } else if let value = try? container.decode([JSONValue].self) {
-      self = .array(value)
-    } else {
-      self = .object(try container.decode([String: JSONValue].self))
-    }
-  }
-
-  public func encode(to encoder: any Encoder) throws {
-    var container = encoder.singleValueContainer()
-    switch self {
-    case .null: try container.encodeNil()
-    case .bool(let value): try container.encode(value)
-    case .number(let value):
-      // Whole numbers print without a fraction.
-      if let whole = Int64(exactly: value) {
-        try container.encode(whole)
-      } else {
-        try container.encode(value)
-      }
-    case .string(let value): try container.encode(value)
-    case .array(let value): try container.encode(value)
-    case .object(let value): try container.encode(value)
-    }
-  }
 }
 
 extension JSONValue: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral,

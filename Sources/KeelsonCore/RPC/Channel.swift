@@ -3,7 +3,8 @@
 /// Generated clients wrap one. KeelsonTransport has the one that speaks HTTP/2 and the in-process
 /// one for tests.
 public protocol Channel: Sendable {
-  /// Begins a call and returns at once; whatever goes wrong is thrown by the call's ``ClientCall/receive()``.
+  /// Begins a call and returns at once; whatever goes wrong is thrown by the call's
+  /// ``ClientCall/receive()``.
   func startCall(_ method: MethodDescriptor, options: CallOptions) -> any ClientCall
 
   /// A whole unary call.

@@ -5,11 +5,13 @@
 /// cancels, goes away, or its deadline passes. An ``RPCError`` it throws becomes the status; any
 /// other error becomes UNKNOWN with a fixed message and is logged.
 package struct Route: Sendable {
-  package typealias Unary = @Sendable (_ request: [UInt8], _ context: ServerContext) async throws
+  package typealias Unary =
+    @Sendable (_ request: [UInt8], _ context: ServerContext) async throws
     -> [UInt8]
-  package typealias Streaming = @Sendable (
-    _ requests: any InboundMessages, _ responses: any OutboundMessages, _ context: ServerContext
-  ) async throws -> Void
+  package typealias Streaming =
+    @Sendable (
+      _ requests: any InboundMessages, _ responses: any OutboundMessages, _ context: ServerContext
+    ) async throws -> Void
 
   package enum Handler: Sendable {
     /// One message in, one out: the transport gathers the request before it calls.

@@ -19,7 +19,8 @@ package final class ServerContext: Sendable {
   private let reply = Mutex(Reply())
 
   package init(
-    method: MethodDescriptor, metadata: Metadata = [:], peer: String = "", deadline: Deadline? = nil,
+    method: MethodDescriptor, metadata: Metadata = [:], peer: String = "",
+    deadline: Deadline? = nil,
     correlationID: String = ""
   ) {
     self.method = method

@@ -1,2 +1,4 @@
 #pragma once
-#include <protobuf-c/protobuf-c.h>
+#include "file_descriptor_set.h"
+#include "generated.h"
+#include "message_table.h"

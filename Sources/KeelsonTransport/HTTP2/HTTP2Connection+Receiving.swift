@@ -34,7 +34,6 @@ extension HTTP2Connection {
     let status = unsafe nghttp2_session_mem_recv(
       session, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count)
     isInsideSession = false
-    incoming.stream = nil
     guard status >= 0 else {
       // NGHTTP2_ERR_BAD_CLIENT_MAGIC, _FLOODED, _CALLBACK_FAILURE, _NOMEM.
       if role == .server, isFirst, unsafe HTTP1Refusal.isHTTP1(bytes) { refuseHTTP1() }
@@ -83,19 +82,24 @@ extension HTTP2Connection {
     guard let stream = incoming.stream else { return }
     incoming.stream = nil
     if incoming.isInformational {
-      recycle(&incoming.fields)
+      loop.spareFields.give(takeIncoming())
       return
     }
     if incoming.isTooLarge { stream.arrived.isTooLarge = true }
     if stream.hasReceivedHeaders {
-      stream.arrived.trailers = incoming.fields
+      stream.arrived.trailers = takeIncoming()
     } else {
       stream.hasReceivedHeaders = true
-      stream.arrived.headers = incoming.fields
+      stream.arrived.headers = takeIncoming()
     }
-    incoming.fields = HTTP2Fields()
     if endsStream { stream.arrived.end = true }
     touch(stream)
+  }
+
+  private func takeIncoming() -> HTTP2Fields {
+    var fields = HTTP2Fields()
+    swap(&fields, &incoming.fields)
+    return fields
   }
 
   func countPing() {
@@ -107,15 +111,6 @@ extension HTTP2Connection {
     {
       events.tooManyPings = true
     }
-  }
-
-  /// Keeps the arrays of a delivered header block for the next one.
-  private func recycle(_ fields: inout HTTP2Fields) {
-    guard spareFields.count < 8 else { return }
-    var spare = HTTP2Fields()
-    swap(&spare, &fields)
-    spare.removeAll()
-    spareFields.append(spare)
   }
 
   // MARK: Handing on
@@ -141,7 +136,7 @@ extension HTTP2Connection {
   }
 
   private func deliver(_ stream: HTTP2Stream) {
-    if var fields = stream.arrived.headers {
+    if let fields = stream.arrived.headers {
       stream.arrived.headers = nil
       let isTooLarge = stream.arrived.isTooLarge
       switch role {
@@ -150,7 +145,7 @@ extension HTTP2Connection {
       case .client:
         stream.handler?.stream(stream, receivedHeaders: fields, isTooLarge: isTooLarge)
       }
-      recycle(&fields)
+      loop.spareFields.give(fields)
     }
     if !stream.arrived.body.isEmpty {
       let body = stream.arrived.body

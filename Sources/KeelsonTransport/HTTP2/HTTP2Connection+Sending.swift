@@ -152,12 +152,14 @@ extension HTTP2Connection {
     scheduleFlush()
   }
 
-  /// Called while nghttp2 works, which it allows.
-  func submitTrailers(_ stream: HTTP2Stream, _ fields: HTTP2Fields) {
-    guard let session = unsafe session else { return }
+  /// Called while nghttp2 works, which it allows. False when the stream ends without trailers.
+  func submitTrailers(_ stream: HTTP2Stream) -> Bool {
+    guard let session = unsafe session, let fields = stream.takeTrailers() else { return false }
     _ = unsafe fields.withNameValues(&nameValues) { values, count in
       unsafe nghttp2_submit_trailer(session, stream.id, values, count)
     }
+    loop.spareFields.give(fields)
+    return true
   }
 
   func submitReset(_ stream: HTTP2Stream, _ errorCode: HTTP2ErrorCode) {

@@ -93,7 +93,7 @@ private let onBeginHeaders: nghttp2_on_begin_headers_callback = { session, frame
   let id = unsafe frame.pointee.hd.stream_id
   connection.incoming.isTooLarge = false
   connection.incoming.isInformational = false
-  connection.incoming.fields = connection.spareFields.popLast() ?? HTTP2Fields()
+  connection.incoming.fields = connection.loop.spareFields.take()
   if unsafe connection.role == .server && frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
     let stream = HTTP2Stream(connection: connection, id: id)
     connection.add(stream)
@@ -242,9 +242,8 @@ let readData: nghttp2_data_source_read_callback = {
     unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_COPY.rawValue
     if isLast {
       unsafe flags.pointee |= NGHTTP2_DATA_FLAG_EOF.rawValue
-      if let trailers = stream.takeTrailers() {
+      if unsafe stream.connection?.submitTrailers(stream) == true {
         unsafe flags.pointee |= NGHTTP2_DATA_FLAG_NO_END_STREAM.rawValue
-        stream.connection?.submitTrailers(stream, trailers)
       }
     }
     return count

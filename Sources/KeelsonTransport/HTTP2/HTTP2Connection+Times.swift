@@ -19,7 +19,8 @@ extension HTTP2Connection {
     _ = unsafe nghttp2_submit_shutdown_notice(session)
     times.shutdownNoticeSent = loop.now
     // Streams that the peer opened before it saw the warning have arrived when it answers.
-    ping { [weak self] _ in self?.announceShutdown() }
+    // The connection drops its pings and its timer when it closes, so these references end too.
+    ping { [self] _ in announceShutdown() }
     armTimer()
   }
 
@@ -38,8 +39,7 @@ extension HTTP2Connection {
     if let timer = times.timer { loop.cancel(timer) }
     let now = loop.now
     times.timerDue = due
-    times.timer = loop.schedule(afterMilliseconds: due > now ? due - now : 0) { [weak self] in
-      guard let self else { return }
+    times.timer = loop.schedule(afterMilliseconds: due > now ? due - now : 0) { [self] in
       times.timer = nil
       times.timerDue = .max
       checkTimes()
@@ -94,7 +94,7 @@ extension HTTP2Connection {
         limits.keepsAliveWithoutStreams || !streams.isEmpty
       {
         times.keepalivePingSent = now
-        ping { [weak self] _ in self?.times.keepalivePingSent = nil }
+        ping { [self] _ in times.keepalivePingSent = nil }
       }
     }
   }

@@ -46,7 +46,6 @@ import CNghttp2
 
   /// The header block that is arriving.
   var incoming = IncomingHeaders()
-  var spareFields: [HTTP2Fields] = []
   var nameValues: [nghttp2_nv] = unsafe []
 
   var isFlushScheduled = false
@@ -93,13 +92,14 @@ import CNghttp2
     assert(unsafe session == nil, "a connection closes before it goes")
   }
 
-  /// Sends the preface and SETTINGS, and begins to read.
+  /// Sends the preface and SETTINGS, and begins to read. A server sends nothing before it has
+  /// heard from the client: one that speaks HTTP/1.1 can then be answered in its own language.
   package func start() {
     keepAlive = self
     unsafe session = makeSession()
     submitSettings()
     byteStream.start(observer: self)
-    scheduleFlush()
+    if role == .client { scheduleFlush() }
     armTimer()
   }
 

@@ -1,5 +1,24 @@
 import CNghttp2
 
+/// Header lists that have been dealt with, kept for their memory.
+struct SpareFields {
+  private static let maximumCount = 128
+  /// Larger ones are rare, and not worth keeping.
+  private static let maximumBytes = 4_096
+
+  private var lists: [HTTP2Fields] = []
+
+  mutating func take() -> HTTP2Fields { lists.popLast() ?? HTTP2Fields() }
+
+  mutating func give(_ fields: consuming HTTP2Fields) {
+    guard lists.count < Self.maximumCount, fields.bytes.capacity <= Self.maximumBytes else {
+      return
+    }
+    fields.removeAll()
+    lists.append(fields)
+  }
+}
+
 /// A list of header fields, received or to be sent: names and values in one array of bytes.
 package struct HTTP2Fields: Sendable {
   /// One field: its name and then its value stand in `bytes` from `start`.

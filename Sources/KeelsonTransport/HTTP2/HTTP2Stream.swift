@@ -6,11 +6,12 @@ import CNghttp2
 /// that produce much watch ``isWritable`` and wait for `streamBecameWritable`.
 ///
 /// `@unchecked Sendable`: touched on the connection's loop only.
-package final class HTTP2Stream: @unchecked Sendable {
+@safe package final class HTTP2Stream: @unchecked Sendable {
   /// Numbers streams within the connection.
   package internal(set) var id: Int32
-  /// nil once the stream has closed.
-  package internal(set) weak var connection: HTTP2Connection?
+  /// nil once the stream has closed, which is before the connection goes: so the reference needs
+  /// no counting (a weak one would make all counting of the connection slow).
+  package internal(set) unowned(unsafe) var connection: HTTP2Connection?
   /// Hears the stream's events; kept until the stream has closed.
   package var handler: (any HTTP2StreamHandler)?
 
@@ -44,12 +45,12 @@ package final class HTTP2Stream: @unchecked Sendable {
   private(set) var hasSentHeaders = false
 
   init(connection: HTTP2Connection, id: Int32) {
-    self.connection = connection
+    unsafe self.connection = connection
     self.id = id
   }
 
   /// Whether the stream is open for sending: not closed, not finished.
-  package var isOpen: Bool { connection != nil && !isFinished }
+  package var isOpen: Bool { unsafe connection != nil && !isFinished }
 
   /// Whether another chunk may be queued without going far over the limit
   /// (`streamHighWatermarkBytes`). Sending does not refuse when it is false.
@@ -61,15 +62,21 @@ package final class HTTP2Stream: @unchecked Sendable {
   /// Server only: sends the response's headers. With `endStream` they are all of the response
   /// (gRPC's "trailers only"), otherwise chunks and ``finish(trailers:)`` follow.
   package func sendHeaders(_ fields: HTTP2Fields, endStream: Bool = false) {
-    guard let connection, !hasSentHeaders else { return }
+    guard let connection = unsafe connection, !hasSentHeaders else { return }
     hasSentHeaders = true
     if endStream { isFinished = true }
     connection.submitResponse(self, fields, endStream: endStream)
   }
 
+  /// An empty list for headers or trailers to be sent on this stream, with memory of an earlier
+  /// one if there is some.
+  func emptyFields() -> HTTP2Fields {
+    unsafe connection?.loop.spareFields.take() ?? HTTP2Fields()
+  }
+
   /// Queues a chunk of the body. Dropped when the stream has closed or was finished.
   package func send(_ chunk: OutgoingMessage) {
-    guard let connection, !isFinished else { return }
+    guard let connection = unsafe connection, !isFinished else { return }
     outbound.append(chunk)
     if outbound.bytes > connection.limits.streamHighWatermarkBytes { isBlocked = true }
     resume(connection)
@@ -77,7 +84,7 @@ package final class HTTP2Stream: @unchecked Sendable {
 
   /// Ends this side after what is queued, with trailers or without. A second call does nothing.
   package func finish(trailers: HTTP2Fields? = nil) {
-    guard let connection, !isFinished else { return }
+    guard let connection = unsafe connection, !isFinished else { return }
     isFinished = true
     self.trailers = trailers
     resume(connection)
@@ -85,7 +92,7 @@ package final class HTTP2Stream: @unchecked Sendable {
 
   /// Ends the stream at once; what is queued is dropped.
   package func reset(_ errorCode: HTTP2ErrorCode) {
-    guard let connection else { return }
+    guard let connection = unsafe connection else { return }
     isFinished = true
     connection.submitReset(self, errorCode)
   }
@@ -93,7 +100,7 @@ package final class HTTP2Stream: @unchecked Sendable {
   /// Says that this many received body bytes have been processed, so that the peer may send as
   /// many more.
   package func consume(_ count: Int) {
-    guard let connection, count > 0 else { return }
+    guard let connection = unsafe connection, count > 0 else { return }
     let count = min(count, unconsumedBytes)
     unconsumedBytes -= count
     connection.consume(self, count)
@@ -137,7 +144,7 @@ package final class HTTP2Stream: @unchecked Sendable {
   }
 
   func didClose() {
-    connection = nil
+    unsafe connection = nil
     outbound.removeAll()
     isFinished = true
   }

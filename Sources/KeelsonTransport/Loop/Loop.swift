@@ -62,6 +62,8 @@ import Synchronization
   let sendScratch = SendBuffer()
   /// Shared by all sockets of this loop, one at a time, to read into.
   let receiveScratch: UnsafeMutableRawBufferPointer
+  /// Header lists whose memory is to be used again; shared by all connections of this loop.
+  var spareFields = SpareFields()
   /// Random bits for identifiers; one per loop, so that it needs no lock.
   var random = FastRandom()
 

@@ -85,12 +85,12 @@ import KeelsonCore
 
   mutating func resumeAll() {
     let writers = unsafe take()
-    unsafe writers.forEach { unsafe $0.resume() }
+    for index in unsafe writers.indices { unsafe writers[index].resume() }
   }
 
   mutating func failAll(_ error: any Error) {
     let writers = unsafe take()
-    unsafe writers.forEach { unsafe $0.resume(throwing: error) }
+    for index in unsafe writers.indices { unsafe writers[index].resume(throwing: error) }
   }
 
   private mutating func take() -> [Writer] {

@@ -17,7 +17,7 @@ struct RequestHead {
   static let maximumCorrelationIDBytes = 128
 
   init(_ fields: HTTP2Fields, router: Router) {
-    fields.forEach { name, value in read(name, value, router) }
+    fields.forEach({ name, value in read(name, value, router) })
   }
 
   private mutating func read(_ name: Span<UInt8>, _ value: Span<UInt8>, _ router: Router) {

@@ -9,12 +9,6 @@ enum ResponseFields {
     return fields
   }()
 
-  private static let okTrailers: HTTP2Fields = {
-    var fields = HTTP2Fields()
-    fields.append("grpc-status", "0")
-    return fields
-  }()
-
   /// A response without any gRPC in it, for a request that has none either.
   static func plain(status: String, allow: String? = nil) -> HTTP2Fields {
     var fields = HTTP2Fields()
@@ -54,14 +48,10 @@ enum ResponseFields {
     let context: ServerContext
     let maximumMessageBytes: Int
 
-    func trailers(_ logger: Logger) -> HTTP2Fields {
-      var fields: HTTP2Fields
-      if error == nil {
-        fields = okTrailers
-      } else {
-        fields = HTTP2Fields()
-        appendStatus(to: &fields)
-      }
+    /// - Parameter empty: where to put them.
+    func trailers(in empty: consuming HTTP2Fields, _ logger: Logger) -> HTTP2Fields {
+      var fields = empty
+      appendStatus(to: &fields)
       appendRest(to: &fields, logger)
       return fields
     }
@@ -74,8 +64,8 @@ enum ResponseFields {
     }
 
     private func appendStatus(to fields: inout HTTP2Fields) {
-      fields.append("grpc-status", String(error?.code.rawValue ?? 0))
-      guard let error else { return }
+      guard let error else { return fields.append("grpc-status", "0") }
+      fields.append("grpc-status", String(error.code.rawValue))
       if !error.message.isEmpty {
         let message = String(
           decoding: error.message.utf8.prefix(maximumMessageBytes), as: UTF8.self)

@@ -55,9 +55,9 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     }
     if let timeout {
       guard timeout > .zero else { return deadlinePassed() }
-      deadlineTimer = loop.schedule(after: timeout) { [weak self] in
-        self?.deadlineTimer = nil
-        self?.deadlinePassed()
+      deadlineTimer = loop.schedule(after: timeout) { [self] in
+        deadlineTimer = nil
+        deadlinePassed()
       }
     }
     if case .streaming(let handler) = handler {
@@ -203,7 +203,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     guard !state.isHandlerRunning else { return }
     if let timer = deadlineTimer { loop.cancel(timer) }
     deadlineTimer = nil
-    inbound.fail(RPCError(.cancelled, "The call has ended."))
+    if case .streaming = handler { inbound.fail(RPCError(.cancelled, "The call has ended.")) }
     guard isCounted else { return }
     isCounted = false
     server.callEnded()
@@ -243,8 +243,9 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
       stream.sendHeaders(status.trailersOnly(server.logger), endStream: true)
     case .sendHeadersAndTrailers:
       stream.sendHeaders(ResponseFields.initial(context, server.logger))
-      stream.finish(trailers: status.trailers(server.logger))
-    case .sendTrailers: stream.finish(trailers: status.trailers(server.logger))
+      stream.finish(trailers: status.trailers(in: stream.emptyFields(), server.logger))
+    case .sendTrailers:
+      stream.finish(trailers: status.trailers(in: stream.emptyFields(), server.logger))
     case .drop: break
     }
   }

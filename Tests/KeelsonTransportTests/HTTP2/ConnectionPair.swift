@@ -108,6 +108,7 @@ final class ConnectionPair: @unchecked Sendable {
     await loop.stop()
   }
 
+  /// `@unchecked Sendable`: touched on the pair's loop only.
   final class Side: HTTP2ConnectionHandler, HTTP2StreamHandler, @unchecked Sendable {
     var connection: HTTP2Connection?
     var listener: Listener?

@@ -26,7 +26,11 @@ final class RawClient: HTTP2ConnectionHandler, @unchecked Sendable {
       loop.execute { [self] in
         do throws(SocketError) {
           socket = try Socket.connect(to: address.address, on: loop) { [self] error in
-            if let error { return connected.resume(throwing: error) }
+            if let error {
+              socket?.close()
+              loop.execute { Task { await loop.stop() } }
+              return connected.resume(throwing: error)
+            }
             guard let socket else { return }
             connection = HTTP2Connection(
               role: .client, stream: socket, loop: loop, limits: limits, handler: self)
@@ -143,9 +147,9 @@ final class RawCall: HTTP2StreamHandler, @unchecked Sendable {
   }
 
   private func take(_ fields: HTTP2Fields) {
-    fields.forEach { name, value in
+    fields.forEach({ name, value in
       outcome.fields[String(repairing: name)] = String(repairing: value)
-    }
+    })
     outcome.httpStatus = outcome.fields[":status"]
     outcome.status = outcome.fields["grpc-status"].flatMap { Int($0) }
     outcome.message = outcome.fields["grpc-message"].map {

@@ -1,0 +1,73 @@
+package import KeelsonCore
+
+/// Routes made of typed handlers. Each decodes what comes in and encodes what goes out; a thrown
+/// ``RPCError`` with details leaves with its `google.rpc.Status`.
+extension Route {
+  package static func unary<Request: Message, Response: Message>(
+    _ method: MethodDescriptor,
+    _ handler: @escaping @Sendable (Request, ServerContext) async throws -> Response
+  ) -> Route {
+    Route(
+      method: method,
+      handler: .unary { bytes, context in
+        do {
+          let request = try Request(decoding: bytes, limits: .standard)
+          return try await handler(request, context).encoded()
+        } catch let error as RPCError {
+          throw error.withEncodedStatus()
+        }
+      })
+  }
+
+  package static func serverStreaming<Request: Message, Response: Message>(
+    _ method: MethodDescriptor,
+    _ handler:
+      @escaping @Sendable (Request, ResponseWriter<Response>, ServerContext) async throws -> Void
+  ) -> Route {
+    streaming(method) { requests, responses, context in
+      // grpc/grpc doc/statuscodes.md: a wrong number of requests is UNIMPLEMENTED.
+      guard let bytes = try await requests.next() else {
+        throw RPCError(.unimplemented, "\(method.path) takes one request; none came.")
+      }
+      let request = try Request(decoding: bytes, limits: .standard)
+      guard try await requests.next() == nil else {
+        throw RPCError(.unimplemented, "\(method.path) takes one request; several came.")
+      }
+      try await handler(request, ResponseWriter(responses), context)
+    }
+  }
+
+  package static func clientStreaming<Request: Message, Response: Message>(
+    _ method: MethodDescriptor,
+    _ handler: @escaping @Sendable (RequestStream<Request>, ServerContext) async throws -> Response
+  ) -> Route {
+    streaming(method) { requests, responses, context in
+      let response = try await handler(RequestStream(requests), context)
+      try await responses.write(response.encoded())
+    }
+  }
+
+  package static func bidirectional<Request: Message, Response: Message>(
+    _ method: MethodDescriptor,
+    _ handler:
+      @escaping @Sendable (RequestStream<Request>, ResponseWriter<Response>, ServerContext)
+      async throws -> Void
+  ) -> Route {
+    streaming(method) { requests, responses, context in
+      try await handler(RequestStream(requests), ResponseWriter(responses), context)
+    }
+  }
+
+  private static func streaming(_ method: MethodDescriptor, _ handler: @escaping Streaming) -> Route
+  {
+    Route(
+      method: method,
+      handler: .streaming { requests, responses, context in
+        do {
+          try await handler(requests, responses, context)
+        } catch let error as RPCError {
+          throw error.withEncodedStatus()
+        }
+      })
+  }
+}

@@ -1,0 +1,136 @@
+// Whoever imports KeelsonClient meets these modules in its API: messages and stubs (KeelsonAPI),
+// errors, metadata and JSON (KeelsonCore), contexts (KeelsonFlagRules). Exporting them makes one
+// import enough, also for users whose package turns on MemberImportVisibility; type aliases would
+// not make members visible. Of the transport, only what a configuration is made of is exported.
+@_exported public import KeelsonAPI
+@_exported public import KeelsonCore
+@_exported public import KeelsonFlagRules
+
+@_exported public import struct KeelsonTransport.ConnectionBackoff
+
+/// A service's connection to Keelson.
+///
+/// ```swift
+/// let keelson = try await KeelsonClient.connect(to: "127.0.0.1:7400")
+/// if keelson.flags.bool("new-checkout", default: false, context: ["targetingKey": "anna"]) { … }
+/// ```
+///
+/// Make one for the life of the process and share it: it is safe to use from anywhere, keeps one
+/// connection, and connects again by itself whenever that breaks. ``shutdown()`` closes it.
+public final class KeelsonClient: Sendable {
+  /// Feature flags, evaluated in this process by the rules that the server pushes.
+  public let flags: Flags
+  /// Everything the server's services can be told to do.
+  public let admin: Admin
+  /// How the server is.
+  public let health: Health
+  /// The connection, for generated clients of your own: `FlagServiceClient(channel:)` for
+  /// example. Calls over it get the configured metadata and, when unary and without a timeout of
+  /// their own, the default timeout.
+  public let channel: any Channel
+
+  private let store: FlagStore
+  private let subscription: FlagSubscription?
+  /// Closes the connection, if it is this client's own.
+  private let closeConnection: @Sendable () async -> Void
+
+  /// A client that connects in the background; returns at once.
+  ///
+  /// Until the first flags have arrived, evaluations give their defaults;
+  /// ``Flags/waitUntilReady(timeout:)`` waits for them.
+  ///
+  /// - Throws: ``RPCError`` with code INVALID_ARGUMENT when the address cannot be read. A server
+  ///   that cannot be reached is no error here.
+  public convenience init(_ configuration: Configuration) throws {
+    let connection = try ServerConnection(configuration)
+    self.init(connection: connection, configuration) { await connection.shutdown() }
+  }
+
+  /// A client over a channel of yours: one within the process, for tests, or one of another kind.
+  ///
+  /// - Parameters:
+  ///   - channel: stays yours: ``shutdown()`` leaves it open.
+  ///   - configuration: what it says of the connection (`server`, `keepalive` and the like) is
+  ///     not used.
+  public convenience init(
+    channel: any Channel, _ configuration: Configuration = Configuration()
+  ) {
+    self.init(connection: channel, configuration) {}
+  }
+
+  private init(
+    connection: any Channel, _ configuration: Configuration,
+    closeConnection: @escaping @Sendable () async -> Void
+  ) {
+    let channel = PresetChannel(
+      connection, metadata: configuration.metadata, unaryTimeout: configuration.defaultTimeout)
+    let store = FlagStore(isSubscribed: configuration.subscribesToFlags)
+    self.channel = channel
+    self.store = store
+    self.closeConnection = closeConnection
+    flags = Flags(store: store, context: configuration.context)
+    admin = Admin(flags: KeelsonFlagsV1.FlagServiceClient(channel: channel))
+    health = Health(channel: channel)
+    if configuration.subscribesToFlags {
+      let subscription = FlagSubscription(
+        client: admin.flags, flagSet: configuration.flagSet,
+        environment: configuration.environment ?? "", store: store,
+        policy: configuration.subscription)
+      subscription.start()
+      self.subscription = subscription
+    } else {
+      subscription = nil
+    }
+  }
+
+  deinit {
+    // The connection closes by itself, with the last stub that uses it.
+    subscription?.cancel()
+  }
+
+  /// A client that is connected and has its flags.
+  ///
+  /// - Parameters:
+  ///   - server: `host:port`, `[::1]:7400`, `dns:///host:port` or `unix:/path`.
+  ///   - environment: whose flags to evaluate; nil: the server's own.
+  ///   - timeout: how long to go on trying. A server that is just starting is waited for.
+  /// - Throws: ``RPCError`` whose message says what to do: INVALID_ARGUMENT for an address that
+  ///   cannot be read, UNAVAILABLE when nothing has answered in time, or what the server refused
+  ///   the flags with. `CancellationError` when the task is cancelled.
+  public static func connect(
+    to server: String, environment: String? = nil, timeout: Duration = .seconds(10)
+  ) async throws -> KeelsonClient {
+    var configuration = Configuration(server: server)
+    configuration.environment = environment
+    let client = try KeelsonClient(configuration)
+    do {
+      try await client.flags.waitUntilReady(timeout: timeout)
+    } catch let error as RPCError {
+      await client.shutdown()
+      var error = error
+      error.message = "Cannot get flags from Keelson at \(server): \(error.message)"
+      if error.code == .unavailable {
+        error.message += " Check the address, and that the server runs ('keelson serve')."
+      }
+      throw error
+    } catch {
+      await client.shutdown()
+      throw error
+    }
+    return client
+  }
+
+  /// Ends the flag subscription and every sequence of changes, cancels calls under way and closes
+  /// the connection. Flags are still evaluated, by the last rules that came.
+  public func shutdown() async {
+    await subscription?.stop()
+    store.close()
+    await closeConnection()
+  }
+
+  /// Calls that change and list what the server keeps.
+  public struct Admin: Sendable {
+    /// Flags, segments and flag sets.
+    public let flags: KeelsonFlagsV1.FlagServiceClient
+  }
+}

@@ -1,0 +1,54 @@
+import KeelsonCore
+import KeelsonTransport
+import Synchronization
+
+/// A client's own connection to its server, with the thread it lives on. Closes when nothing
+/// refers to it any more, or by ``shutdown()``.
+final class ServerConnection: Channel {
+  private let channel: HTTP2Channel
+  private let loops: LoopGroup
+  private let isShutDown = Atomic(false)
+
+  init(_ configuration: KeelsonClient.Configuration) throws(RPCError) {
+    let target = try Target(configuration.server)
+    var settings = ChannelConfiguration()
+    settings.backoff = configuration.connectionBackoff
+    settings.connectTimeout = configuration.connectTimeout
+    settings.keepaliveInterval = configuration.keepalive.interval
+    settings.keepaliveTimeout = configuration.keepalive.timeout
+    settings.maximumResponseBytes = configuration.maximumMessageBytes
+    settings.unaryTimeout = configuration.defaultTimeout
+    if !configuration.userAgent.isEmpty {
+      settings.userAgent = "\(configuration.userAgent) \(settings.userAgent)"
+    }
+    loops = LoopGroup(count: 1)
+    channel = HTTP2Channel(target: target, configuration: settings, loops: loops)
+  }
+
+  deinit {
+    guard !isShutDown.load(ordering: .relaxed) else { return }
+    Task { [channel, loops] in await Self.close(channel, loops) }
+  }
+
+  func startCall(_ method: MethodDescriptor, options: CallOptions) -> any ClientCall {
+    channel.startCall(method, options: options)
+  }
+
+  func unary(_ method: MethodDescriptor, _ request: [UInt8], options: CallOptions) async throws
+    -> UnaryReply
+  {
+    try await channel.unary(method, request, options: options)
+  }
+
+  /// Cancels the calls under way, closes the connection and ends its thread. Calling it again
+  /// does nothing.
+  func shutdown() async {
+    guard !isShutDown.exchange(true, ordering: .relaxed) else { return }
+    await Self.close(channel, loops)
+  }
+
+  private static func close(_ channel: HTTP2Channel, _ loops: LoopGroup) async {
+    await channel.shutdown(grace: .zero)
+    await loops.stop()
+  }
+}

@@ -1,0 +1,94 @@
+package import KeelsonAPI
+package import KeelsonCore
+import KeelsonFlagRules
+
+extension FlagService {
+  package func evaluateFlag(
+    _ request: KeelsonFlagsV1.EvaluateFlagRequest, context: ServerContext
+  ) async throws -> KeelsonFlagsV1.EvaluateFlagResponse {
+    let rules = try rules(request.flagSet, request.environment)
+    guard !request.key.isEmpty else {
+      throw RPCError.invalidArgument(field: "key", "is required")
+    }
+    guard let flag = rules.set.definition(request.key) else {
+      throw FlagService.noFlag(setName(request.flagSet), request.key)
+    }
+    guard request.expectedType == .unspecified || flag.type == .init(request.expectedType) else {
+      throw RPCError.invalidArgument(
+        field: "expected_type",
+        "is \(request.expectedType.word), but flag '\(flag.key)' is of type \(flag.type.rawValue)")
+    }
+    var response = KeelsonFlagsV1.EvaluateFlagResponse()
+    let context = EvaluationContext(request.targetingKey, request.context)
+    response.evaluation = .init(
+      key: request.key, rules.set.evaluate(request.key, context: context))
+    response.revision = rules.revision
+    return response
+  }
+
+  package func evaluateFlags(
+    _ request: KeelsonFlagsV1.EvaluateFlagsRequest, context: ServerContext
+  ) async throws -> KeelsonFlagsV1.EvaluateFlagsResponse {
+    let rules = try rules(request.flagSet, request.environment)
+    guard request.keys.count <= limits.keysPerEvaluation else {
+      throw RPCError.invalidArgument(
+        field: "keys",
+        "has \(request.keys.count) entries; at most \(limits.keysPerEvaluation) are allowed")
+    }
+    let keys = request.keys.isEmpty ? rules.set.flags.map(\.key).sorted() : request.keys
+    let context = EvaluationContext(request.targetingKey, request.context)
+    let now = UnixTime.now
+    var response = KeelsonFlagsV1.EvaluateFlagsResponse()
+    response.evaluations = keys.map {
+      .init(key: $0, rules.set.evaluate($0, context: context, now: now))
+    }
+    response.revision = rules.revision
+    return response
+  }
+
+  /// The rules that a request means.
+  private func rules(_ set: String, _ environment: String) throws -> FlagRuleBook.Rules {
+    let set = setName(set)
+    let environment = try environmentName(environment)
+    guard let rules = book.rules(set: set, environment: environment) else {
+      throw FlagService.noSet(set, field: "flag_set")
+    }
+    return rules
+  }
+
+  /// The environment that a request means.
+  func environmentName(_ name: String) throws -> String {
+    guard !name.isEmpty else { return environment }
+    try validation.checkEnvironment(name, field: "environment")
+    return name
+  }
+}
+
+extension EvaluationContext {
+  init(_ targetingKey: String, _ context: GoogleProtobuf.Struct?) {
+    self.init(context?.object ?? [:])
+    if !targetingKey.isEmpty { self.targetingKey = targetingKey }
+  }
+}
+
+extension KeelsonFlagsV1.Evaluation {
+  init(key: String, _ evaluation: FlagEvaluation) {
+    self.init()
+    self.key = key
+    self.value = evaluation.value.map { GoogleProtobuf.Value($0) }
+    self.variant = evaluation.variant ?? ""
+    self.reason =
+      switch evaluation.reason {
+      case .static: .static
+      case .targetingMatch: .targetingMatch
+      case .default: .default
+      case .disabled: .disabled
+      case .error: .error
+      }
+    self.errorCode = evaluation.errorCode?.rawValue ?? ""
+    self.errorMessage = evaluation.errorMessage ?? ""
+    if !evaluation.metadata.isEmpty {
+      self.metadata = GoogleProtobuf.Struct(evaluation.metadata)
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import KeelsonAPI
+import KeelsonCore
+import KeelsonStore
+
+extension FlagService {
+  /// Loads all rules and follows the changes from then on. Called once, before the first call.
+  ///
+  /// - Throws: `RPCError` or `StoreError` when the database cannot be read.
+  package func start() async throws {
+    let hasDefault = try await database.read {
+      try await FlagSetRepository.flagSet(defaultFlagSet, in: $0) != nil
+    }
+    if !hasDefault {
+      var set = KeelsonFlagsV1.FlagSet()
+      set.key = defaultFlagSet
+      set.description = "The set that is always there."
+      _ = try await createFlagSet(set, origin: .system())
+    }
+    let (sets, flags, segments, revision) = try await database.read { transaction in
+      (
+        try await FlagSetRepository.list(in: transaction),
+        try await FlagRepository.all(in: transaction),
+        try await SegmentRepository.list(nil, in: transaction),
+        try await transaction.currentRevision()
+      )
+    }
+    book.load(sets: sets, flags: flags, segments: segments, revision: revision)
+    watches.advance(to: revision)
+    for (set, key, error) in book.failures() {
+      logger.log(
+        .warning, "A stored flag does not compile; it evaluates to PARSE_ERROR.",
+        ["flag": "\(set)/\(key)", "error": "\(error)"])
+    }
+    database.feed.observe { [self] events in follow(events) }
+    logger.log(
+      .info, "Loaded the flags.",
+      ["flags": "\(flags.count)", "sets": "\(sets.count)", "revision": "\(revision)"])
+  }
+
+  /// Checks the name of the server's own environment.
+  ///
+  /// - Throws: `RPCError` INVALID_ARGUMENT that says what a name consists of.
+  package static func check(environment: String) throws {
+    try FlagValidation(limits: FlagLimits()).checkEnvironment(environment, field: "environment")
+  }
+
+  /// Sends heartbeats to silent watches until the task is cancelled.
+  package func run() async {
+    while !Task.isCancelled {
+      try? await Task.sleep(for: limits.heartbeatInterval)
+      if !Task.isCancelled { watches.beat() }
+    }
+  }
+
+  /// Ends all watches, so that their callers go to another server or come back later.
+  package func stop() {
+    watches.close()
+  }
+
+  /// Applies committed events, on the database's writer thread, before their changes are
+  /// acknowledged.
+  private func follow(_ events: [CommittedEvent]) {
+    for event in events {
+      do {
+        if let change = try FlagRuleBook.Change(event) {
+          book.apply(change, revision: event.revision)
+          watches.publish(change, revision: event.revision)
+        } else {
+          book.advance(to: event.revision)
+          watches.advance(to: event.revision)
+        }
+      } catch {
+        logger.log(
+          .error, "A committed event does not decode.",
+          ["revision": "\(event.revision)", "type": event.type, "error": "\(error)"])
+      }
+    }
+  }
+}

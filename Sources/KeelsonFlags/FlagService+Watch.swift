@@ -1,0 +1,106 @@
+package import KeelsonAPI
+package import KeelsonCore
+import KeelsonStore
+
+extension FlagService {
+  package func watchFlags(
+    _ request: KeelsonFlagsV1.WatchFlagsRequest,
+    responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>, context: ServerContext
+  ) async throws {
+    let topic = FlagWatches.Topic(
+      set: setName(request.flagSet), environment: try environmentName(request.environment))
+    guard request.resumeRevision >= 0 else {
+      throw RPCError.invalidArgument(
+        field: "resume_revision", "\(request.resumeRevision) is negative")
+    }
+    guard book.rules(set: topic.set, environment: topic.environment) != nil else {
+      throw FlagService.noSet(topic.set, field: "flag_set")
+    }
+    // The order matters: changes after `entered` wait in the list while the past is sent.
+    let entered = try watches.enter(topic)
+    defer { watches.leave(topic) }
+    var position = entered.position
+    var sent = try await sendPast(
+      topic, after: request.resumeRevision, upTo: entered.revision, to: responses)
+    while true {
+      switch try await watches.next(topic, at: position) {
+      case .messages(let messages, let next):
+        for message in messages
+        where message.revision > sent || (message.isHeartbeat && message.revision == sent) {
+          try await responses.write(encoded: message.bytes)
+          sent = message.revision
+        }
+        position = next
+      case .behind:
+        position = watches.end(of: topic).position
+        sent = try await sendSnapshot(topic, to: responses)
+      case .closed:
+        throw RPCError(
+          .unavailable, "The server is stopping; connect again and resume.",
+          details: [.retryInfo(.seconds(1))])
+      }
+    }
+  }
+
+  /// Brings a new subscriber up to a revision: by the changes after the one it names, or by a
+  /// snapshot where it names none, one that is not kept any more, or one from the future (of a
+  /// database that was since restored).
+  ///
+  /// - Returns: the revision that the subscriber is up to now.
+  private func sendPast(
+    _ topic: FlagWatches.Topic, after resume: Int64, upTo current: Int64,
+    to responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>
+  ) async throws -> Int64 {
+    guard resume > 0, resume <= current else {
+      return try await sendSnapshot(topic, to: responses)
+    }
+    guard resume < current else {
+      try await responses.write(encoded: watches.heartbeat(revision: current))
+      return current
+    }
+    guard let events = try await events(after: resume) else {
+      return try await sendSnapshot(topic, to: responses)
+    }
+    var hasSent = false
+    for event in events where event.revision <= current {
+      guard let change = try FlagRuleBook.Change(event), change.setKey == topic.set else {
+        continue
+      }
+      try await responses.write(
+        encoded: FlagWatches.encoded(change, revision: event.revision, in: topic.environment))
+      hasSent = true
+    }
+    if !hasSent {
+      try await responses.write(encoded: watches.heartbeat(revision: current))
+    }
+    return current
+  }
+
+  /// The events of this service after a revision; nil when they are too many or too old.
+  private func events(after revision: Int64) async throws -> [CommittedEvent]? {
+    do {
+      let events = try await database.feed.events(
+        after: revision, filter: EventFilter(typePrefix: FlagEvent.typePrefix),
+        limit: limits.changesBehind + 1)
+      return events.count > limits.changesBehind ? nil : events
+    } catch let error as StoreError where error.code == .revisionTooOld {
+      return nil
+    } catch let error as StoreError {
+      throw RPCError(error)
+    }
+  }
+
+  private func sendSnapshot(
+    _ topic: FlagWatches.Topic, to responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>
+  ) async throws -> Int64 {
+    let snapshot =
+      watches.snapshot(topic, revision: book.revision)
+      ?? {
+        let made = book.snapshot(set: topic.set, environment: topic.environment)
+        return watches.keep(
+          .init(revision: made.revision, isHeartbeat: false, bytes: made.encoded()), for: topic)
+      }()
+    try await responses.write(encoded: snapshot.bytes)
+    return snapshot.revision
+  }
+}

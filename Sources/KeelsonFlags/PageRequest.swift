@@ -1,0 +1,51 @@
+import KeelsonCore
+
+/// A request for one page of a list, and its token. Source: AIP-158.
+///
+/// A token is the last key of the page before with a checksum over the rest of the request, so
+/// that it cannot be used with other filters.
+struct PageRequest {
+  let size: Int
+  /// The key after which the page begins; empty for the first.
+  let after: String
+  private let checksum: UInt32
+
+  /// - Parameter fields: the encoded request without its page size and token.
+  /// - Throws: `RPCError` INVALID_ARGUMENT for a negative size or a token that is not one of ours
+  ///   for this request.
+  init(size: Int32, token: String, fields: [UInt8], limits: FlagLimits) throws {
+    guard size >= 0 else {
+      throw RPCError.invalidArgument(field: "page_size", "\(size) is negative")
+    }
+    self.size = size == 0 ? limits.defaultPageSize : min(Int(size), limits.maximumPageSize)
+    checksum = PageRequest.checksum(fields)
+    guard !token.isEmpty else {
+      after = ""
+      return
+    }
+    let prefix = PageRequest.hexadecimal(checksum) + "."
+    guard token.hasPrefix(prefix), token.utf8.count > prefix.utf8.count else {
+      throw RPCError.invalidArgument(
+        field: "page_token",
+        "is not a next_page_token of this list with these filters; start again without one")
+    }
+    after = String(token.dropFirst(prefix.count))
+  }
+
+  /// Splits the rows of a query for one more than the page into the page and the next token.
+  func cut<Element>(_ rows: [Element], by key: (Element) -> String) -> ([Element], String) {
+    guard rows.count > size, size > 0 else { return (rows, "") }
+    let page = Array(rows[..<size])
+    return (page, PageRequest.hexadecimal(checksum) + "." + key(page[size - 1]))
+  }
+
+  /// FNV-1a, 32 bits: it guards against mistakes, not against malice.
+  private static func checksum(_ bytes: [UInt8]) -> UInt32 {
+    bytes.reduce(0x811C_9DC5) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+  }
+
+  private static func hexadecimal(_ value: UInt32) -> String {
+    let digits = String(value, radix: 16)
+    return String(repeating: "0", count: 8 - digits.count) + digits
+  }
+}

@@ -1,0 +1,54 @@
+import KeelsonStore
+import Synchronization
+
+/// The statements of one running transaction on an engine thread's connection.
+final class SQLiteTransaction: Transaction {
+  /// The transaction whose body the current task runs.
+  @TaskLocal static var current: SQLiteTransaction?
+
+  private struct State {
+    /// Nil once the transaction has ended.
+    var connection: Connection?
+    var events: [CommittedEvent] = []
+  }
+  private let state: Mutex<State>
+  let isWrite: Bool
+
+  init(_ connection: Connection, isWrite: Bool) {
+    state = Mutex(State(connection: connection))
+    self.isWrite = isWrite
+  }
+
+  func query(_ sql: String, _ parameters: [SQLValue]) async throws -> [Row] {
+    try withConnection { try $0.query(sql, parameters) }
+  }
+
+  @discardableResult
+  func execute(_ sql: String, _ parameters: [SQLValue]) async throws -> Int {
+    try withConnection { try $0.execute(sql, parameters) }
+  }
+
+  func publish(_ event: CommittedEvent) {
+    state.withLock { $0.events.append(event) }
+  }
+
+  var isRunning: Bool { state.withLock { $0.connection != nil } }
+
+  /// Ends its use; later statements throw. Returns the events to publish.
+  func end() -> [CommittedEvent] {
+    state.withLock { state in
+      state.connection = nil
+      return state.events
+    }
+  }
+
+  private func withConnection<Value>(_ use: (Connection) throws -> Value) throws -> Value {
+    if !isWrite { try Task.checkCancellation() }
+    return try state.withLock { state in
+      guard let connection = state.connection else {
+        throw StoreError(.misuse, "A statement after the end of its transaction.")
+      }
+      return try use(connection)
+    }
+  }
+}

@@ -1,0 +1,93 @@
+import KeelsonAPI
+import KeelsonCore
+import KeelsonFlags
+import KeelsonHealth
+import KeelsonSQLite
+import KeelsonStore
+import KeelsonTransport
+
+/// The composition root: reads settings, builds every part, runs them and stops them in order.
+package struct KeelsonServer: Sendable {
+  private let settings: ServerSettings
+  private let log = LogWriter()
+  private let logger: Logger
+
+  package init(settings: ServerSettings) {
+    self.settings = settings
+    logger = log.logger(component: "server", minimum: settings.logLevel)
+  }
+
+  /// Serves until SIGTERM or SIGINT, then drains.
+  ///
+  /// - Parameter onServing: called once calls are accepted, with the bound addresses.
+  /// - Throws: an error whose description tells an admin what to do, when it cannot start.
+  package func run(onServing: @Sendable ([String]) -> Void) async throws {
+    defer { log.flush() }
+    let addresses = try settings.checkedAddresses()
+    try FlagService.check(environment: settings.environment)
+    // From here on a signal is not lost, however early it comes.
+    let termination = try Termination()
+    let startTime = ContinuousClock.now
+    let database = try SQLiteDatabase(SQLiteConfiguration(folder: settings.dataFolder))
+    do {
+      try await serve(
+        database, at: addresses, until: termination, startTime: startTime, onServing: onServing)
+    } catch {
+      await database.close()
+      throw error
+    }
+    await database.close()
+    logger.log(.info, "Stopped.")
+  }
+
+  private func serve(
+    _ database: SQLiteDatabase, at addresses: [ListenAddress], until termination: Termination,
+    startTime: ContinuousClock.Instant, onServing: @Sendable ([String]) -> Void
+  ) async throws {
+    try await database.migrate([FlagsMigrations.all])
+    let flags = FlagService(
+      database: database, environment: settings.environment, logger: logger.component("flags"))
+    try await flags.start()
+
+    let monitor = HealthMonitor(
+      checks: [DatabaseHealthCheck(database)], logger: logger.component("health"))
+    let health = HealthService(
+      monitor: monitor,
+      identity: .init(
+        version: KeelsonVersion.current, environment: settings.environment, startTime: startTime))
+    let routes = flags.routes + health.routes
+    let standardHealth = StandardHealthService(
+      monitor: monitor,
+      services: Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"]))
+
+    var configuration = ServerConfiguration(addresses: addresses)
+    configuration.loopCount = settings.loops
+    let server = Server(
+      configuration: configuration, routes: routes + standardHealth.routes,
+      hooks: ServerHooks(callEnded: CallLog(logger: logger.component("calls")).log),
+      logger: logger.component("transport"))
+    let bound = try await server.start().map(\.description)
+    await monitor.checkAll()
+    monitor.markStarted()
+    logger.log(
+      .info, "Serving.",
+      [
+        "addresses": bound.joined(separator: ", "), "environment": settings.environment,
+        "version": KeelsonVersion.current,
+      ])
+    onServing(bound)
+
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await flags.run() }
+      group.addTask { await monitor.run() }
+      let signal = await termination.wait()
+      logger.log(.info, "Draining.", ["signal": signal, "grace": "\(settings.drainGrace)"])
+      // First out of the balancers, then no more pushes, then the connections.
+      monitor.markDraining()
+      flags.stop()
+      monitor.report.close()
+      await server.drain(grace: settings.drainGrace)
+      group.cancelAll()
+    }
+  }
+}

@@ -1,0 +1,21 @@
+package import KeelsonCore
+
+/// What an admin can set when starting the server.
+package struct ServerSettings: Sendable {
+  /// Addresses to listen on: `127.0.0.1:7400`, `[::1]:7400` or `unix:/path`. Port 0 takes any
+  /// free one.
+  package var listen: [String] = ["127.0.0.1:7400"]
+  /// The folder of the embedded store; made when it is not there.
+  package var dataFolder = "./keelson-data"
+  /// The default environment.
+  package var environment = "development"
+  /// Whether plaintext may be served on addresses that other machines reach.
+  package var allowsInsecureRemote = false
+  package var logLevel: Logger.Level = .info
+  /// How long running calls get to finish after SIGTERM before they are cancelled.
+  package var drainGrace: Duration = .seconds(10)
+  /// How many loops serve connections; nil: one for each core.
+  package var loops: Int?
+
+  package init() {}
+}

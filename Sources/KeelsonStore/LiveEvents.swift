@@ -1,0 +1,124 @@
+import Synchronization
+
+/// The committed events of this process as they happen: observers, and the most recent events
+/// for subscribers that keep up. The engine publishes; everybody else uses ``ChangeFeed``.
+package final class LiveEvents: Sendable {
+  /// How much is kept in memory for subscribers; slower ones read from the table.
+  package struct Limits: Sendable {
+    /// At most this many events.
+    package var recentEvents = 4_096
+    /// At most this many bytes of their data and payload.
+    package var recentBytes = 8 << 20
+
+    package init() {}
+  }
+
+  struct State {
+    var current: Int64 = 0
+    /// Without a gap, the last one's revision is `current`.
+    var recent: ArraySlice<CommittedEvent> = []
+    var recentBytes = 0
+    var observers: [(id: UInt64, observe: @Sendable ([CommittedEvent]) -> Void)] = []
+    var waiters: [UInt64: Waiter] = [:]
+    var nextID: UInt64 = 0
+    var isFinished = false
+  }
+
+  struct Waiter {
+    let filter: EventFilter
+    let continuation: CheckedContinuation<Wake, any Error>
+  }
+
+  /// What ends a wait.
+  enum Wake: Sendable {
+    /// Look again; nothing that matches lies at or before this revision.
+    case events(after: Int64)
+    case finished
+  }
+
+  let limits: Limits
+  let state = Mutex(State())
+
+  package init(limits: Limits = Limits()) {
+    self.limits = limits
+  }
+
+  /// The revision of the newest event published.
+  package var currentRevision: Int64 { state.withLock { $0.current } }
+
+  /// Says where the revisions stand before the first event is published.
+  package func start(at revision: Int64) {
+    state.withLock { state in
+      guard revision > state.current else { return }
+      state.current = revision
+      state.recent = []
+      state.recentBytes = 0
+    }
+  }
+
+  /// Hands durable events, in revision order and without a gap after the last ones, to the
+  /// observers and then to whoever waits. Called from one thread at a time.
+  package func publish(_ events: [CommittedEvent]) {
+    guard let first = events.first, let last = events.last else { return }
+    let (observers, woken) = state.withLock { state in
+      state.current = last.revision
+      keep(events, in: &state)
+      var woken: [Waiter] = []
+      for (id, waiter) in state.waiters where events.contains(where: waiter.filter.matches) {
+        woken.append(waiter)
+        state.waiters[id] = nil
+      }
+      return (state.observers, woken)
+    }
+    for observer in observers { observer.observe(events) }
+    for waiter in woken {
+      waiter.continuation.resume(returning: .events(after: first.revision - 1))
+    }
+  }
+
+  /// Ends all subscriptions.
+  package func finish() {
+    let waiters = state.withLock { state in
+      state.isFinished = true
+      defer { state.waiters = [:] }
+      return Array(state.waiters.values)
+    }
+    for waiter in waiters { waiter.continuation.resume(returning: .finished) }
+  }
+
+  private func keep(_ events: [CommittedEvent], in state: inout State) {
+    state.recent.append(contentsOf: events)
+    for event in events { state.recentBytes += event.heldBytes }
+    while state.recent.count > limits.recentEvents || state.recentBytes > limits.recentBytes,
+      let oldest = state.recent.popFirst()
+    {
+      state.recentBytes -= oldest.heldBytes
+    }
+  }
+}
+
+extension CommittedEvent {
+  var heldBytes: Int { payload.count + data.text.utf8.count }
+}
+
+/// A registered observer; it observes until cancelled.
+package struct Observation: Sendable {
+  let live: LiveEvents
+  let id: UInt64
+
+  /// Takes the observer away. One that is being called right now may still finish its call.
+  package func cancel() {
+    live.state.withLock { state in state.observers.removeAll { $0.id == id } }
+  }
+}
+
+extension LiveEvents {
+  func observe(_ observe: @escaping @Sendable ([CommittedEvent]) -> Void) -> Observation {
+    let id = state.withLock { state in
+      state.nextID += 1
+      state.observers.append((state.nextID, observe))
+      return state.nextID
+    }
+    return Observation(live: self, id: id)
+  }
+}

@@ -1,0 +1,101 @@
+import KeelsonCore
+import KeelsonHealth
+import Synchronization
+import Testing
+
+@Suite struct HealthMonitorTests {
+  /// A component that works or not, as the test says.
+  final class Part: HealthCheck {
+    let name: String
+    let isEssential: Bool
+    let failure = Mutex<String?>(nil)
+
+    init(_ name: String, essential: Bool = true) {
+      self.name = name
+      isEssential = essential
+    }
+
+    func check() async throws {
+      if let message = failure.withLock({ $0 }) { throw RPCError(.unavailable, message) }
+    }
+  }
+
+  /// A component whose check ends only when it is cancelled.
+  struct Stuck: HealthCheck {
+    let name = "stuck"
+    let isEssential = false
+    func check() async throws {
+      let (never, continuation) = AsyncStream.makeStream(of: Never.self)
+      for await _ in never {}
+      withExtendedLifetime(continuation) {}
+      throw CancellationError()
+    }
+  }
+
+  private func monitor(
+    _ parts: any HealthCheck..., settings: HealthMonitor.Settings = .init()
+  ) -> HealthMonitor {
+    HealthMonitor(checks: parts, settings: settings, logger: .silent)
+  }
+
+  @Test func isNotReadyBeforeItHasStartedAndLooked() async {
+    let monitor = monitor(Part("database"))
+    #expect(monitor.report.value.reasonNotReady == "The server is starting.")
+    monitor.markStarted()
+    #expect(monitor.report.value.reasonNotReady == "database: not checked yet")
+    await monitor.checkAll()
+    #expect(monitor.report.value.reasonNotReady == nil)
+    #expect(monitor.report.value.status == .healthy)
+  }
+
+  @Test func countsFailuresInARowAndRecovers() async {
+    let part = Part("database")
+    let monitor = monitor(part)
+    monitor.markStarted()
+    part.failure.withLock { $0 = "it is gone" }
+    for _ in 0..<3 { await monitor.checkAll() }
+    let failed = monitor.report.value.components[0]
+    #expect(failed.consecutiveFailures == 3)
+    #expect(failed.message == "it is gone")
+    #expect(monitor.report.value.status == .unhealthy)
+    #expect(monitor.report.value.reasonNotReady == "database: it is gone")
+
+    part.failure.withLock { $0 = nil }
+    await monitor.checkAll()
+    #expect(monitor.report.value.components[0].consecutiveFailures == 0)
+    #expect(monitor.report.value.reasonNotReady == nil)
+  }
+
+  @Test func anInessentialPartOnlyDegrades() async {
+    let part = Part("mail", essential: false)
+    part.failure.withLock { $0 = "no route" }
+    let monitor = monitor(Part("database"), part)
+    monitor.markStarted()
+    await monitor.checkAll()
+    #expect(monitor.report.value.status == .degraded)
+    #expect(monitor.report.value.reasonNotReady == nil)
+  }
+
+  @Test func aSlowCheckIsDegradedAndAStuckOneFails() async {
+    var slow = HealthMonitor.Settings()
+    slow.slowAfter = .zero
+    let degraded = monitor(Part("database"), settings: slow)
+    await degraded.checkAll()
+    #expect(degraded.report.value.components[0].status == .degraded)
+
+    var impatient = HealthMonitor.Settings()
+    impatient.timeout = .milliseconds(1)
+    let stuck = monitor(Stuck(), settings: impatient)
+    await stuck.checkAll()
+    #expect(stuck.report.value.components[0].status == .unhealthy)
+    #expect(stuck.report.value.components[0].message.contains("did not end"))
+  }
+
+  @Test func drainingIsNotReady() async {
+    let monitor = monitor(Part("database"))
+    monitor.markStarted()
+    await monitor.checkAll()
+    monitor.markDraining()
+    #expect(monitor.report.value.reasonNotReady == "The server is stopping.")
+  }
+}
