@@ -38,7 +38,7 @@ struct PresetChannelTests {
   private func withClient(_ body: (KeelsonClient) async throws -> Void) async throws {
     var configuration = KeelsonClient.Configuration()
     configuration.subscribesToFlags = false
-    configuration.defaultTimeout = .seconds(77)
+    configuration.defaultTimeout = .seconds(7_777)
     configuration.metadata = ["x-team": "core", "x-role": "writer"]
     try await withInProcessChannel(to: recorder.routes) { channel in
       let client = KeelsonClient(channel: channel, configuration)
@@ -54,7 +54,7 @@ struct PresetChannelTests {
       #expect(flag.key == "a")
       let context = try #require(recorder.last)
       let remaining = try #require(context.deadline?.remaining)
-      #expect(remaining > .seconds(60) && remaining <= .seconds(77))
+      #expect(remaining > .seconds(7_000) && remaining <= .seconds(7_777))
       #expect(context.metadata["x-team"] == "core")
     }
   }

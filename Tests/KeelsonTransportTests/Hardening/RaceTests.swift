@@ -151,6 +151,7 @@ struct RaceTests {
     #expect(core == nil)
   }
 
+  /// `@unchecked Sendable`: set once, at init; the runtime reads weak references atomically.
   private struct WeakBox: @unchecked Sendable {
     weak var value: HTTP2Connection?
     init(_ value: HTTP2Connection?) { self.value = value }
