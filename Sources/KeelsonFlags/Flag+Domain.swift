@@ -86,12 +86,14 @@ extension KeelsonFlagsV1.Flag {
     return rules
   }
 
-  /// Whether this flag, in any environment, uses a segment.
-  func uses(segment key: String) -> Bool {
-    environments.values.contains { state in
-      let segments = try? FlagRuleSet.referencedSegments(inTargeting: state.targeting)
-      return segments?.contains(key) ?? false
-    }
+  /// The segments that its targeting uses, in any environment.
+  var segments: Set<String> {
+    Set(
+      environments.values.flatMap { state -> [String] in
+        guard !state.targeting.isEmpty else { return [] }
+        // What does not parse uses nothing, and is refused elsewhere.
+        return (try? FlagRuleSet.referencedSegments(inTargeting: state.targeting)) ?? []
+      })
   }
 }
 

@@ -43,13 +43,16 @@ extension FlagRuleBook.Change {
     switch kind {
     case .flagCreated, .flagUpdated, .flagToggled, .flagTargetingUpdated, .flagArchived,
       .flagRestored:
-      self = .flag(try KeelsonFlagsV1.Flag(decoding: event.payload))
+      self = .flag(try KeelsonFlagsV1.Flag(decoding: event.payload, limits: StoredMessage.limits))
     case .segmentCreated, .segmentUpdated:
-      self = .segment(try KeelsonFlagsV1.Segment(decoding: event.payload))
+      self = .segment(
+        try KeelsonFlagsV1.Segment(decoding: event.payload, limits: StoredMessage.limits))
     case .segmentDeleted:
-      self = .removedSegment(try KeelsonFlagsV1.Segment(decoding: event.payload))
+      self = .removedSegment(
+        try KeelsonFlagsV1.Segment(decoding: event.payload, limits: StoredMessage.limits))
     case .flagSetCreated, .flagSetUpdated:
-      self = .flagSet(try KeelsonFlagsV1.FlagSet(decoding: event.payload))
+      self = .flagSet(
+        try KeelsonFlagsV1.FlagSet(decoding: event.payload, limits: StoredMessage.limits))
     }
   }
 }

@@ -22,6 +22,18 @@ package struct FlagLimits: Sendable {
   package var targetingBytes = 64 * 1_024
   /// Bytes of metadata as JSON.
   package var metadataBytes = 8 * 1_024
+  /// Bytes of a whole flag in its encoded form.
+  package var flagBytes = 512 * 1_024
+  /// Lists and objects inside one another in a variant.
+  package var variantDepth = 32
+  /// Environments that the flags of one set have states in, taken together.
+  package var environmentsPerSet = 100
+  /// Bytes of the text that a list is searched for.
+  package var queryBytes = 256
+  /// Bytes after which a page of a list is ended, however few entries it has.
+  package var pageBytes = 1 << 20
+  /// Bytes that the values of one `EvaluateFlags` may come to, roughly.
+  package var evaluationBytes = 3 << 20
   /// Flags in one set, archived ones included.
   package var flagsPerSet = 10_000
   /// Segments in one set.
@@ -37,6 +49,8 @@ package struct FlagLimits: Sendable {
   package var subscribers = 100_000
   /// Changes a subscriber can fall behind, or ask to resume across, before it gets a snapshot.
   package var changesBehind = 1_024
+  /// Bytes of changes that are kept for the subscribers of one set and environment.
+  package var changeBytesBehind = 8 << 20
   /// How long a watch stays silent before a heartbeat.
   package var heartbeatInterval: Duration = .seconds(20)
 

@@ -163,10 +163,12 @@ enum FlagRepository {
 
 /// Messages as they stand in a `body` column.
 enum StoredMessage {
-  /// What was encoded here decodes here; limits for strangers do not apply.
+  /// The limits for what was encoded here: those for requests do not apply.
+  static let limits = DecodingLimits.reply
+
   static func decode<M: Message>(_ row: Row) throws -> M {
     do {
-      return try M(decoding: row.get("body", as: [UInt8].self))
+      return try M(decoding: row.get("body", as: [UInt8].self), limits: limits)
     } catch let error as RPCError {
       throw StoreError(.corrupt, "A stored \(M.self) does not decode.", cause: error)
     }

@@ -112,6 +112,11 @@ final class FlagRuleBook: Sendable {
     }
   }
 
+  /// The environments that the flags of a set have states in.
+  func environments(of set: String) -> Set<String> {
+    state.withLock { Set($0.sets[set]?.rules.keys ?? [:].keys) }
+  }
+
   /// The flags whose rules do not compile.
   func failures() -> [(set: String, flag: String, error: RuleError)] {
     let sets = state.withLock { $0.sets }

@@ -7,11 +7,9 @@ extension FlagService {
     _ request: KeelsonFlagsV1.EvaluateFlagRequest, context: ServerContext
   ) async throws -> KeelsonFlagsV1.EvaluateFlagResponse {
     let rules = try rules(request.flagSet, request.environment)
-    guard !request.key.isEmpty else {
-      throw RPCError.invalidArgument(field: "key", "is required")
-    }
     guard let flag = rules.set.definition(request.key) else {
-      throw FlagService.noFlag(setName(request.flagSet), request.key)
+      try validation.checkKey(request.key, field: "key")
+      throw FlagService.noFlag(try setName(request.flagSet), request.key)
     }
     guard request.expectedType == .unspecified || flag.type == .init(request.expectedType) else {
       throw RPCError.invalidArgument(
@@ -39,8 +37,17 @@ extension FlagService {
     let context = EvaluationContext(request.targetingKey, request.context)
     let now = UnixTime.now
     var response = KeelsonFlagsV1.EvaluateFlagsResponse()
-    response.evaluations = keys.map {
-      .init(key: $0, rules.set.evaluate($0, context: context, now: now))
+    var bytes = 0
+    for key in keys {
+      let evaluation = rules.set.evaluate(key, context: context, now: now)
+      bytes += key.utf8.count + (evaluation.value?.roughBytes ?? 0)
+      guard bytes <= limits.evaluationBytes else {
+        throw RPCError(
+          .resourceExhausted,
+          "The values of these flags come to more than \(limits.evaluationBytes) bytes; name "
+            + "fewer in one call.")
+      }
+      response.evaluations.append(.init(key: key, evaluation))
     }
     response.revision = rules.revision
     return response
@@ -48,7 +55,7 @@ extension FlagService {
 
   /// The rules that a request means.
   private func rules(_ set: String, _ environment: String) throws -> FlagRuleBook.Rules {
-    let set = setName(set)
+    let set = try setName(set)
     let environment = try environmentName(environment)
     guard let rules = book.rules(set: set, environment: environment) else {
       throw FlagService.noSet(set, field: "flag_set")
@@ -89,6 +96,18 @@ extension KeelsonFlagsV1.Evaluation {
     self.errorMessage = evaluation.errorMessage ?? ""
     if !evaluation.metadata.isEmpty {
       self.metadata = GoogleProtobuf.Struct(evaluation.metadata)
+    }
+  }
+}
+
+extension JSONValue {
+  /// About how many bytes it takes in a message.
+  fileprivate var roughBytes: Int {
+    switch self {
+    case .null, .bool, .number: 16
+    case .string(let text): text.utf8.count + 16
+    case .array(let values): values.reduce(16) { $0 + $1.roughBytes }
+    case .object(let members): members.reduce(16) { $0 + $1.key.utf8.count + $1.value.roughBytes }
     }
   }
 }

@@ -43,9 +43,8 @@ extension FlagService {
   package func getFlagSet(
     _ request: KeelsonFlagsV1.GetFlagSetRequest, context: ServerContext
   ) async throws -> KeelsonFlagsV1.FlagSet {
-    try await read {
-      try await self.requireSet(self.setName(request.key), field: "key", in: $0)
-    }
+    let key = try setName(request.key, field: "key")
+    return try await read { try await self.requireSet(key, field: "key", in: $0) }
   }
 
   package func listFlagSets(
@@ -67,11 +66,11 @@ extension FlagService {
     guard let update = request.flagSet else {
       throw RPCError.invalidArgument(field: "flag_set", "is required")
     }
+    let key = try setName(update.key, field: "flag_set.key")
     let paths = request.updateMask?.paths ?? []
     _ = try FlagUpdate.apply(paths, of: update, to: KeelsonFlagsV1.FlagSet())
     return try await change(ChangeOrigin(context)) { [validation] change in
-      let set = try await self.requireSet(
-        self.setName(update.key), field: "flag_set.key", in: change)
+      let set = try await self.requireSet(key, field: "flag_set.key", in: change)
       try FlagService.check(etag: update.etag, field: "flag_set.etag", against: set.etag)
       var changed = try FlagUpdate.apply(paths, of: update, to: set)
       if changed.bucketing == .unspecified { changed.bucketing = .v3 }

@@ -9,7 +9,7 @@ extension FlagService {
     guard var segment = request.segment else {
       throw RPCError.invalidArgument(field: "segment", "is required")
     }
-    segment.flagSet = setName(segment.flagSet)
+    segment.flagSet = try setName(segment.flagSet, field: "segment.flag_set")
     segment.unknownFields = .init()
     try validation.check(segment)
     let checked = segment
@@ -38,14 +38,14 @@ extension FlagService {
   package func getSegment(
     _ request: KeelsonFlagsV1.GetSegmentRequest, context: ServerContext
   ) async throws -> KeelsonFlagsV1.Segment {
-    let set = setName(request.flagSet)
+    let set = try setName(request.flagSet)
     return try await read { try await self.requireSegment(set, request.key, in: $0) }
   }
 
   package func listSegments(
     _ request: KeelsonFlagsV1.ListSegmentsRequest, context: ServerContext
   ) async throws -> KeelsonFlagsV1.ListSegmentsResponse {
-    let set = setName(request.flagSet)
+    let set = try setName(request.flagSet)
     var fields = request
     fields.pageToken = ""
     fields.pageSize = 0
@@ -67,7 +67,7 @@ extension FlagService {
     guard let update = request.segment else {
       throw RPCError.invalidArgument(field: "segment", "is required")
     }
-    let set = setName(update.flagSet)
+    let set = try setName(update.flagSet, field: "segment.flag_set")
     let paths = request.updateMask?.paths ?? []
     _ = try FlagUpdate.apply(paths, of: update, to: KeelsonFlagsV1.Segment())
     return try await change(ChangeOrigin(context)) { [validation] change in
@@ -87,17 +87,20 @@ extension FlagService {
   package func deleteSegment(
     _ request: KeelsonFlagsV1.DeleteSegmentRequest, context: ServerContext
   ) async throws -> KeelsonFlagsV1.DeleteSegmentResponse {
-    let set = setName(request.flagSet)
+    let set = try setName(request.flagSet)
     return try await change(ChangeOrigin(context)) { change in
       let segment = try await self.requireSegment(set, request.key, in: change)
       try FlagService.check(etag: request.etag, field: "etag", against: segment.etag)
       let users = try await self.users(of: segment, in: change).map(\.key)
       guard users.isEmpty else {
+        // A status has to stay small enough for every client's header limit.
+        let named = users.prefix(10)
+        let others = users.count > named.count ? " and \(users.count - named.count) more" : ""
         throw RPCError(
           .failedPrecondition,
-          "Segment '\(segment.key)' is used by \(FlagValidation.list(users)); "
+          "Segment '\(segment.key)' is used by \(FlagValidation.list(named))\(others); "
             + "take it out of their targeting first.",
-          details: users.map { key in
+          details: named.map { key in
             .preconditionFailure(
               type: "IN_USE", subject: "\(set)/\(key)",
               description: "Its targeting uses the segment.")
@@ -112,9 +115,9 @@ extension FlagService {
   /// Checks that every flag that uses a segment still compiles with its new condition: together
   /// they may be too large.
   private func checkUsers(of segment: KeelsonFlagsV1.Segment, in change: Change) async throws {
-    var conditions = try await segments(segment.flagSet, in: change)
-    conditions[segment.key] = segment.parsed
     for flag in try await users(of: segment, in: change) {
+      var conditions = try await segments(of: flag, in: change)
+      conditions[segment.key] = segment.parsed
       do {
         try validation.checkRules(flag, segments: conditions)
       } catch let error as RPCError {
@@ -130,14 +133,14 @@ extension FlagService {
   {
     let query = FlagRepository.Query(set: segment.flagSet, limit: limits.flagsPerSet)
     return try await FlagRepository.list(query, in: transaction).filter {
-      $0.uses(segment: segment.key)
+      $0.segments.contains(segment.key)
     }
   }
 
   private func requireSegment(
     _ set: String, _ key: String, in transaction: any Transaction
   ) async throws -> KeelsonFlagsV1.Segment {
-    guard !key.isEmpty else { throw RPCError.invalidArgument(field: "key", "is required") }
+    try validation.checkKey(key, field: "key")
     guard let segment = try await SegmentRepository.segment(set, key, in: transaction) else {
       throw RPCError(
         .notFound, "There is no segment '\(key)' in set '\(set)'.",

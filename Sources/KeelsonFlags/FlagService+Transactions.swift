@@ -32,15 +32,20 @@ extension FlagService {
   }
 
   /// The set that a request means.
-  func setName(_ name: String) -> String {
-    name.isEmpty ? defaultFlagSet : name
+  ///
+  /// - Throws: `RPCError` INVALID_ARGUMENT for a name that no set can have.
+  func setName(_ name: String, field: String = "flag_set") throws -> String {
+    guard !name.isEmpty else { return defaultFlagSet }
+    try validation.checkKey(name, field: field)
+    return name
   }
 
   static func check(etag given: String, field: String, against current: String) throws {
     guard given.isEmpty || given == current else {
       throw RPCError(
         .aborted,
-        "\(field): '\(given)' is not the current etag '\(current)': it was changed in between. "
+        "\(field): '\(given.prefix(64))' is not the current etag '\(current)': it was changed in "
+          + "between. "
           + "Get it again and repeat the change.",
         details: [
           .errorInfo(reason: "ETAG_MISMATCH", domain: "keelson", metadata: ["etag": current])
@@ -68,7 +73,7 @@ extension FlagService {
   func requireFlag(_ set: String, _ key: String, in transaction: any Transaction) async throws
     -> API.Flag
   {
-    guard !key.isEmpty else { throw RPCError.invalidArgument(field: "key", "is required") }
+    try validation.checkKey(key, field: "key")
     guard let flag = try await FlagRepository.flag(set, key, in: transaction) else {
       throw FlagService.noFlag(set, key)
     }
@@ -81,13 +86,14 @@ extension FlagService {
       details: [.resourceInfo(.flag, set, key)])
   }
 
-  /// The conditions of a set's segments, for checking targeting against them.
-  func segments(_ set: String, in transaction: any Transaction) async throws
+  /// The conditions of the segments that a flag uses, for checking its targeting against them.
+  func segments(of flag: API.Flag, in transaction: any Transaction) async throws
     -> [String: JSONValue]
   {
     var conditions: [String: JSONValue] = [:]
-    for segment in try await SegmentRepository.list(set, in: transaction) {
-      conditions[segment.key] = segment.parsed
+    for key in flag.segments {
+      conditions[key] = try await SegmentRepository.segment(flag.flagSet, key, in: transaction)?
+        .parsed
     }
     return conditions
   }

@@ -8,7 +8,7 @@ extension FlagService {
     responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>, context: ServerContext
   ) async throws {
     let topic = FlagWatches.Topic(
-      set: setName(request.flagSet), environment: try environmentName(request.environment))
+      set: try setName(request.flagSet), environment: try environmentName(request.environment))
     guard request.resumeRevision >= 0 else {
       throw RPCError.invalidArgument(
         field: "resume_revision", "\(request.resumeRevision) is negative")

@@ -52,7 +52,8 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
         throw RPCError(
           .resourceExhausted, "Set '\(flag.flagSet)' holds \(limits.flagsPerSet) flags, the limit.")
       }
-      try validation.checkRules(flag, segments: await self.segments(flag.flagSet, in: change))
+      try validation.checkRules(flag, segments: await self.segments(of: flag, in: change))
+      try self.checkEnvironments(of: flag)
       var created = flag
       created.stamp(change, created: true)
       try await FlagRepository.insert(created, in: change)
@@ -64,14 +65,14 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
   package func getFlag(_ request: API.GetFlagRequest, context: ServerContext) async throws
     -> API.Flag
   {
-    let set = setName(request.flagSet)
+    let set = try setName(request.flagSet)
     return try await read { try await self.requireFlag(set, request.key, in: $0) }
   }
 
   package func listFlags(_ request: API.ListFlagsRequest, context: ServerContext) async throws
     -> API.ListFlagsResponse
   {
-    let set = setName(request.flagSet)
+    let set = try setName(request.flagSet)
     var fields = request
     fields.pageToken = ""
     fields.pageSize = 0
@@ -80,10 +81,7 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
     let query = FlagRepository.Query(
       set: set, after: page.after, limit: page.size + 1, tags: request.tags, owner: request.owner,
       type: request.type, text: request.query, showsArchived: request.showArchived)
-    guard request.tags.count <= limits.tags else {
-      throw RPCError.invalidArgument(
-        field: "tags", "has \(request.tags.count) entries; at most \(limits.tags) are allowed")
-    }
+    try validation.check(filters: request)
     let flags = try await read { transaction in
       _ = try await self.requireSet(set, field: "flag_set", in: transaction)
       return try await FlagRepository.list(query, in: transaction)
@@ -103,13 +101,14 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
     // A mask that cannot be applied is an error even when there is no such flag.
     _ = try FlagUpdate.apply(paths, of: update, to: API.Flag())
     return try await changeFlag(
-      setName(update.flagSet), update.key, etag: update.etag, etagField: "flag.etag", context
+      try setName(update.flagSet, field: "flag.flag_set"), update.key, etag: update.etag,
+      etagField: "flag.etag", context
     ) { [validation] flag, change in
       guard flag.archiveTime == nil else { throw FlagService.archived(flag) }
       let changed = try FlagUpdate.apply(paths, of: update, to: flag)
       try validation.check(changed)
       try validation.checkRules(
-        changed, segments: await self.segments(flag.flagSet, in: change))
+        changed, segments: await self.segments(of: changed, in: change))
       return (changed, FlagService.kind(ofUpdate: flag, to: changed))
     }
   }
@@ -120,7 +119,7 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
     let name = request.environment.isEmpty ? environment : request.environment
     try validation.checkEnvironment(name, field: "environment")
     return try await changeFlag(
-      setName(request.flagSet), request.key, etag: request.etag, context
+      try setName(request.flagSet), request.key, etag: request.etag, context
     ) { [validation] flag, _ in
       guard flag.archiveTime == nil else { throw FlagService.archived(flag) }
       var toggled = flag
@@ -136,7 +135,9 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
   package func archiveFlag(_ request: API.ArchiveFlagRequest, context: ServerContext) async throws
     -> API.Flag
   {
-    try await changeFlag(setName(request.flagSet), request.key, etag: request.etag, context) {
+    try await changeFlag(
+      try setName(request.flagSet), request.key, etag: request.etag, context
+    ) {
       flag, change in
       var archived = flag
       archived.archiveTime = flag.archiveTime ?? GoogleProtobuf.Timestamp(change.time)
@@ -147,13 +148,15 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
   package func restoreFlag(_ request: API.RestoreFlagRequest, context: ServerContext) async throws
     -> API.Flag
   {
-    try await changeFlag(setName(request.flagSet), request.key, etag: request.etag, context) {
+    try await changeFlag(
+      try setName(request.flagSet), request.key, etag: request.etag, context
+    ) {
       [validation] flag, change in
       var restored = flag
       restored.archiveTime = nil
       // A segment it uses may be gone since.
       try validation.checkRules(
-        restored, segments: await self.segments(flag.flagSet, in: change))
+        restored, segments: await self.segments(of: restored, in: change))
       return (restored, .flagRestored)
     }
   }
@@ -161,13 +164,15 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
   package func listFlagHistory(
     _ request: API.ListFlagHistoryRequest, context: ServerContext
   ) async throws -> API.ListFlagHistoryResponse {
-    let set = setName(request.flagSet)
+    let set = try setName(request.flagSet)
     var fields = request
     fields.pageToken = ""
     fields.pageSize = 0
     let page = try PageRequest(
       size: request.pageSize, token: request.pageToken, fields: fields.encoded(), limits: limits)
-    let before = page.after.isEmpty ? Int64.max : Int64(page.after) ?? 0
+    guard let before = page.after.isEmpty ? Int64.max : Int64(page.after) else {
+      throw PageRequest.foreignToken
+    }
     let entries = try await read { transaction in
       _ = try await self.requireFlag(set, request.key, in: transaction)
       return try await FlagRepository.history(
@@ -193,11 +198,24 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
       try FlagService.check(etag: etag, field: etagField, against: flag.etag)
       let (changed, event) = try await body(flag, change)
       guard changed != flag else { throw Unchanged(resource: flag) }
+      try self.checkEnvironments(of: changed)
       var stamped = changed
       stamped.stamp(change)
       try await FlagRepository.update(stamped, in: change)
       try await change.record(event, before: flag, after: stamped)
       return stamped
+    }
+  }
+
+  /// Every environment of a set has rules of its own in memory, so their number is limited.
+  private func checkEnvironments(of flag: API.Flag) throws {
+    let known = book.environments(of: flag.flagSet)
+    let all = known.union(flag.environments.keys)
+    guard all.count <= limits.environmentsPerSet || all == known else {
+      throw RPCError(
+        .resourceExhausted,
+        "The flags of set '\(flag.flagSet)' have states in \(known.count) environments; at most "
+          + "\(limits.environmentsPerSet) are allowed in one set.")
     }
   }
 

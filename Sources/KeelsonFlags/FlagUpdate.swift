@@ -77,7 +77,7 @@ enum FlagUpdate {
   private static func unchangeable(_ path: String, all: [String]) -> RPCError {
     .invalidArgument(
       field: "update_mask",
-      "'\(path)' cannot be changed; what can: \(all.joined(separator: ", "))")
+      "'\(path.prefix(128))' cannot be changed; what can: \(all.joined(separator: ", "))")
   }
 
   /// Applies `environments.<name>` or `environments.<name>.<field>`; the name may stand between

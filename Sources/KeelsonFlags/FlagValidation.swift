@@ -61,7 +61,22 @@ struct FlagValidation: Sendable {
       { try checkVariants(flag) },
       { try checkMetadata(flag.metadata, field: "flag.metadata") },
       { try checkTime(flag.expireTime, field: "flag.expire_time") },
+      { try checkSize(flag) },
       { try checkEnvironments(flag) })
+  }
+
+  /// Checks what a list is to be narrowed by.
+  func check(filters request: KeelsonFlagsV1.ListFlagsRequest) throws {
+    try all(
+      { try checkLength(request.query, limits.queryBytes, field: "query") },
+      { try checkLength(request.owner, limits.ownerBytes, field: "owner") },
+      {
+        guard request.tags.count <= limits.tags else {
+          throw RPCError.invalidArgument(
+            field: "tags",
+            "has \(request.tags.count) entries; at most \(limits.tags) are allowed")
+        }
+      })
   }
 
   func check(_ segment: KeelsonFlagsV1.Segment) throws {
@@ -137,6 +152,31 @@ struct FlagValidation: Sendable {
     }
   }
 
+  private func checkSize(_ flag: KeelsonFlagsV1.Flag) throws {
+    let count = flag.encoded().count
+    guard count <= limits.flagBytes else {
+      throw RPCError.invalidArgument(
+        field: "flag", "has \(count) bytes in all; at most \(limits.flagBytes) are allowed")
+    }
+  }
+
+  /// A number that JSON can hold, lists and objects that do not go too deep.
+  private func checkValue(_ value: JSONValue, depth: Int = 0, field: String) throws {
+    switch value {
+    case .number(let number) where !number.isFinite:
+      throw RPCError.invalidArgument(field: field, "holds \(number), which JSON does not have")
+    case .array(let values):
+      for value in values { try checkValue(value, depth: depth + 1, field: field) }
+    case .object(let members):
+      for value in members.values { try checkValue(value, depth: depth + 1, field: field) }
+    case .null, .bool, .number, .string: break
+    }
+    guard depth <= limits.variantDepth else {
+      throw RPCError.invalidArgument(
+        field: field, "nests deeper than \(limits.variantDepth) levels")
+    }
+  }
+
   private func checkTime(_ time: GoogleProtobuf.Timestamp?, field: String) throws {
     guard let time, (try? time.unixTime) == nil else { return }
     throw RPCError.invalidArgument(field: field, "is not a time between the years 1 and 9999")
@@ -208,6 +248,7 @@ struct FlagValidation: Sendable {
           field: field,
           "is \(Self.name(of: json)), but the flag's type is \(flag.type.word)")
       }
+      try checkValue(json, field: field)
       try checkLength(json.text, limits.variantBytes, field: field)
     }
   }
@@ -216,6 +257,7 @@ struct FlagValidation: Sendable {
     guard let metadata else { return }
     try checkLength(JSONValue.object(metadata.object).text, limits.metadataBytes, field: field)
     for (name, value) in metadata.object {
+      try checkValue(value, field: "\(field)[\"\(name)\"]")
       switch value {
       case .bool, .number, .string: continue
       case .null, .array, .object:

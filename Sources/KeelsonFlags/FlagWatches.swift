@@ -40,16 +40,27 @@ final class FlagWatches: Sendable {
     var snapshot: Message?
     /// Whether anything was sent since the last heartbeat.
     var isBusy = true
+    /// The bytes of `messages`.
+    var bytes = 0
 
     var end: Position { dropped + messages.count }
 
-    mutating func append(_ message: Message, limit: Int) {
-      // Half is dropped at once, so that dropping costs little per message.
-      if messages.count >= limit {
-        messages.removeFirst(limit / 2)
-        dropped += limit / 2
-      }
+    mutating func append(_ message: Message, limits: FlagLimits) {
       messages.append(message)
+      bytes += message.bytes.count
+      guard messages.count > limits.changesBehind || bytes > limits.changeBytesBehind else {
+        return
+      }
+      // Down to half at once, so that dropping costs little per message.
+      var count = 0
+      while messages.count - count > limits.changesBehind / 2
+        || bytes > limits.changeBytesBehind / 2, count < messages.count
+      {
+        bytes -= messages[count].bytes.count
+        count += 1
+      }
+      messages.removeFirst(count)
+      dropped += count
     }
   }
 
@@ -57,8 +68,10 @@ final class FlagWatches: Sendable {
     var streams: [Topic: Stream] = [:]
     var subscribers = 0
     var nextWaiter = 0
-    /// The last revision published.
+    /// The last revision of which publishing has begun: whoever enters now gets later ones.
     var revision: Int64 = 0
+    /// The last revision that stands in every list it belongs to: what a heartbeat may name.
+    var completeRevision: Int64 = 0
     var isClosed = false
   }
 
@@ -185,18 +198,21 @@ final class FlagWatches: Sendable {
       let bytes = FlagWatches.encoded(change, revision: revision, in: topic.environment)
       let waiters = state.withLock { state -> [CheckedContinuation<Void, Never>] in
         state.streams[topic]?.append(
-          Message(revision: revision, isHeartbeat: false, bytes: bytes), limit: limits.changesBehind
-        )
+          Message(revision: revision, isHeartbeat: false, bytes: bytes), limits: limits)
         state.streams[topic]?.isBusy = true
         return state.takeWaiters(topic)
       }
       for waiter in waiters { waiter.resume() }
     }
+    state.withLock { $0.completeRevision = revision }
   }
 
   /// Notes a committed change that is not about flags.
   func advance(to revision: Int64) {
-    state.withLock { $0.revision = revision }
+    state.withLock { state in
+      state.revision = revision
+      state.completeRevision = revision
+    }
   }
 
   /// Sends a heartbeat to every topic that was silent since the last call.
@@ -205,10 +221,10 @@ final class FlagWatches: Sendable {
       var waiters: [CheckedContinuation<Void, Never>] = []
       for topic in state.streams.keys {
         if state.streams[topic]?.isBusy == false {
-          let bytes = heartbeat(revision: state.revision)
+          let bytes = heartbeat(revision: state.completeRevision)
           state.streams[topic]?.append(
-            Message(revision: state.revision, isHeartbeat: true, bytes: bytes),
-            limit: limits.changesBehind)
+            Message(revision: state.completeRevision, isHeartbeat: true, bytes: bytes),
+            limits: limits)
           waiters += state.takeWaiters(topic)
         }
         state.streams[topic]?.isBusy = false

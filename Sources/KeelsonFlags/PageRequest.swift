@@ -1,3 +1,4 @@
+import KeelsonAPI
 import KeelsonCore
 
 /// A request for one page of a list, and its token. Source: AIP-158.
@@ -9,6 +10,7 @@ struct PageRequest {
   /// The key after which the page begins; empty for the first.
   let after: String
   private let checksum: UInt32
+  private let pageBytes: Int
 
   /// - Parameter fields: the encoded request without its page size and token.
   /// - Throws: `RPCError` INVALID_ARGUMENT for a negative size or a token that is not one of ours
@@ -19,24 +21,36 @@ struct PageRequest {
     }
     self.size = size == 0 ? limits.defaultPageSize : min(Int(size), limits.maximumPageSize)
     checksum = PageRequest.checksum(fields)
+    pageBytes = limits.pageBytes
     guard !token.isEmpty else {
       after = ""
       return
     }
     let prefix = PageRequest.hexadecimal(checksum) + "."
     guard token.hasPrefix(prefix), token.utf8.count > prefix.utf8.count else {
-      throw RPCError.invalidArgument(
-        field: "page_token",
-        "is not a next_page_token of this list with these filters; start again without one")
+      throw PageRequest.foreignToken
     }
     after = String(token.dropFirst(prefix.count))
   }
 
-  /// Splits the rows of a query for one more than the page into the page and the next token.
-  func cut<Element>(_ rows: [Element], by key: (Element) -> String) -> ([Element], String) {
-    guard rows.count > size, size > 0 else { return (rows, "") }
-    let page = Array(rows[..<size])
-    return (page, PageRequest.hexadecimal(checksum) + "." + key(page[size - 1]))
+  static let foreignToken = RPCError.invalidArgument(
+    field: "page_token",
+    "is not a next_page_token of this list with these filters; start again without one")
+
+  /// Splits the rows of a query for one more than the page into the page and the next token. A
+  /// page also ends when it has become too large for one message.
+  func cut<Element: Message>(_ rows: [Element], by key: (Element) -> String) -> (
+    [Element], String
+  ) {
+    var count = 0
+    var bytes = 0
+    for row in rows.prefix(size) {
+      bytes += row.encoded().count
+      if bytes > pageBytes, count > 0 { break }
+      count += 1
+    }
+    guard count < rows.count, count > 0 else { return (rows, "") }
+    return (Array(rows[..<count]), PageRequest.hexadecimal(checksum) + "." + key(rows[count - 1]))
   }
 
   /// FNV-1a, 32 bits: it guards against mistakes, not against malice.

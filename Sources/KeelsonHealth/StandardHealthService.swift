@@ -20,9 +20,11 @@ package final class StandardHealthService: GrpcHealthV1.HealthHandler {
     _ request: GrpcHealthV1.HealthCheckRequest, context: ServerContext
   ) async throws -> GrpcHealthV1.HealthCheckResponse {
     guard knows(request.service) else {
+      // Cut, so that the status stays small whatever was asked for.
+      let name = String(request.service.prefix(128))
       throw RPCError(
-        .notFound, "There is no service '\(request.service)' here.",
-        details: [.resourceInfo(type: "service", name: request.service, description: "")])
+        .notFound, "There is no service '\(name)' here.",
+        details: [.resourceInfo(type: "service", name: name, description: "")])
     }
     return Self.response(monitor.report.value.servingStatus)
   }

@@ -130,4 +130,46 @@ import Testing
     #expect(watches.snapshot(topic, revision: 3)?.bytes == [1])
     #expect(watches.snapshot(topic, revision: 4) == nil)
   }
+
+  @Test func aHeartbeatNeverOvertakesAChange() async throws {
+    let watches = FlagWatches(limits: limits(behind: 10_000))
+    let (position, _) = try watches.enter(topic)
+    let last: Int64 = 2_000
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask {
+        for revision in 1...last { watches.publish(self.change("a"), revision: revision) }
+      }
+      group.addTask { for _ in 0..<4_000 { watches.beat() } }
+    }
+    guard case .messages(let messages, _) = watches.available(topic, at: position) else {
+      Issue.record("nothing delivered")
+      return
+    }
+    var sent: Int64 = 0
+    for message in messages {
+      if message.isHeartbeat {
+        #expect(message.revision <= sent, "a heartbeat named a change that had not come yet")
+      } else {
+        #expect(message.revision == sent + 1)
+        sent = message.revision
+      }
+    }
+    #expect(sent == last)
+  }
+
+  @Test func largeChangesPushOutOldOnesByTheirBytes() throws {
+    var limits = limits(behind: 1_000)
+    limits.changeBytesBehind = 10_000
+    let watches = FlagWatches(limits: limits)
+    let (position, _) = try watches.enter(topic)
+    var large = KeelsonFlagsV1.Flag(key: "a")
+    large.variants = ["on": GoogleProtobuf.Value(.string(String(repeating: "x", count: 3_000)))]
+    large.flagSet = "default"
+    for revision in 1...4 { watches.publish(.flag(large), revision: Int64(revision)) }
+    guard case .behind = watches.available(topic, at: position) else {
+      Issue.record("not told")
+      return
+    }
+    #expect(revisions(watches.available(topic, at: 3)) == [4])
+  }
 }

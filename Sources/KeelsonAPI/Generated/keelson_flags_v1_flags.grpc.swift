@@ -140,7 +140,8 @@ extension KeelsonFlagsV1 {
     /// With `resume_revision` set to the last revision seen, the stream goes on after it, without
     /// loss or repetition. When the server no longer has all changes since, it sends a fresh
     /// snapshot. A subscriber that reads too slowly gets a snapshot in place of the changes it
-    /// missed.
+    /// missed. A snapshot is one message: a client whose limit for received messages is small (4 MiB
+    /// is common) has to raise it for a set whose rules come to more.
     func watchFlags(
       _ request: KeelsonFlagsV1.WatchFlagsRequest, responses: KeelsonAPI.ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>, context: KeelsonCore.ServerContext
     ) async throws
@@ -288,7 +289,8 @@ extension KeelsonFlagsV1 {
     /// With `resume_revision` set to the last revision seen, the stream goes on after it, without
     /// loss or repetition. When the server no longer has all changes since, it sends a fresh
     /// snapshot. A subscriber that reads too slowly gets a snapshot in place of the changes it
-    /// missed.
+    /// missed. A snapshot is one message: a client whose limit for received messages is small (4 MiB
+    /// is common) has to raise it for a set whose rules come to more.
     public func watchFlags(
       _ request: KeelsonFlagsV1.WatchFlagsRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) -> KeelsonAPI.ResponseStream<KeelsonFlagsV1.WatchFlagsResponse> {

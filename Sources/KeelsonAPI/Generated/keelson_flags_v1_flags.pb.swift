@@ -1329,7 +1329,7 @@ extension KeelsonFlagsV1 {
     public enum Event: Swift.Sendable, Swift.Hashable {
       case snapshot(KeelsonFlagsV1.FlagsSnapshot)
       case change(KeelsonFlagsV1.FlagsChange)
-      /// Nothing new: sent after 20 s of silence, and at once when a stream resumed with nothing
+      /// Nothing new: sent after 20 to 40 s of silence, and at once when a stream resumed with nothing
       /// to catch up on.
       case heartbeat(KeelsonFlagsV1.Heartbeat)
     }
