@@ -43,7 +43,6 @@ struct FloodTests {
     FrameClient.frame(Kind.settings),
     FrameClient.frame(Kind.settings, [0, 4, 0, 1, 0, 0]),
     FrameClient.frame(Kind.ping, [0, 0, 0, 0, 0, 0, 0, 1]),
-    FrameClient.frame(Kind.priority, stream: 9, [0, 0, 0, 0, 16]),
   ])
   func framesThatCarryNothing(frame: [UInt8]) async throws {
     try await AttackedServer.run {

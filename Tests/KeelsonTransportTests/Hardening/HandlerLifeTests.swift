@@ -67,7 +67,8 @@ struct HandlerLifeTests {
       _ = call
       await begun.wait()
       await server.drain(grace: .zero)
-      #expect(hasReturned.load(ordering: .sequentiallyConsistent))
+      let isOver = hasReturned.load(ordering: .sequentiallyConsistent)
+      #expect(isOver)
     }
   }
 
@@ -154,7 +155,7 @@ private final class SilentHTTP2Server: Sendable {
   private let listening: Int32
 
   init() throws {
-    listening = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+    let listening = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     let address = try #require(SocketAddress(numericHost: "127.0.0.1", port: 0))
     let bound = address.withSockaddr { bind(listening, $0, $1) }
     #expect(bound == 0)
@@ -167,7 +168,7 @@ private final class SilentHTTP2Server: Sendable {
       }
     }
     port = UInt16(bigEndian: name.sin_port)
-    let listening = listening
+    self.listening = listening
     // Blocks until somebody connects; then holds the connection until the other side closes it.
     Thread.detachNewThread {
       let connection = accept(listening, nil, nil)
