@@ -7,13 +7,13 @@ extension GrpcHealthV1 {
   /// The methods of `grpc.health.v1.Health`.
   public enum HealthMethods {
     public static let check = KeelsonCore.MethodDescriptor(
-      service: "grpc.health.v1.Health", name: "Check", kind: .unary
+      service: "grpc.health.v1.Health", name: "Check", kind: .unary, isIdempotent: true
     )
     public static let list = KeelsonCore.MethodDescriptor(
-      service: "grpc.health.v1.Health", name: "List", kind: .unary
+      service: "grpc.health.v1.Health", name: "List", kind: .unary, isIdempotent: true
     )
     public static let watch = KeelsonCore.MethodDescriptor(
-      service: "grpc.health.v1.Health", name: "Watch", kind: .serverStreaming
+      service: "grpc.health.v1.Health", name: "Watch", kind: .serverStreaming, isIdempotent: true
     )
 
     /// All of them, in the order of the file.

@@ -37,7 +37,7 @@ extension KeelsonFlagsV1 {
       service: "keelson.flags.v1.FlagService", name: "EvaluateFlags", kind: .unary, isIdempotent: true
     )
     public static let watchFlags = KeelsonCore.MethodDescriptor(
-      service: "keelson.flags.v1.FlagService", name: "WatchFlags", kind: .serverStreaming
+      service: "keelson.flags.v1.FlagService", name: "WatchFlags", kind: .serverStreaming, isIdempotent: true
     )
     public static let createSegment = KeelsonCore.MethodDescriptor(
       service: "keelson.flags.v1.FlagService", name: "CreateSegment", kind: .unary

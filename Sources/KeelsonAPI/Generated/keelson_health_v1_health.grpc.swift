@@ -16,7 +16,7 @@ extension KeelsonHealthV1 {
       service: "keelson.health.v1.HealthService", name: "CheckReadiness", kind: .unary, isIdempotent: true
     )
     public static let watchHealth = KeelsonCore.MethodDescriptor(
-      service: "keelson.health.v1.HealthService", name: "WatchHealth", kind: .serverStreaming
+      service: "keelson.health.v1.HealthService", name: "WatchHealth", kind: .serverStreaming, isIdempotent: true
     )
 
     /// All of them, in the order of the file.
