@@ -34,7 +34,7 @@ struct Session: Sendable {
     let session = Session(client: client, address: address, output: Output(invocation))
     do {
       try await body(session)
-    } catch let error as RPCError where error.code == .unavailable {
+    } catch let error as RPCError where error.code == .unavailable && client.isOutOfReach {
       await client.shutdown()
       throw RPCError(
         .unavailable,
