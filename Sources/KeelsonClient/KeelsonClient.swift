@@ -31,8 +31,13 @@ public final class KeelsonClient: Sendable {
 
   private let store: FlagStore
   private let subscription: FlagSubscription?
-  /// Closes the connection, if it is this client's own.
-  private let closeConnection: @Sendable () async -> Void
+  /// Whether no connection to the server can be made just now: tells an UNAVAILABLE of the
+  /// channel's from one that the server itself has sent. Known of the client's own connection
+  /// only; false over a channel that was handed in.
+  package var isOutOfReach: Bool { ownConnection?.isOutOfReach ?? false }
+
+  /// nil when the channel was handed in: that one is not this client's to close.
+  private let ownConnection: ServerConnection?
 
   /// A client that connects in the background; returns at once.
   ///
@@ -43,7 +48,7 @@ public final class KeelsonClient: Sendable {
   ///   that cannot be reached is no error here.
   public convenience init(_ configuration: Configuration) throws {
     let connection = try ServerConnection(configuration)
-    self.init(connection: connection, configuration) { await connection.shutdown() }
+    self.init(connection: connection, own: connection, configuration)
   }
 
   /// A client over a channel of yours: one within the process, for tests, or one of another kind.
@@ -55,19 +60,18 @@ public final class KeelsonClient: Sendable {
   public convenience init(
     channel: any Channel, _ configuration: Configuration = Configuration()
   ) {
-    self.init(connection: channel, configuration) {}
+    self.init(connection: channel, own: nil, configuration)
   }
 
   private init(
-    connection: any Channel, _ configuration: Configuration,
-    closeConnection: @escaping @Sendable () async -> Void
+    connection: any Channel, own ownConnection: ServerConnection?, _ configuration: Configuration
   ) {
     let channel = PresetChannel(
       connection, metadata: configuration.metadata, unaryTimeout: configuration.defaultTimeout)
     let store = FlagStore(isSubscribed: configuration.subscribesToFlags)
     self.channel = channel
     self.store = store
-    self.closeConnection = closeConnection
+    self.ownConnection = ownConnection
     flags = Flags(store: store, context: configuration.context)
     admin = Admin(flags: KeelsonFlagsV1.FlagServiceClient(channel: channel))
     health = Health(channel: channel)
@@ -125,7 +129,7 @@ public final class KeelsonClient: Sendable {
   public func shutdown() async {
     await subscription?.stop()
     store.close()
-    await closeConnection()
+    await ownConnection?.shutdown()
   }
 
   /// Calls that change and list what the server keeps.

@@ -40,6 +40,9 @@ final class ServerConnection: Channel {
     try await channel.unary(method, request, options: options)
   }
 
+  /// Whether the last attempt to connect has failed and no other has succeeded since.
+  var isOutOfReach: Bool { channel.state == .transientFailure }
+
   /// Cancels the calls under way, closes the connection and ends its thread. Calling it again
   /// does nothing.
   func shutdown() async {

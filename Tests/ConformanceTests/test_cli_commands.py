@@ -178,6 +178,33 @@ def test_update(cli, cli_json, client, key):
     assert client.get(key).environments["production"].default_variant == "on"
 
 
+def test_update_clears_with_an_empty_value(cli, cli_json, key):
+    cli(
+        *("flags", "create", key, "--description", "words", "--owner", "me", "--tag", "t"),
+        *("--expires", "2031-01-31T00:00:00Z", "--metadata", '{"a":1}'),
+        *("--default-variant", "on", "--targeting", '{"if":[true,"on"]}'),
+    )
+    named = ("description", "owner", "tag", "expires", "metadata", "default-variant", "targeting")
+    fields = {"tag": "tags", "expires": "expire_time"}
+    answer = cli_json("flags", "get", key)
+    state = answer["environments"]["production"]
+    for name in named:
+        name = fields.get(name, name.replace("-", "_"))
+        assert answer.get(name) or state.get(name), name
+    for number, option in enumerate(named):
+        answer = cli_json("flags", "update", key, f"--{option}", "")
+        state = answer["environments"].get("production", {})
+        for index, name in enumerate(named):
+            name = fields.get(name, name.replace("-", "_"))
+            is_set = bool(answer.get(name) or state.get(name))
+            assert is_set == (index > number), (option, name)
+
+
+def test_flag_set_metadata_is_cleared_with_an_empty_value(cli_json, key):
+    assert cli_json("flag-sets", "create", key, "--metadata", '{"a":1}')["metadata"] == {"a": 1}
+    assert not cli_json("flag-sets", "update", key, "--metadata", "").get("metadata")
+
+
 def test_toggle(cli, cli_json, client, key):
     client.create(key, enabled=True)
     cli("flags", "toggle", key, "--off")
@@ -213,6 +240,20 @@ def test_history(cli, cli_json, client, key):
     answer = entries(cli_json("flags", "history", key), "entries")
     assert [each["action"] for each in answer] == ["toggled", "created"]
     assert isinstance(answer[0]["revision"], int)
+
+
+def test_history_shows_all_or_one_page(cli_json, client, key):
+    client.create(key)
+    for number in range(104):
+        client.toggle(key, number % 2 == 1)
+    whole = cli_json("flags", "history", key)
+    assert [each["action"] for each in whole["entries"]] == ["toggled"] * 104 + ["created"]
+    assert not whole.get("next_page_token")
+
+    page = cli_json("flags", "history", key, "--page-size", "3")
+    assert page["entries"] == whole["entries"][:3]
+    rest = cli_json("flags", "history", key, "--page-token", page["next_page_token"])
+    assert rest["entries"] == whole["entries"][3:]
 
 
 def test_evaluate(cli, cli_json, client, key):

@@ -1,12 +1,14 @@
 """The `keelson` command: errors, help and shell completions."""
 
+import concurrent.futures
 import shutil
 import socket
 import subprocess
 
+import grpc
 import pytest
 
-from server import run
+from server import BINARY, run
 
 COMMANDS = [
     "serve",
@@ -48,6 +50,42 @@ def test_server_that_does_not_run(fails):
         said = fails(*command, to=address)
         assert address in said
         assert "keelson serve" in said
+
+
+class Busy(grpc.GenericRpcHandler):
+    """Answers every call with UNAVAILABLE."""
+
+    def service(self, details):
+        def answer(request, context):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Too busy just now.")
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def test_unavailable_said_by_the_server_is_shown_as_it_is(fails):
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1), handlers=(Busy(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        for command in (("flags", "list"), ("health",), ("flags", "update", "k", "--targeting", "")):
+            assert fails(*command, to=f"127.0.0.1:{port}") == "keelson: Too busy just now."
+    finally:
+        server.stop(None)
+
+
+def test_watch_of_a_server_that_stops_says_so(launch):
+    server = launch()
+    command = [str(BINARY), "flags", "watch", "--server", server.address]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as watching:
+        assert watching.stdout.readline()
+        server.terminate()
+        _, said = watching.communicate(timeout=30)
+    assert watching.returncode == 1
+    assert "stopping" in said
+    assert "Cannot reach" not in said
+    assert server.wait() == 0
 
 
 def test_unknown_flag(fails, key):

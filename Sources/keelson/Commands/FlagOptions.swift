@@ -53,9 +53,9 @@ enum FlagOptions {
     return variants
   }
 
-  /// A JSON object given as text or as `@file`.
+  /// A JSON object given as text or as `@file`; nil for an empty text too, which clears.
   static func object(_ name: String, _ invocation: Invocation) throws -> GoogleProtobuf.Struct? {
-    guard let text = try text(name, invocation) else { return nil }
+    guard let text = try text(name, invocation), !text.isEmpty else { return nil }
     guard case .object(let members) = try json(name, text) else {
       throw UsageError("--\(name) takes a JSON object, {\"country\": \"NL\"} for example.")
     }
@@ -69,8 +69,9 @@ enum FlagOptions {
     return text
   }
 
+  /// A moment in ISO 8601; nil for an empty text too, which clears.
   static func time(_ name: String, _ invocation: Invocation) throws -> GoogleProtobuf.Timestamp? {
-    guard let text = invocation.option(name) else { return nil }
+    guard let text = invocation.option(name), !text.isEmpty else { return nil }
     guard let date = try? Date(text, strategy: .iso8601) else {
       throw UsageError("--\(name) takes a time such as 2027-01-31T00:00:00Z, not '\(text)'.")
     }

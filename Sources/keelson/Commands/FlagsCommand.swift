@@ -94,8 +94,8 @@ enum FlagsCommand {
   private static let update = Command(
     name: "update", summary: "Change what is named, and nothing else",
     discussion: """
-      An option with an empty value clears what it names; --variant and --tag replace all variants
-      and all tags.
+      An option with an empty value clears what it names; only variants there must always be.
+      --variant and --tag replace all variants and all tags.
       """,
     arguments: [key],
     options: FlagOptions.definition + [
@@ -178,11 +178,18 @@ enum FlagsCommand {
     options: [FlagOptions.pageSize, FlagOptions.pageToken, FlagOptions.flagSet] + Session.options
   ) { invocation in
     try await Session.run(invocation) { session in
-      let answer = try await session.client.admin.flags.listFlagHistory(
-        .init(
-          flagSet: invocation.option("flag-set") ?? "", key: invocation.argument("KEY"),
-          pageSize: try invocation.integer("page-size") ?? 0,
-          pageToken: invocation.option("page-token") ?? ""))
+      // Pages of the server's own size: each entry holds a whole flag.
+      var request = KeelsonFlagsV1.ListFlagHistoryRequest(
+        flagSet: invocation.option("flag-set") ?? "", key: invocation.argument("KEY"),
+        pageSize: try invocation.integer("page-size") ?? 0,
+        pageToken: invocation.option("page-token") ?? "")
+      var answer = KeelsonFlagsV1.ListFlagHistoryResponse()
+      repeat {
+        let page = try await session.client.admin.flags.listFlagHistory(request)
+        answer.entries += page.entries
+        answer.nextPageToken = page.nextPageToken
+        request.pageToken = page.nextPageToken
+      } while !request.pageToken.isEmpty && !invocation.has("page-size")
       session.output.print(answer) { answer.table }
     }
   }

@@ -4,7 +4,6 @@ import KeelsonCore
 /// A command's connection to a server.
 struct Session: Sendable {
   let client: KeelsonClient
-  let address: String
   let output: Output
 
   static let options: [Command.Option] = [
@@ -31,14 +30,15 @@ struct Session: Sendable {
     // Commands ask for what they show; nothing is evaluated here.
     configuration.subscribesToFlags = false
     let client = try KeelsonClient(configuration)
-    let session = Session(client: client, address: address, output: Output(invocation))
+    let session = Session(client: client, output: Output(invocation))
     do {
       try await body(session)
-    } catch let error as RPCError where error.code == .unavailable {
+    } catch let error as RPCError where error.code == .unavailable && client.isOutOfReach {
       await client.shutdown()
       throw RPCError(
         .unavailable,
-        "Cannot reach Keelson at \(address): \(error.message) Start it with 'keelson serve', or "
+        // The message begins with the address.
+        "Cannot reach Keelson at \(error.message) Start it with 'keelson serve', or "
           + "name another server with --server or KEELSON_SERVER.")
     } catch {
       await client.shutdown()
