@@ -22,7 +22,7 @@ CHECK_PATH = "/grpc.health.v1.Health/Check"
 CHECK_RESPONSE = wire.frame(wire.field(1, 1))
 FILE_PATH = "/health"
 # More for `keelson serve`, when one loop has to be asked for.
-SERVE_ARGUMENTS = ["--loops", "1", "--log-level", "warning"]
+SERVE_ARGUMENTS = ["--loops", "1"]
 
 SERVER_CORE = 0
 CLIENT_CORE = 1
