@@ -67,7 +67,7 @@ def test_unavailable_said_by_the_server_is_shown_as_it_is(fails):
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        for command in (("flags", "list"), ("health",), ("flags", "update", "k", "--targeting", "")):
+        for command in (("flags", "list"), ("health",), ("flags", "update", "k", "--owner", "")):
             assert fails(*command, to=f"127.0.0.1:{port}") == "keelson: Too busy just now."
     finally:
         server.stop(None)
