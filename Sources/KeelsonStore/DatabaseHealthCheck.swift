@@ -1,4 +1,4 @@
-import KeelsonCore
+package import KeelsonCore
 
 /// Says whether the database answers a query and lets a write begin.
 package struct DatabaseHealthCheck: HealthCheck {
@@ -10,7 +10,7 @@ package struct DatabaseHealthCheck: HealthCheck {
     self.database = database
   }
 
-  package func check() async throws {
+  package func check() async throws -> HealthOutcome {
     do {
       _ = try await database.read { try await $0.query("SELECT 1") }
     } catch {
@@ -22,5 +22,6 @@ package struct DatabaseHealthCheck: HealthCheck {
     } catch {
       throw RPCError(.unavailable, "The database does not accept writes.", cause: "\(error)")
     }
+    return .healthy
   }
 }
