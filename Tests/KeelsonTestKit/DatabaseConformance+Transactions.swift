@@ -108,6 +108,7 @@ extension DatabaseConformance {
     DatabaseConformance(things: "the health check passes, and fails once closed") { database in
       let outcome = try await DatabaseHealthCheck(database).check()
       #expect(outcome == .healthy)
+      #expect(database.writeFailure == nil)
       await database.close()
       await #expect(throws: RPCError.self) {
         _ = try await DatabaseHealthCheck(database).check()
