@@ -6,5 +6,13 @@ package protocol HealthCheck: Sendable {
   var isEssential: Bool { get }
   /// Looks; throws when the component does not work. The message of what it throws is shown to
   /// probes, so nothing internal stands in it.
-  func check() async throws
+  func check() async throws -> HealthOutcome
+}
+
+/// How a component is that works.
+package enum HealthOutcome: Sendable, Equatable {
+  case healthy
+  /// It serves, but not everything. The reason is shown to probes, so nothing internal stands in
+  /// it.
+  case degraded(reason: String)
 }

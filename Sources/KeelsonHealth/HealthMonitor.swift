@@ -7,9 +7,10 @@ package final class HealthMonitor: Sendable {
   package struct Settings: Sendable {
     /// How long from the end of one round of checks to the next.
     package var interval: Duration = .seconds(5)
-    /// A check that takes longer counts as degraded (SYS-100: 5 s).
+    /// A check that takes longer counts as degraded (SYS-100: 5 s), from that moment on.
     package var slowAfter: Duration = .seconds(5)
-    /// A check that takes longer is given up and counts as failed.
+    /// A check that takes longer counts as failed. It is cancelled; while it goes on all the
+    /// same, that component gets no second one and fails every round.
     package var timeout: Duration = .seconds(10)
 
     package init() {}
@@ -18,6 +19,8 @@ package final class HealthMonitor: Sendable {
   package let report: Watchable<HealthReport>
   private let checks: [any HealthCheck]
   private let settings: Settings
+  /// When the checks began that have not ended yet, by their place in `checks`.
+  private let running = Mutex<[Int: ContinuousClock.Instant]>([:])
   private let logger: Logger
 
   package init(checks: [any HealthCheck], settings: Settings = Settings(), logger: Logger) {
@@ -29,7 +32,8 @@ package final class HealthMonitor: Sendable {
     report = Watchable(initial)
   }
 
-  /// Checks every component once, all at the same time.
+  /// Checks every component once, all at the same time. Takes no longer than the timeout, whatever
+  /// the checks do.
   package func checkAll() async {
     await withTaskGroup(of: Void.self) { group in
       for index in checks.indices { group.addTask { await self.check(index) } }
@@ -54,56 +58,106 @@ package final class HealthMonitor: Sendable {
     report.update { $0.isDraining = true }
   }
 
+  /// What happens to a check that runs.
+  private enum Step: Sendable {
+    case ended(Finding)
+    case slow
+    case overdue
+  }
+
+  /// What a check found.
+  private struct Finding: Sendable {
+    var status: HealthReport.Status
+    var message = ""
+  }
+
   private func check(_ index: Int) async {
-    let check = checks[index]
     let start = ContinuousClock.now
-    let failure = await outcome(of: check)
-    let elapsed = ContinuousClock.now - start
-    // A cancelled round says nothing about the component.
-    guard !Task.isCancelled else { return }
+    let earlier = running.withLock { running in
+      let earlier = running[index]
+      if earlier == nil { running[index] = start }
+      return earlier
+    }
+    if let earlier {
+      let elapsed = start - earlier
+      if elapsed >= settings.timeout { record(overdue, of: index, after: elapsed) }
+      return
+    }
+    // Tasks of their own: a group would wait for a check that does not heed its cancellation.
+    let (steps, continuation) = AsyncStream.makeStream(of: Step.self)
+    let look = Task { [check = checks[index]] in
+      let finding = await Self.finding(of: check)
+      running.withLock { $0[index] = nil }
+      continuation.yield(.ended(finding))
+    }
+    let timer = Task { [settings] in
+      if settings.slowAfter < settings.timeout {
+        try await Task.sleep(for: settings.slowAfter)
+        continuation.yield(.slow)
+      }
+      try await Task.sleep(until: start + settings.timeout, clock: .continuous)
+      continuation.yield(.overdue)
+    }
+    defer {
+      look.cancel()
+      timer.cancel()
+    }
+    // Ends early when the round is cancelled, which says nothing about the component.
+    for await step in steps {
+      let elapsed = ContinuousClock.now - start
+      switch step {
+      case .ended(var finding):
+        if finding.status == .healthy, elapsed > settings.slowAfter {
+          finding = Finding(status: .degraded, message: "It answers, but took \(elapsed).")
+        }
+        // What a check says that was cancelled with its round, neither.
+        if !Task.isCancelled { record(finding, of: index, after: elapsed) }
+        return
+      case .slow:
+        // It may fail yet, so what failed before has not recovered.
+        guard report.value.components[index].status != .unhealthy else { continue }
+        let message = "The check has not ended yet, after \(settings.slowAfter)."
+        record(Finding(status: .degraded, message: message), of: index, after: elapsed)
+      case .overdue:
+        record(overdue, of: index, after: elapsed)
+        return
+      }
+    }
+  }
+
+  private var overdue: Finding {
+    Finding(status: .unhealthy, message: "The check did not end within \(settings.timeout).")
+  }
+
+  private static func finding(of check: any HealthCheck) async -> Finding {
+    do {
+      switch try await check.check() {
+      case .healthy: return Finding(status: .healthy)
+      case .degraded(let reason): return Finding(status: .degraded, message: reason)
+      }
+    } catch let error as RPCError {
+      return Finding(status: .unhealthy, message: error.message)
+    } catch {
+      return Finding(status: .unhealthy, message: "The check failed.")
+    }
+  }
+
+  /// Puts a finding into the report. Called for one component by one round at a time.
+  private func record(_ finding: Finding, of index: Int, after elapsed: Duration) {
     var component = report.value.components[index]
     let before = component.status
     component.responseTime = elapsed
     component.checkTime = .now
-    if let failure {
-      component.status = .unhealthy
-      component.message = failure
-      component.consecutiveFailures += 1
-    } else {
-      let isSlow = elapsed > settings.slowAfter
-      component.status = isSlow ? .degraded : .healthy
-      component.message = isSlow ? "It answers, but took \(elapsed)." : ""
-      component.consecutiveFailures = 0
-    }
+    component.status = finding.status
+    component.message = finding.message
+    component.consecutiveFailures =
+      finding.status == .unhealthy ? component.consecutiveFailures + 1 : 0
     let result = component
     report.update { $0.components[index] = result }
     if before != component.status, before != nil || component.status != .healthy {
       logger.log(
-        component.status == .healthy ? .info : .warning, "A component's health changed.",
-        ["name": component.name, "status": "\(component.status!)", "reason": component.message])
-    }
-  }
-
-  /// What is wrong with a component; nil when nothing is.
-  private func outcome(of check: any HealthCheck) async -> String? {
-    await withTaskGroup(of: String?.self) { group in
-      group.addTask {
-        do {
-          try await check.check()
-          return nil
-        } catch let error as RPCError {
-          return error.message
-        } catch {
-          return "The check failed."
-        }
-      }
-      group.addTask { [settings] in
-        try? await Task.sleep(for: settings.timeout)
-        return "The check did not end within \(settings.timeout)."
-      }
-      let first = await group.next() ?? nil
-      group.cancelAll()
-      return first
+        finding.status == .healthy ? .info : .warning, "A component's health changed.",
+        ["name": component.name, "status": "\(finding.status)", "reason": component.message])
     }
   }
 }

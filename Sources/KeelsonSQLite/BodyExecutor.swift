@@ -1,3 +1,4 @@
+import KeelsonStore
 import Synchronization
 
 /// Runs the asynchronous body of a transaction on the engine thread that owns the connection.
@@ -5,7 +6,7 @@ import Synchronization
 /// something else keeps the thread waiting with it.
 final class BodyExecutor: TaskExecutor {
   private struct State {
-    var jobs: ArraySlice<UnownedJob> = []
+    var jobs = Deque<UnownedJob>()
     var isSleeping = false
     var isDone = true
   }

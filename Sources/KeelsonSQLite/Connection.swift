@@ -73,6 +73,14 @@ import KeelsonStore
     return current != 0
   }
 
+  /// How many pages have been written to the disk through this connection; it wraps.
+  var pagesWritten: Int32 {
+    var current: Int32 = 0
+    var highest: Int32 = 0
+    unsafe sqlite3_db_status(handle, SQLITE_DBSTATUS_CACHE_WRITE, &current, &highest, 0)
+    return current
+  }
+
   /// Makes the running statement, if there is one, end with an error.
   func interrupt() {
     unsafe sqlite3_interrupt(handle)

@@ -47,6 +47,8 @@ package final class SQLiteDatabase: Database {
   /// What the writer has done since it was opened.
   package var statistics: SQLiteStatistics { writer.statistics }
 
+  package var writeFailure: StoreError? { writer.diskFailure }
+
   /// How many writes wait for their turn right now.
   package var waitingWrites: Int { writer.queue.count }
 

@@ -10,6 +10,7 @@ final class SQLiteTransaction: Transaction {
     /// Nil once the transaction has ended.
     var connection: Connection?
     var events: [CommittedEvent] = []
+    var diskFailure: StoreError?
   }
   private let state: Mutex<State>
   let isWrite: Bool
@@ -32,6 +33,9 @@ final class SQLiteTransaction: Transaction {
     state.withLock { $0.events.append(event) }
   }
 
+  /// The last failure of the disk in one of its statements, whatever the body made of it.
+  var diskFailure: StoreError? { state.withLock { $0.diskFailure } }
+
   var isRunning: Bool { state.withLock { $0.connection != nil } }
 
   /// Ends its use; later statements throw. Returns the events to publish.
@@ -48,7 +52,12 @@ final class SQLiteTransaction: Transaction {
       guard let connection = state.connection else {
         throw StoreError(.misuse, "A statement after the end of its transaction.")
       }
-      return try use(connection)
+      do {
+        return try use(connection)
+      } catch let error as StoreError where error.isDiskFailure {
+        state.diskFailure = error
+        throw error
+      }
     }
   }
 }

@@ -11,6 +11,7 @@ final class SQLiteWriter: Sendable {
   private let limits: SQLiteConfiguration.Limits
   private let executor = BodyExecutor()
   private let counters = Mutex(SQLiteStatistics())
+  private let lastDiskFailure = Mutex<StoreError?>(nil)
 
   init(_ connection: Connection, liveEvents: LiveEvents, limits: SQLiteConfiguration.Limits) {
     self.connection = connection
@@ -20,6 +21,9 @@ final class SQLiteWriter: Sendable {
   }
 
   var statistics: SQLiteStatistics { counters.withLock { $0 } }
+
+  /// The failure of the disk in the last batch that needed it; nil when that reached the disk.
+  var diskFailure: StoreError? { lastDiskFailure.withLock { $0 } }
 
   /// Commits batch after batch until the queue is closed and empty.
   func run() {
@@ -33,7 +37,9 @@ final class SQLiteWriter: Sendable {
   /// A member of the batch whose body has run.
   private struct Member {
     let work: any PendingWork
-    let events: [CommittedEvent]
+    var events: [CommittedEvent] = []
+    /// The disk's failure in one of its statements.
+    var diskFailure: StoreError?
   }
 
   /// - Parameter expected: how many writes the last batch had. Its callers have just been
@@ -41,6 +47,7 @@ final class SQLiteWriter: Sendable {
   /// - Returns: how many writes this batch had.
   private func commitBatch(first: any PendingWork, expected: Int) -> Int {
     var members: [Member] = []
+    let pagesBefore = connection.pagesWritten
     do {
       try connection.control("BEGIN IMMEDIATE")
       try gather(first: first, expected: expected, into: &members)
@@ -49,10 +56,13 @@ final class SQLiteWriter: Sendable {
       // Nothing of the batch is durable. Even a member that failed by itself gets this error: it
       // may have failed for what another one wrote.
       rollBack()
+      noteDisk(
+        failure: (error as? StoreError).flatMap { $0.isDiskFailure ? $0 : nil }, in: members)
       if members.isEmpty { first.finish(overriding: error) }
       for member in members { member.work.finish(overriding: error) }
       return members.count
     }
+    noteDisk(in: members, reached: connection.pagesWritten != pagesBefore)
     liveEvents.publish(members.flatMap(\.events))
     for member in members { member.work.finish(overriding: nil) }
     counters.withLock { counters in
@@ -69,8 +79,8 @@ final class SQLiteWriter: Sendable {
     while let work = next {
       if work.begin(onCancel: nil) {
         // A member from the moment it has begun, so that a failing batch answers it.
-        members.append(Member(work: work, events: []))
-        members[members.count - 1] = Member(work: work, events: try run(work))
+        members.append(Member(work: work))
+        try run(&members[members.count - 1])
       }
       guard members.count < limits.writesPerCommit else { return }
       let linger = members.count < expected ? limits.linger - (.now - start) : .zero
@@ -79,10 +89,11 @@ final class SQLiteWriter: Sendable {
     }
   }
 
-  /// Runs one member and returns its events.
+  /// Runs one member and keeps its events.
   ///
   /// - Throws: when the whole batch is lost, not when the body throws.
-  private func run(_ work: any PendingWork) throws -> [CommittedEvent] {
+  private func run(_ member: inout Member) throws {
+    let work = member.work
     try connection.control("SAVEPOINT member")
     let transaction = SQLiteTransaction(connection, isWrite: true)
     executor.run {
@@ -91,6 +102,7 @@ final class SQLiteWriter: Sendable {
       work.attach($0)
     }
     let events = transaction.end()
+    member.diskFailure = transaction.diskFailure
     if work.failure == nil && connection.hasBrokenForeignKeys {
       work.fail(StoreError(.constraint, "A foreign key has no row to point to."))
     }
@@ -99,10 +111,22 @@ final class SQLiteWriter: Sendable {
       guard connection.isInTransaction else { throw failure }
       try connection.control("ROLLBACK TO member")
       try connection.control("RELEASE member")
-      return []
+      return
     }
     try connection.control("RELEASE member")
-    return events
+    member.events = events
+  }
+
+  /// Remembers what a batch says about the disk. One that wrote nothing, as that of a health
+  /// check, says nothing.
+  private func noteDisk(
+    failure: StoreError? = nil, in members: [Member], reached: Bool = false
+  ) {
+    if let failure = failure ?? members.lazy.compactMap(\.diskFailure).last {
+      lastDiskFailure.withLock { $0 = failure }
+    } else if reached {
+      lastDiskFailure.withLock { $0 = nil }
+    }
   }
 
   private func rollBack() {

@@ -3,6 +3,9 @@ import Glibc
 import KeelsonStore
 
 extension StoreError {
+  /// Whether the disk was full or failed.
+  var isDiskFailure: Bool { code == .full || code == .io }
+
   /// The error a connection has just reported.
   ///
   /// - Parameters:

@@ -4,7 +4,7 @@ import Synchronization
 /// The bounded queue between callers and the engine's threads.
 final class WorkQueue: Sendable {
   private struct State {
-    var waiting: ArraySlice<any PendingWork> = []
+    var waiting = Deque<any PendingWork>()
     var sleepers = 0
     var isClosed = false
   }

@@ -15,12 +15,17 @@ final class LogWriter: Sendable {
     var dropped = 0
   }
 
+  private let descriptor: Int32
   private let state = Mutex(State())
   private let queue = DispatchQueue(label: "keelson.log")
 
+  init(descriptor: Int32 = STDERR_FILENO) {
+    self.descriptor = descriptor
+  }
+
   /// A logger that writes here: aligned text on a terminal, one JSON object a line elsewhere.
   func logger(component: String, minimum: Logger.Level) -> Logger {
-    Logger(component: component, minimum: minimum, humanReadable: isatty(STDERR_FILENO) == 1) {
+    Logger(component: component, minimum: minimum, humanReadable: isatty(descriptor) == 1) {
       self.write($0)
     }
   }
@@ -46,34 +51,47 @@ final class LogWriter: Sendable {
 
   private func drain() {
     while true {
-      let (bytes, dropped) = state.withLock { state in
+      let bytes = state.withLock { state in
         defer {
           state.waiting.removeAll()
-          state.dropped = 0
           state.isScheduled = false
         }
-        return (state.waiting, state.dropped)
+        return state.waiting
       }
       if bytes.isEmpty { return }
-      Self.writeAll(bytes)
-      if dropped > 0 {
-        Self.writeAll(Array("keelson: \(dropped) log lines were dropped.\n".utf8))
+      let lost = writeAll(bytes)
+      let dropped = state.withLock { state in
+        defer { state.dropped = 0 }
+        return state.dropped + lost
+      }
+      guard dropped > 0 else { continue }
+      if writeAll(Array("keelson: \(dropped) log lines were dropped.\n".utf8)) > 0 {
+        // Said with the next lines that can be written.
+        state.withLock { $0.dropped += dropped }
       }
     }
   }
 
-  private static func writeAll(_ bytes: [UInt8]) {
+  /// Writes lines, however long the reader takes.
+  ///
+  /// - Returns: how many lines could not be written, or not to their end.
+  private func writeAll(_ bytes: [UInt8]) -> Int {
     bytes.withUnsafeBytes { buffer in
       var offset = 0
       while offset < buffer.count {
         let count = unsafe Glibc.write(
-          STDERR_FILENO, buffer.baseAddress! + offset, buffer.count - offset)
+          descriptor, buffer.baseAddress! + offset, buffer.count - offset)
         if count > 0 {
           offset += count
+        } else if errno == EAGAIN {
+          // Somebody made the pipe non-blocking: they share it.
+          var readiness = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+          _ = poll(&readiness, 1, -1)
         } else if errno != EINTR {
-          return
+          return buffer[offset...].count { $0 == 0x0A }
         }
       }
+      return 0
     }
   }
 }

@@ -44,6 +44,8 @@ final class Termination: Sendable {
       }
     }
     source.resume()
+    // Writing to whoever has gone then fails, with EPIPE, instead of ending the process.
+    signal(SIGPIPE, SIG_IGN)
     for number in [SIGTERM, SIGINT] {
       // Only what is safe in a signal handler: one write to a pipe that never blocks.
       signal(number) { number in

@@ -5,6 +5,10 @@ package protocol Database: Sendable {
   /// The committed events of this process, as they happen. Reach them through ``feed``.
   var liveEvents: LiveEvents { get }
 
+  /// The failure of the disk that refused changes, with code full or io; nil once a later change
+  /// has reached the disk.
+  var writeFailure: StoreError? { get }
+
   /// Runs a body against one consistent snapshot.
   ///
   /// The body runs on the engine's thread and must not wait for anything but its statements.

@@ -20,7 +20,7 @@ package struct EventSubscription: AsyncSequence, Sendable {
     /// Everything up to here has been taken or does not match.
     var position: Int64
     let filter: EventFilter
-    var taken: ArraySlice<CommittedEvent> = []
+    var taken = Deque<CommittedEvent>()
 
     package mutating func next() async throws -> CommittedEvent? {
       while taken.isEmpty {
@@ -28,12 +28,12 @@ package struct EventSubscription: AsyncSequence, Sendable {
           after: position, filter: filter, limit: EventSubscription.pageSize)
         {
         case .events(let events, let upTo):
-          taken = events[...]
+          taken = Deque(events)
           position = upTo
         case .readTable:
           let page = try await feed.page(
             after: position, filter: filter, limit: EventSubscription.pageSize)
-          taken = page.events[...]
+          taken = Deque(page.events)
           position = Swift.max(position, page.upTo)
         case .wait:
           switch try await feed.database.liveEvents.wait(after: position, filter: filter) {
@@ -67,9 +67,10 @@ extension LiveEvents {
       guard let oldest = state.recent.first?.revision, oldest <= position + 1 else {
         return .readTable
       }
-      let start = state.recent.startIndex + Int(position + 1 - oldest)
       var events: [CommittedEvent] = []
-      for event in state.recent[start...] where filter.matches(event) {
+      for offset in Int(position + 1 - oldest)..<state.recent.count {
+        let event = state.recent[offset]
+        guard filter.matches(event) else { continue }
         events.append(event)
         if events.count == limit { return .events(events, upTo: event.revision) }
       }

@@ -16,7 +16,7 @@ package final class LiveEvents: Sendable {
   struct State {
     var current: Int64 = 0
     /// Without a gap, the last one's revision is `current`.
-    var recent: ArraySlice<CommittedEvent> = []
+    var recent = Deque<CommittedEvent>()
     var recentBytes = 0
     var observers: [(id: UInt64, observe: @Sendable ([CommittedEvent]) -> Void)] = []
     var waiters: [UInt64: Waiter] = [:]
@@ -51,7 +51,7 @@ package final class LiveEvents: Sendable {
     state.withLock { state in
       guard revision > state.current else { return }
       state.current = revision
-      state.recent = []
+      state.recent = Deque()
       state.recentBytes = 0
     }
   }

@@ -1,4 +1,5 @@
 import Foundation
+import KeelsonCore
 import KeelsonSQLite
 import KeelsonStore
 import KeelsonTestKit
@@ -79,7 +80,7 @@ import Testing
     process.waitUntilExit()
     #expect(
       String(decoding: text, as: UTF8.self).split(separator: "\n") == [
-        #"refusals ["full"]"#, "reads agree", "next follows",
+        #"refusals ["full"]"#, "reads agree", "health full", "next follows", "health good",
       ])
   }
 
@@ -101,9 +102,18 @@ import Testing
       }
     }
     #expect(error?.code == .full)
+    // Reading works, and a write that needs no room says nothing about the disk.
+    for _ in 0..<2 {
+      let outcome = try await DatabaseHealthCheck(database).check()
+      #expect(
+        outcome == .degraded(reason: "The disk is full: changes are refused; reading works."))
+    }
+    #expect(database.writeFailure?.code == .full)
     let kept = try await database.read { try await $0.query("SELECT 1 FROM things").count }
     #expect(kept == rows)
     try await database.write { try await $0.execute("DELETE FROM things") }
+    let outcome = try await DatabaseHealthCheck(database).check()
+    #expect(outcome == .healthy)
     try await database.write { transaction in
       try await transaction.execute("INSERT INTO things (note) VALUES ($1)", [note])
     }

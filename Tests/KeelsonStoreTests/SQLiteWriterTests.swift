@@ -104,6 +104,27 @@ import Testing
     try await waiting.value
   }
 
+  /// Otherwise an idle server holds what its last requests held.
+  @Test func whatAWriteHeldIsLetGoAfterIt() async throws {
+    final class Held: Sendable {}
+    struct Witness {
+      weak let held: Held?
+    }
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    let database = try SQLiteDatabase(SQLiteConfiguration(folder: folder.path))
+    var witnesses: [Witness] = []
+    for _ in 0..<50 {
+      let held = Held()
+      witnesses.append(Witness(held: held))
+      try await database.write { _ in withExtendedLifetime(held) {} }
+    }
+    // The writer lets a batch go before it takes the next one.
+    try await database.write { _ in }
+    #expect(witnesses.allSatisfy { $0.held == nil })
+    await database.close()
+  }
+
   @Test func aMemberWithABrokenForeignKeyFailsAlone() async throws {
     let folder = try TemporaryFolder()
     defer { folder.remove() }

@@ -1,3 +1,4 @@
+import KeelsonCore
 import KeelsonStore
 import Testing
 
@@ -105,9 +106,13 @@ extension DatabaseConformance {
     },
 
     DatabaseConformance(things: "the health check passes, and fails once closed") { database in
-      try await DatabaseHealthCheck(database).check()
+      let outcome = try await DatabaseHealthCheck(database).check()
+      #expect(outcome == .healthy)
+      #expect(database.writeFailure == nil)
       await database.close()
-      await #expect(throws: (any Error).self) { try await DatabaseHealthCheck(database).check() }
+      await #expect(throws: RPCError.self) {
+        _ = try await DatabaseHealthCheck(database).check()
+      }
     },
   ]
 

@@ -58,13 +58,20 @@ func starve(_ database: any Database, logPath: String) async throws {
     }
     return await group.reduce(into: []) { $0.append($1) }
   }
-  let acknowledged = outcomes.compactMap(\.0).sorted()
+  var acknowledged = outcomes.compactMap(\.0).sorted()
+  // A small batch may still have found room after a large one was refused.
+  while let revision = try? await append(to: database, note: String(repeating: "x", count: 20_000))
+  {
+    acknowledged.append(revision)
+  }
   say("refusals \(Set(outcomes.map(\.1)).subtracting([""]).sorted())")
   let stored = try await database.feed.events(after: 1, limit: 1_000).map(\.revision)
   say("reads \(stored == acknowledged ? "agree" : "differ: \(stored) \(acknowledged)")")
+  say("health \(database.writeFailure?.code.description ?? "good")")
   limitFileSize(bytes: nil)
   let next = try await append(to: database)
   say("next \(next == (acknowledged.last ?? 1) + 1 ? "follows" : "is \(next)")")
+  say("health \(database.writeFailure?.code.description ?? "good")")
 }
 
 let arguments = CommandLine.arguments
