@@ -44,7 +44,7 @@ import Testing
     }
     CallLog(logger: logger).log(
       CallSummary(
-        method: method, peer: "unix:", correlationID: "c-1", code: code,
+        method: method, peer: "unix:", correlation: .given("c-1"), code: code,
         duration: .microseconds(1_500), receivedBytes: 10, sentBytes: 20))
     return lines.value
   }

@@ -5,7 +5,11 @@ internal import KeelsonProtoC
 /// Messages to and from their encoding. libprotobuf-c does the work, in an arena, and what comes
 /// in is scanned first.
 package enum Wire {
+  // Neither is inlined: the arena's first piece would stand in the frame of an async caller, which
+  // lives on the heap.
+
   /// - Throws: ``RPCError`` with code INVALID_ARGUMENT.
+  @inline(never)
   package static func decode<M: WireMessage>(_ bytes: [UInt8], limits: DecodingLimits)
     throws(RPCError) -> M
   {
@@ -47,6 +51,7 @@ package enum Wire {
     return overflow || overflow2 || overflow3 ? Int.max : sum
   }
 
+  @inline(never)
   package static func encode<M: WireMessage>(_ message: M) -> [UInt8] {
     Arena.withArena(limit: .max) { arena in
       let wire = unsafe arena.makeStruct(M.wireTable)

@@ -11,12 +11,23 @@ extension Route {
       method: method,
       handler: .unary { bytes, context in
         do {
-          let request = try Request(decoding: bytes, limits: .standard)
-          return try await handler(request, context).encoded()
-        } catch let error as RPCError {
-          throw error.withEncodedStatus()
+          return try await handler(try decoded(bytes), context).encoded()
+        } catch {
+          throw withEncodedStatus(error)
         }
       })
+  }
+
+  // Not inlined: what these need would stand in the frame of each call's task, and a task whose
+  // frames outgrow its first block of memory takes more from malloc.
+  @inline(never)
+  private static func decoded<Request: Message>(_ bytes: [UInt8]) throws -> Request {
+    try Request(decoding: bytes, limits: .standard)
+  }
+
+  @inline(never)
+  private static func withEncodedStatus(_ error: any Error) -> any Error {
+    (error as? RPCError)?.withEncodedStatus() ?? error
   }
 
   package static func serverStreaming<Request: Message, Response: Message>(
@@ -65,8 +76,8 @@ extension Route {
       handler: .streaming { requests, responses, context in
         do {
           try await handler(requests, responses, context)
-        } catch let error as RPCError {
-          throw error.withEncodedStatus()
+        } catch {
+          throw withEncodedStatus(error)
         }
       })
   }

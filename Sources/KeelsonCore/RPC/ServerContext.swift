@@ -10,24 +10,35 @@ package final class ServerContext: Sendable {
   /// When the caller stops waiting. The transport cancels the handler's task at that time.
   package let deadline: Deadline?
   /// The call's correlation id: taken from `x-correlation-id`, or made.
-  package let correlationID: String
+  package let correlation: CorrelationID
+  /// The correlation id as text.
+  package var correlationID: String { correlation.text }
 
   private struct Reply {
-    var initialMetadata: Metadata = [:]
-    var trailingMetadata: Metadata = [:]
+    var initialMetadata = Metadata()
+    var trailingMetadata = Metadata()
   }
   private let reply = Mutex(Reply())
 
-  package init(
+  package convenience init(
     method: MethodDescriptor, metadata: Metadata = [:], peer: String = "",
     deadline: Deadline? = nil,
     correlationID: String = ""
+  ) {
+    self.init(
+      method: method, metadata: metadata, peer: peer, deadline: deadline,
+      correlation: .given(correlationID))
+  }
+
+  package init(
+    method: MethodDescriptor, metadata: Metadata, peer: String, deadline: Deadline?,
+    correlation: CorrelationID
   ) {
     self.method = method
     self.metadata = metadata
     self.peer = peer
     self.deadline = deadline
-    self.correlationID = correlationID
+    self.correlation = correlation
   }
 
   /// Metadata sent ahead of the first message. Set it before the first message is written;

@@ -4,6 +4,7 @@ package enum ContentType {
   /// parameters after `;` as the peer likes.
   package static func isGRPC(_ value: Span<UInt8>) -> Bool {
     let base: StaticString = "application/grpc"
+    if value.equals("application/grpc") { return true }
     guard value.count >= base.utf8CodeUnitCount else { return false }
     for index in 0..<base.utf8CodeUnitCount {
       // Media types are compared without regard to case: RFC 9110 section 8.3.1.

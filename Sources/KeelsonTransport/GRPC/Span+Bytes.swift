@@ -1,3 +1,5 @@
+import Glibc
+
 extension [UInt8] {
   /// The bytes of a span.
   init(copying span: Span<UInt8>) {
@@ -20,10 +22,10 @@ extension String {
 extension Span where Element == UInt8 {
   func starts(with text: StaticString) -> Bool {
     guard count >= text.utf8CodeUnitCount else { return false }
-    for index in 0..<text.utf8CodeUnitCount {
-      guard unsafe self[index] == text.utf8Start[index] else { return false }
+    return unsafe withUnsafeBufferPointer { bytes in
+      guard let start = bytes.baseAddress else { return true }
+      return unsafe memcmp(start, text.utf8Start, text.utf8CodeUnitCount) == 0
     }
-    return true
   }
 
   func equals(_ text: StaticString) -> Bool {

@@ -149,13 +149,14 @@ extension HTTP2Connection {
       loop.spareFields.give(fields)
     }
     if !stream.arrived.body.isEmpty {
-      let body = stream.arrived.body
-      stream.arrived.body = []
+      var body: [UInt8] = []
+      swap(&body, &stream.arrived.body)
       if let handler = stream.handler {
         handler.stream(stream, receivedData: body)
       } else {
         stream.consume(body.count)
       }
+      loop.spareBodies.give(body)
     }
     if let fields = stream.arrived.trailers {
       stream.arrived.trailers = nil

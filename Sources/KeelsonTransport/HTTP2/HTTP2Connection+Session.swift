@@ -33,10 +33,11 @@ extension HTTP2Connection {
       option, limits.streamResetBurst, limits.streamResetsPerSecond)
 
     let me = unsafe Unmanaged.passUnretained(self).toOpaque()
+    var memory = unsafe loop.sessionMemory.functions
     let made =
       switch role {
-      case .server: unsafe nghttp2_session_server_new2(&session, callbacks, me, option)
-      case .client: unsafe nghttp2_session_client_new2(&session, callbacks, me, option)
+      case .server: unsafe nghttp2_session_server_new3(&session, callbacks, me, option, &memory)
+      case .client: unsafe nghttp2_session_client_new3(&session, callbacks, me, option, &memory)
       }
     guard made == 0, let session = unsafe session else { preconditionFailure("out of memory") }
     return unsafe session
@@ -194,6 +195,7 @@ private let onDataChunk: nghttp2_on_data_chunk_recv_callback = {
     _ = unsafe nghttp2_session_consume_connection(session, count)
     return 0
   }
+  if stream.arrived.body.isEmpty { stream.arrived.body = connection.loop.spareBodies.take() }
   unsafe stream.arrived.body.append(contentsOf: UnsafeBufferPointer(start: bytes, count: count))
   stream.unconsumedBytes += count
   connection.touch(stream)

@@ -2,7 +2,8 @@ import CNghttp2
 
 /// Header lists that have been dealt with, kept for their memory.
 struct SpareFields {
-  private static let maximumCount = 128
+  /// Each call under way in a turn of the loop holds one for its trailers until they are written.
+  private static let maximumCount = 1_024
   /// Larger ones are rare, and not worth keeping.
   private static let maximumBytes = 4_096
 
@@ -19,6 +20,24 @@ struct SpareFields {
   }
 }
 
+/// Arrays for received data that have been dealt with, kept for their memory.
+struct SpareBodies {
+  private static let maximumCount = 64
+  /// Larger ones come with large messages, where one more allocation does not count.
+  private static let maximumBytes = 1_024
+
+  private var bodies: [[UInt8]] = []
+
+  mutating func take() -> [UInt8] { bodies.popLast() ?? [] }
+
+  mutating func give(_ body: consuming [UInt8]) {
+    guard bodies.count < Self.maximumCount, body.capacity <= Self.maximumBytes else { return }
+    // If somebody has kept it, this leaves it to them and makes a new one, for later.
+    body.removeAll(keepingCapacity: true)
+    bodies.append(body)
+  }
+}
+
 /// A list of header fields, received or to be sent: names and values in one array of bytes.
 package struct HTTP2Fields: Sendable {
   /// One field: its name and then its value stand in `bytes` from `start`.
@@ -29,6 +48,10 @@ package struct HTTP2Fields: Sendable {
     /// Whether the compressor may remember it.
     var isIndexed: Bool
   }
+
+  /// What the headers of a request mostly need, taken at once.
+  private static let usualBytes = 384
+  private static let usualCount = 14
 
   private(set) var bytes: [UInt8] = []
   private(set) var entries: [Entry] = []
@@ -67,9 +90,27 @@ package struct HTTP2Fields: Sendable {
         valueBytes: UInt32(value.count), isIndexed: isIndexed))
   }
 
+  /// Adds a field whose value `write` appends to the array it is given.
+  mutating func append(
+    _ name: StaticString, isIndexed: Bool = true, write: (inout [UInt8]) -> Void
+  ) {
+    let start = bytes.count
+    unsafe bytes.append(
+      contentsOf: UnsafeBufferPointer(start: name.utf8Start, count: name.utf8CodeUnitCount))
+    write(&bytes)
+    entries.append(
+      Entry(
+        start: UInt32(start), nameBytes: UInt32(name.utf8CodeUnitCount),
+        valueBytes: UInt32(bytes.count - start - name.utf8CodeUnitCount), isIndexed: isIndexed))
+  }
+
   /// Adds a received field.
   mutating func append(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>) {
     let start = bytes.count
+    if start == 0 {
+      bytes.reserveCapacity(Self.usualBytes)
+      entries.reserveCapacity(Self.usualCount)
+    }
     unsafe bytes.append(contentsOf: name)
     unsafe bytes.append(contentsOf: value)
     entries.append(

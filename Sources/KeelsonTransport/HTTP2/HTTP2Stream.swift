@@ -5,15 +5,16 @@ import CNghttp2
 /// Outgoing chunks queue here and go out as the peer's windows and the socket allow. Writers
 /// that produce much watch ``isWritable`` and wait for `streamBecameWritable`.
 ///
-/// `@unchecked Sendable`: touched on the connection's loop only.
+/// `@unchecked Sendable`: touched on the connection's loop only. `@exclusivity(unchecked)`: see
+/// ``HTTP2Connection``.
 @safe package final class HTTP2Stream: @unchecked Sendable {
   /// Numbers streams within the connection.
   package internal(set) var id: Int32
   /// nil once the stream has closed, which is before the connection goes: so the reference needs
   /// no counting (a weak one would make all counting of the connection slow).
-  package internal(set) unowned(unsafe) var connection: HTTP2Connection?
+  @exclusivity(unchecked) package internal(set) unowned(unsafe) var connection: HTTP2Connection?
   /// Hears the stream's events; kept until the stream has closed.
-  package var handler: (any HTTP2StreamHandler)?
+  @safe @exclusivity(unchecked) package var handler: (any HTTP2StreamHandler)?
 
   /// What has come and was not handed on yet.
   struct Arrived {
@@ -25,26 +26,26 @@ import CNghttp2
     var room = false
     var closed: HTTP2ErrorCode?
   }
-  var arrived = Arrived()
+  @safe @exclusivity(unchecked) var arrived = Arrived()
   /// Whether it stands in the connection's list of streams with something arrived.
-  var isTouched = false
-  var hasReceivedHeaders = false
+  @safe @exclusivity(unchecked) var isTouched = false
+  @safe @exclusivity(unchecked) var hasReceivedHeaders = false
   /// Where it stands in the connection's list of streams.
-  var index = 0
+  @safe @exclusivity(unchecked) var index = 0
 
   /// Bytes handed to the handler and not consumed yet, or not handed on.
-  var unconsumedBytes = 0
+  @safe @exclusivity(unchecked) var unconsumedBytes = 0
 
-  private(set) var outbound = OutboundQueue()
+  @safe @exclusivity(unchecked) private(set) var outbound = OutboundQueue()
   /// When bytes last were queued on an empty queue, or some left it; by the loop's clock.
-  private(set) var lastMoved: UInt64 = 0
-  private(set) var isFinished = false
-  private var trailers: HTTP2Fields?
+  @safe @exclusivity(unchecked) private(set) var lastMoved: UInt64 = 0
+  @safe @exclusivity(unchecked) private(set) var isFinished = false
+  @safe @exclusivity(unchecked) private var trailers: HTTP2Fields?
   /// nghttp2 waits for us to say that there is data again.
-  private var isDeferred = false
-  private var isBlocked = false
+  @safe @exclusivity(unchecked) private var isDeferred = false
+  @safe @exclusivity(unchecked) private var isBlocked = false
   /// Whether our side has sent its END_STREAM or the stream was reset.
-  private(set) var hasSentHeaders = false
+  @safe @exclusivity(unchecked) private(set) var hasSentHeaders = false
 
   init(connection: HTTP2Connection, id: Int32) {
     unsafe self.connection = connection

@@ -1,8 +1,8 @@
 /// Bytes that wait to be written: appended at the end, taken at the front.
 @safe final class SendBuffer {
-  private var memory: UnsafeMutableRawBufferPointer
-  private var start = 0
-  private var end = 0
+  @exclusivity(unchecked) private var memory: UnsafeMutableRawBufferPointer
+  @safe @exclusivity(unchecked) private var start = 0
+  @safe @exclusivity(unchecked) private var end = 0
 
   init() {
     unsafe memory = UnsafeMutableRawBufferPointer(start: nil, count: 0)

@@ -46,11 +46,11 @@ import Synchronization
   private let ended = Ended()
 
   // Confined to the loop's thread.
-  private var readyJobs: [UnownedJob] = []
-  private var runningJobs: [UnownedJob] = []
-  private var incomingMail: [Mail] = []
-  private var toFlush: [any Flushable] = []
-  private var flushing: [any Flushable] = []
+  @safe @exclusivity(unchecked) private var readyJobs: [UnownedJob] = []
+  @safe @exclusivity(unchecked) private var runningJobs: [UnownedJob] = []
+  @safe @exclusivity(unchecked) private var incomingMail: [Mail] = []
+  @safe @exclusivity(unchecked) private var toFlush: [any Flushable] = []
+  @safe @exclusivity(unchecked) private var flushing: [any Flushable] = []
   private var timers = TimerHeap<() -> Void>()
   private var armedFor: UInt64?
   private var isStopping = false
@@ -63,9 +63,13 @@ import Synchronization
   /// Shared by all sockets of this loop, one at a time, to read into.
   let receiveScratch: UnsafeMutableRawBufferPointer
   /// Header lists whose memory is to be used again; shared by all connections of this loop.
-  var spareFields = SpareFields()
+  @safe @exclusivity(unchecked) var spareFields = SpareFields()
+  /// Arrays for received data whose memory is to be used again, likewise.
+  @safe @exclusivity(unchecked) var spareBodies = SpareBodies()
+  /// Where nghttp2's sessions of this loop have their memory from.
+  let sessionMemory = SessionMemory()
   /// Random bits for identifiers; one per loop, so that it needs no lock.
-  var random = FastRandom()
+  @safe @exclusivity(unchecked) var random = FastRandom()
 
   /// A loop that does not turn yet.
   package init() {

@@ -19,9 +19,9 @@ enum ResponseFields {
   }
 
   /// A status without a call: what was refused before its route was found.
-  static func refusal(_ error: RPCError, httpStatus: String = "200", correlationID: String)
-    -> HTTP2Fields
-  {
+  static func refusal(
+    _ error: RPCError, httpStatus: String = "200", correlation: CorrelationID
+  ) -> HTTP2Fields {
     var fields = HTTP2Fields()
     fields.append(":status", httpStatus)
     fields.append("content-type", "application/grpc")
@@ -29,7 +29,7 @@ enum ResponseFields {
     fields.append("grpc-message", StatusMessage.encode(error.message), isIndexed: false)
     // The answer to an encoding that is not known here; harmless otherwise.
     fields.append("grpc-accept-encoding", "identity")
-    fields.append("x-correlation-id", correlationID, isIndexed: false)
+    append(correlation, to: &fields)
     return fields
   }
 
@@ -64,7 +64,7 @@ enum ResponseFields {
     }
 
     private func appendStatus(to fields: inout HTTP2Fields) {
-      guard let error else { return fields.append("grpc-status", "0") }
+      guard let error else { return fields.append("grpc-status") { $0.append(UInt8(ascii: "0")) } }
       fields.append("grpc-status", String(error.code.rawValue))
       if !error.message.isEmpty {
         let message = String(
@@ -82,8 +82,12 @@ enum ResponseFields {
       }
       let metadata = context.trailingMetadata
       if !metadata.isEmpty { append(metadata, to: &fields, context, logger) }
-      fields.append("x-correlation-id", context.correlationID, isIndexed: false)
+      append(context.correlation, to: &fields)
     }
+  }
+
+  private static func append(_ correlation: CorrelationID, to fields: inout HTTP2Fields) {
+    fields.append("x-correlation-id", isIndexed: false) { correlation.append(to: &$0) }
   }
 
   /// Metadata that cannot be sent is our own handler's mistake: it is left out and logged, the

@@ -6,9 +6,11 @@ struct Router: Sendable {
   final class Entry: Sendable {
     let path: [UInt8]
     let route: Route
+    let isUnary: Bool
 
     init(_ route: Route) {
       self.route = route
+      isUnary = if case .unary = route.handler { true } else { false }
       path = Array(route.method.path.utf8)
     }
   }

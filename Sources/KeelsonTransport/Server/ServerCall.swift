@@ -4,42 +4,42 @@ import KeelsonCore
 /// task on the loop, and writes the response.
 ///
 /// `@unchecked Sendable`: touched on the connection's loop only; ``next()`` and ``write(_:)``,
-/// which a handler may call from anywhere, go there first.
+/// which a handler may call from anywhere, go there first. `@exclusivity(unchecked)`: see
+/// ``HTTP2Connection``.
 final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   let loop: Loop
   let server: ServerCore
   private let home: ServerLoop
   let stream: HTTP2Stream
   let context: ServerContext
-  private let handler: Route.Handler
+  private let entry: Router.Entry
 
-  var state: ServerCallState
-  private var deframer: MessageDeframer
-  var inbound = InboundQueue()
-  var writers = WaitingWriters()
-  private var task: Task<Void, Never>?
-  private var deadlineTimer: Loop.Timer?
+  @safe @exclusivity(unchecked) var state: ServerCallState
+  @safe @exclusivity(unchecked) private var deframer: MessageDeframer
+  @safe @exclusivity(unchecked) var inbound = InboundQueue()
+  @safe @exclusivity(unchecked) var writers = WaitingWriters()
+  @safe @exclusivity(unchecked) private var task: Task<Void, Never>?
+  @safe @exclusivity(unchecked) private var deadlineTimer: Loop.Timer?
   /// Why the handler was told to stop; what it waits for throws this.
-  var endedWith: RPCError?
+  @safe @exclusivity(unchecked) var endedWith: RPCError?
 
   private let startedAt: UInt64
-  private var statusCode = RPCError.Code.cancelled
-  private var receivedBytes = 0
-  private var sentBytes = 0
-  private var isCounted = false
+  @safe @exclusivity(unchecked) private var statusCode = RPCError.Code.cancelled
+  @safe @exclusivity(unchecked) private var receivedBytes = 0
+  @safe @exclusivity(unchecked) private var sentBytes = 0
+  @safe @exclusivity(unchecked) private var isCounted = false
 
   init(
     server: ServerCore, home: ServerLoop, stream: HTTP2Stream, context: ServerContext,
-    route: Route
+    entry: Router.Entry
   ) {
     self.server = server
     self.home = home
     loop = home.loop
     self.stream = stream
     self.context = context
-    handler = route.handler
-    let isUnary = if case .unary = route.handler { true } else { false }
-    state = ServerCallState(isUnary: isUnary)
+    self.entry = entry
+    state = ServerCallState(isUnary: entry.isUnary)
     deframer = MessageDeframer(
       maximumMessageBytes: server.configuration.maximumRequestMessageBytes)
     startedAt = loop.now
@@ -66,7 +66,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
         fail(Self.deadlinePassed)
       }
     }
-    if case .streaming(let handler) = handler {
+    if case .streaming(let handler) = entry.route.handler {
       task = Task(executorPreference: loop) { [self] in
         do {
           try await handler(self, self, context)
@@ -144,18 +144,26 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   }
 
   private func startUnary(_ message: [UInt8]) {
-    guard case .unary(let handler) = handler else { return }
-    task = Task(executorPreference: loop) { [self] in
+    guard case .unary(let handler) = entry.route.handler else { return }
+    // Most handlers end without a wait: those run here and now, without a turn in the queue.
+    let task = Task.immediate(executorPreference: loop) { [self] in
       do {
-        let reply = try await handler(message, context)
-        if !state.isFinished { send(reply) }
-        handlerEnded(nil)
+        handlerReplied(try await handler(message, context))
       } catch {
         handlerEnded(error)
       }
     }
+    if state.isHandlerRunning { self.task = task }
   }
 
+  // Not inlined, so that what they need does not enlarge the frame of each call's task.
+  @inline(never)
+  private func handlerReplied(_ reply: [UInt8]) {
+    if !state.isFinished { send(reply) }
+    handlerEnded(nil)
+  }
+
+  @inline(never)
   private func handlerEnded(_ error: (any Error)?) {
     // A handler that heeds no cancellation may outlive the loop; its task then ends elsewhere.
     assert(loop.isCurrent || loop.hasEnded, "a handler's task runs on its loop")
@@ -214,14 +222,14 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     guard !state.isHandlerRunning else { return }
     if let timer = deadlineTimer { loop.cancel(timer) }
     deadlineTimer = nil
-    if case .streaming = handler { inbound.fail(RPCError(.cancelled, "The call has ended.")) }
+    if !entry.isUnary { inbound.fail(RPCError(.cancelled, "The call has ended.")) }
     guard isCounted else { return }
     isCounted = false
     server.callEnded()
     home.callEnded()
     server.hooks.callEnded?(
       CallSummary(
-        method: context.method, peer: context.peer, correlationID: context.correlationID,
+        method: context.method, peer: context.peer, correlation: context.correlation,
         code: statusCode, duration: .milliseconds(Int64(loop.now - min(loop.now, startedAt))),
         receivedBytes: receivedBytes, sentBytes: sentBytes))
   }

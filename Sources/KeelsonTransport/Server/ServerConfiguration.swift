@@ -49,7 +49,8 @@ package struct ServerHooks: Sendable {
 package struct CallSummary: Sendable {
   package let method: MethodDescriptor
   package let peer: String
-  package let correlationID: String
+  package let correlation: CorrelationID
+  package var correlationID: String { correlation.text }
   /// The status sent; CANCELLED when the caller went away first.
   package let code: RPCError.Code
   package let duration: Duration
@@ -58,12 +59,12 @@ package struct CallSummary: Sendable {
   package let sentBytes: Int
 
   package init(
-    method: MethodDescriptor, peer: String, correlationID: String, code: RPCError.Code,
+    method: MethodDescriptor, peer: String, correlation: CorrelationID, code: RPCError.Code,
     duration: Duration, receivedBytes: Int, sentBytes: Int
   ) {
     self.method = method
     self.peer = peer
-    self.correlationID = correlationID
+    self.correlation = correlation
     self.code = code
     self.duration = duration
     self.receivedBytes = receivedBytes

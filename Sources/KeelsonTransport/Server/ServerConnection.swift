@@ -5,7 +5,8 @@ final class ServerConnection: HTTP2ConnectionHandler {
   private let server: ServerCore
   private let loop: Loop
   private let home: ServerLoop
-  private(set) var connection: HTTP2Connection?
+  @safe @exclusivity(unchecked) private(set) var connection: HTTP2Connection?
+  @safe @exclusivity(unchecked) private var lastUserAgent = LastUserAgent()
   /// Where it stands in its ``ServerLoop``.
   var index = 0
 
@@ -29,7 +30,7 @@ final class ServerConnection: HTTP2ConnectionHandler {
           "The request's headers are over the limit of "
             + "\(server.configuration.http2.maximumHeaderListBytes) bytes."), httpStatus: "431")
     }
-    let head = RequestHead(request, router: server.router)
+    let head = RequestHead(request, router: server.router, userAgent: &lastUserAgent)
     // Plain HTTP would branch off here: what comes is told apart by content type and path.
     guard head.isGRPC else {
       return stream.sendHeaders(ResponseFields.plain(status: "415"), endStream: true)
@@ -38,7 +39,7 @@ final class ServerConnection: HTTP2ConnectionHandler {
       return stream.sendHeaders(
         ResponseFields.plain(status: "405", allow: "POST"), endStream: true)
     }
-    guard let route = head.entry?.route else {
+    guard let entry = head.entry else {
       return refuse(
         stream, RPCError(.unimplemented, "There is no method \(head.path.prefix(256))."), head)
     }
@@ -59,16 +60,18 @@ final class ServerConnection: HTTP2ConnectionHandler {
         ), head)
     }
     let context = ServerContext(
-      method: route.method, metadata: head.metadata, peer: connection.peer,
-      deadline: head.timeout.map(Deadline.init(after:)), correlationID: correlationID(head))
+      method: entry.route.method, metadata: head.metadata, peer: connection.peer,
+      deadline: head.timeout.map(Deadline.init(after:)),
+      correlation: correlation(head.correlationID))
     let call = ServerCall(
-      server: server, home: home, stream: stream, context: context, route: route)
+      server: server, home: home, stream: stream, context: context, entry: entry)
     stream.handler = call
     call.start(timeout: head.timeout)
   }
 
-  private func correlationID(_ head: RequestHead?) -> String {
-    head?.correlationID ?? UUIDv7.make(at: .now, using: &loop.random)
+  private func correlation(_ given: String?) -> CorrelationID {
+    if let given { return .given(given) }
+    return .made(UUIDv7(at: .now, random: loop.random.next()))
   }
 
   private func refuse(
@@ -77,7 +80,8 @@ final class ServerConnection: HTTP2ConnectionHandler {
   ) {
     stream.sendHeaders(
       ResponseFields.refusal(
-        error, httpStatus: httpStatus, correlationID: correlationID(head)), endStream: true)
+        error, httpStatus: httpStatus, correlation: correlation(head?.correlationID)),
+      endStream: true)
   }
 
   /// Fails all calls under way, in order that the connection can end.
