@@ -26,7 +26,9 @@ extension HTTP2Connection {
         break
       }
       written += buffer.count
-      guard write(buffer) else { return }
+      let isWritten = write(buffer)
+      // Resets that the peer made us send are counted as they go out; it may never send again.
+      guard !isClosed, !cutOffIfMisbehaving(), isWritten else { return }
       if written >= Self.bytesPerTurn {
         scheduleFlush()
         return
