@@ -11,13 +11,25 @@ struct CallLog: Sendable {
   func log(_ call: CallSummary) {
     let level = Self.level(of: call)
     guard level >= logger.minimum else { return }
-    logger.log(
-      level, "\(call.method.path)",
-      [
-        "status": call.code.description, "peer": call.peer,
-        "milliseconds": Self.milliseconds(call.duration),
-        "received_bytes": String(call.receivedBytes), "sent_bytes": String(call.sentBytes),
-      ], correlationID: call.correlationID)
+    let path = call.method.path
+    let milliseconds = Self.milliseconds(call.duration)
+    let (received, sent) = (String(call.receivedBytes), String(call.sentBytes))
+    if level < .warning {
+      logger.log(
+        level, path,
+        [
+          "status": call.code.description, "peer": call.peer, "milliseconds": milliseconds,
+          "received_bytes": received, "sent_bytes": sent,
+        ], correlationID: call.correlationID)
+    } else {
+      logger.log(
+        level, path,
+        [
+          "status": call.code.description, "peer": call.peer, "milliseconds": milliseconds,
+          "received_bytes": received, "sent_bytes": sent, "error": call.message,
+          "cause": call.cause ?? "not known",
+        ], correlationID: call.correlationID)
+    }
   }
 
   private static func level(of call: CallSummary) -> Logger.Level {

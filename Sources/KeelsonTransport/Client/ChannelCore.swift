@@ -58,9 +58,8 @@ final class ChannelCore: @unchecked Sendable {
 
   private func open(_ call: ClientStream, onConnection number: Int) {
     call.isWaiting = false
-    guard let current, current.number == number else {
-      preconditionFailure("a ready channel has a connection")
-    }
+    // The connection may have turned away a call ahead of this one.
+    guard let current, current.number == number else { return submit(call) }
     if !call.open(on: current.connection) {
       // The connection ended a moment ago, or has no stream numbers left.
       current.connection.shutDown()

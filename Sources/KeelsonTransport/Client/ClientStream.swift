@@ -38,6 +38,8 @@ final class ClientStream: @unchecked Sendable {
   private let outgoing = Mutex(Outgoing())
   /// A sender waits once this much has not been handed to the stream.
   private static let outgoingLimitBytes = 64 * 1024
+  /// Header blocks over 64 KiB cannot be sent; the rest is for the fields of the protocol's own.
+  private static let metadataLimitBytes = 56 * 1024
 
   // MARK: Confined to the loop
 
@@ -188,7 +190,17 @@ extension ClientStream {
     }
     do throws(RPCError) {
       if !options.metadata.isEmpty {
-        try MetadataCodec.encode(options.metadata) { metadataFields.append(($0, $1)) }
+        var bytes = 0
+        try MetadataCodec.encode(options.metadata) { name, value in
+          metadataFields.append((name, value))
+          bytes += name.utf8.count + value.utf8.count + 32
+        }
+        guard bytes <= Self.metadataLimitBytes else {
+          throw RPCError(
+            .internalError,
+            "The call's metadata would have \(bytes) bytes in HTTP/2, over the limit of "
+              + "\(Self.metadataLimitBytes).")
+        }
       }
     } catch {
       end(.failed(error), discarding: true)

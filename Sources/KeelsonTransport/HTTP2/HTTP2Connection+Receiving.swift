@@ -55,16 +55,8 @@ extension HTTP2Connection {
 
   /// After nghttp2 has worked: ends the connection if it has to end.
   func checkHealth() {
-    guard let session = unsafe session else { return }
-    if let misbehaviour = events.misbehaviour {
-      close(
-        HTTP2CloseReason(.peerMisbehaved, "The peer was cut off: \(misbehaviour)."),
-        errorCode: .enhanceYourCalm, debugText: misbehaviour)
-    } else if events.tooManyPings {
-      close(
-        HTTP2CloseReason(.peerMisbehaved, "The peer was cut off: it pinged too often."),
-        errorCode: .enhanceYourCalm, debugText: "too_many_pings")
-    } else if unsafe nghttp2_session_get_outbound_queue_size(session)
+    guard let session = unsafe session, !cutOffIfMisbehaving() else { return }
+    if unsafe nghttp2_session_get_outbound_queue_size(session)
       > limits.maximumQueuedControlFrames + streams.count * 4
     {
       close(
@@ -75,6 +67,23 @@ extension HTTP2Connection {
     } else {
       endIfDone()
     }
+  }
+
+  /// Ends the connection of a peer that has gone past a limit; true if it had.
+  func cutOffIfMisbehaving() -> Bool {
+    if let misbehaviour = events.misbehaviour {
+      close(
+        HTTP2CloseReason(.peerMisbehaved, "The peer was cut off: \(misbehaviour)."),
+        errorCode: .enhanceYourCalm, debugText: misbehaviour)
+      return true
+    }
+    if events.tooManyPings {
+      close(
+        HTTP2CloseReason(.peerMisbehaved, "The peer was cut off: it pinged too often."),
+        errorCode: .enhanceYourCalm, debugText: "too_many_pings")
+      return true
+    }
+    return false
   }
 
   // MARK: Recording, while nghttp2 works

@@ -26,7 +26,9 @@ extension HTTP2Connection {
         break
       }
       written += buffer.count
-      guard write(buffer) else { return }
+      let isWritten = write(buffer)
+      // Resets that the peer made us send are counted as they go out; it may never send again.
+      guard !isClosed, !cutOffIfMisbehaving(), isWritten else { return }
       if written >= Self.bytesPerTurn {
         scheduleFlush()
         return
@@ -161,9 +163,11 @@ extension HTTP2Connection {
   /// Called while nghttp2 works, which it allows. False when the stream ends without trailers.
   func submitTrailers(_ stream: HTTP2Stream) -> Bool {
     guard let session = unsafe session, let fields = stream.takeTrailers() else { return false }
-    _ = unsafe fields.withNameValues(&nameValues) { values, count in
+    let status = unsafe fields.withNameValues(&nameValues) { values, count in
       unsafe nghttp2_submit_trailer(session, stream.id, values, count)
     }
+    // NGHTTP2_ERR_NOMEM.
+    if status != 0 { submitReset(stream, .internalError) }
     loop.spareFields.give(fields)
     return true
   }

@@ -22,6 +22,7 @@ extension HTTP2Connection {
     unsafe nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, onDataChunk)
     unsafe nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, onStreamClose)
     unsafe nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, onFrameSent)
+    unsafe nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, onFrameNotSent)
     unsafe nghttp2_session_callbacks_set_send_data_callback(callbacks, sendData)
 
     unsafe nghttp2_option_set_no_auto_window_update(option, 1)
@@ -245,6 +246,20 @@ private let onFrameSent: nghttp2_on_frame_send_callback = { session, frame, data
     }
   default: break
   }
+  return 0
+}
+
+/// Headers or trailers that nghttp2 refuses to send, such as those over its limit of 64 KiB: the
+/// peer would wait for them for ever. It closes the stream of a refused request by itself.
+private let onFrameNotSent: nghttp2_on_frame_not_send_callback = { session, frame, _, data in
+  guard let frame = unsafe frame else { return 0 }
+  let header = unsafe frame.pointee.hd
+  guard UInt32(header.type) == NGHTTP2_HEADERS.rawValue,
+    unsafe frame.pointee.headers.cat != NGHTTP2_HCAT_REQUEST,
+    unsafe stream(session, header.stream_id) != nil
+  else { return 0 }
+  _ = unsafe nghttp2_submit_rst_stream(
+    session, UInt8(NGHTTP2_FLAG_NONE.rawValue), header.stream_id, NGHTTP2_INTERNAL_ERROR.rawValue)
   return 0
 }
 

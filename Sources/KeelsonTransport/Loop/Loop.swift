@@ -201,9 +201,13 @@ import Synchronization
     var rounds = 0
     while rounds < Self.roundsPerTurn {
       rounds += 1
-      readMail()
+      let hadMail = readMail()
       if readyJobs.isEmpty {
-        if toFlush.isEmpty { break }
+        if toFlush.isEmpty {
+          // What was in the mail may have posted more, which wakes nobody.
+          if hadMail { continue }
+          break
+        }
         swap(&toFlush, &flushing)
         for target in flushing { target.flush() }
         flushing.removeAll(keepingCapacity: true)
@@ -217,11 +221,12 @@ import Synchronization
     armTimer()
   }
 
-  private func readMail() {
+  /// Runs the mail's actions and takes in its jobs; false when there was none.
+  private func readMail() -> Bool {
     mailbox.withLock { box in
       if !box.mail.isEmpty { swap(&box.mail, &incomingMail) }
     }
-    guard !incomingMail.isEmpty else { return }
+    guard !incomingMail.isEmpty else { return false }
     for mail in incomingMail {
       switch mail {
       case .job(let job): readyJobs.append(job)
@@ -229,6 +234,7 @@ import Synchronization
       }
     }
     incomingMail.removeAll(keepingCapacity: true)
+    return true
   }
 
   private func setKeepTurning(_ keep: Bool) {

@@ -9,6 +9,19 @@ enum ResponseFields {
     return fields
   }()
 
+  /// How much of what a handler says is sent; see ``ServerConfiguration``.
+  struct Limits {
+    let messageBytes: Int
+    let detailsBytes: Int
+    let headerListBytes: Int
+
+    init(_ configuration: ServerConfiguration) {
+      messageBytes = configuration.maximumStatusMessageBytes
+      detailsBytes = configuration.maximumStatusDetailsBytes
+      headerListBytes = configuration.http2.maximumHeaderListBytes
+    }
+  }
+
   /// A response without any gRPC in it, for a request that has none either.
   static func plain(status: String, allow: String? = nil) -> HTTP2Fields {
     var fields = HTTP2Fields()
@@ -20,13 +33,13 @@ enum ResponseFields {
 
   /// A status without a call: what was refused before its route was found.
   static func refusal(
-    _ error: RPCError, httpStatus: String = "200", correlation: CorrelationID
+    _ error: RPCError, httpStatus: String = "200", correlation: CorrelationID, limits: Limits
   ) -> HTTP2Fields {
     var fields = HTTP2Fields()
     fields.append(":status", httpStatus)
     fields.append("content-type", "application/grpc")
     fields.append("grpc-status", String(error.code.rawValue))
-    fields.append("grpc-message", StatusMessage.encode(error.message), isIndexed: false)
+    append(message: error.message, to: &fields, limits)
     // The answer to an encoding that is not known here; harmless otherwise.
     fields.append("grpc-accept-encoding", "identity")
     append(correlation, to: &fields)
@@ -34,11 +47,13 @@ enum ResponseFields {
   }
 
   /// The headers ahead of the first message.
-  static func initial(_ context: ServerContext, _ logger: Logger) -> HTTP2Fields {
+  static func initial(
+    _ context: ServerContext, _ logger: Logger, limitBytes: Int
+  ) -> HTTP2Fields {
     let metadata = context.initialMetadata
     guard !metadata.isEmpty else { return plainInitial }
     var fields = plainInitial
-    append(metadata, to: &fields, context, logger)
+    append(metadata, to: &fields, context, logger, limitBytes: limitBytes)
     return fields
   }
 
@@ -46,44 +61,56 @@ enum ResponseFields {
   struct Status {
     let error: RPCError?
     let context: ServerContext
-    let maximumMessageBytes: Int
+    let limits: Limits
 
     /// - Parameter empty: where to put them.
     func trailers(in empty: consuming HTTP2Fields, _ logger: Logger) -> HTTP2Fields {
       var fields = empty
-      appendStatus(to: &fields)
+      appendStatus(to: &fields, logger)
       appendRest(to: &fields, logger)
       return fields
     }
 
     func trailersOnly(_ logger: Logger) -> HTTP2Fields {
       var fields = plainInitial
-      appendStatus(to: &fields)
+      appendStatus(to: &fields, logger)
       appendRest(to: &fields, logger)
       return fields
     }
 
-    private func appendStatus(to fields: inout HTTP2Fields) {
+    private func appendStatus(to fields: inout HTTP2Fields, _ logger: Logger) {
       guard let error else { return fields.append("grpc-status") { $0.append(UInt8(ascii: "0")) } }
       fields.append("grpc-status", String(error.code.rawValue))
-      if !error.message.isEmpty {
-        let message = String(
-          decoding: error.message.utf8.prefix(maximumMessageBytes), as: UTF8.self)
-        fields.append("grpc-message", StatusMessage.encode(message), isIndexed: false)
-      }
-      if let status = error.encodedStatus {
+      if !error.message.isEmpty { append(message: error.message, to: &fields, limits) }
+      guard let status = error.encodedStatus else { return }
+      if status.count <= limits.detailsBytes {
         fields.append("grpc-status-details-bin", Base64.encode(status.span), isIndexed: false)
+      } else {
+        logger.log(
+          .warning,
+          "A status went out without its details: they have \(status.count) bytes, over the limit "
+            + "of \(limits.detailsBytes).", ["method": context.method.path],
+          correlationID: context.correlationID)
       }
     }
 
     private func appendRest(to fields: inout HTTP2Fields, _ logger: Logger) {
+      // Ahead of the metadata, which must leave room for it.
+      append(context.correlation, to: &fields)
+      let limitBytes = limits.headerListBytes
       if let error, !error.metadata.isEmpty {
-        append(error.metadata, to: &fields, context, logger)
+        append(error.metadata, to: &fields, context, logger, limitBytes: limitBytes)
       }
       let metadata = context.trailingMetadata
-      if !metadata.isEmpty { append(metadata, to: &fields, context, logger) }
-      append(context.correlation, to: &fields)
+      if !metadata.isEmpty {
+        append(metadata, to: &fields, context, logger, limitBytes: limitBytes)
+      }
     }
+  }
+
+  private static func append(message: String, to fields: inout HTTP2Fields, _ limits: Limits) {
+    let message = String(decoding: message.utf8.prefix(limits.messageBytes), as: UTF8.self)
+    fields.append("grpc-message", StatusMessage.encode(message), isIndexed: false)
   }
 
   private static func append(_ correlation: CorrelationID, to fields: inout HTTP2Fields) {
@@ -93,12 +120,19 @@ enum ResponseFields {
   /// Metadata that cannot be sent is our own handler's mistake: it is left out and logged, the
   /// status still reaches the caller.
   private static func append(
-    _ metadata: Metadata, to fields: inout HTTP2Fields, _ context: ServerContext, _ logger: Logger
+    _ metadata: Metadata, to fields: inout HTTP2Fields, _ context: ServerContext, _ logger: Logger,
+    limitBytes: Int
   ) {
     var encoded = fields
     do throws(RPCError) {
       try MetadataCodec.encode(metadata) { name, value in
         encoded.append(name, value, isIndexed: false)
+      }
+      guard encoded.listBytes <= limitBytes else {
+        throw RPCError(
+          .internalError,
+          "The header list would have \(encoded.listBytes) bytes, "
+            + "over the limit of \(limitBytes).")
       }
       fields = encoded
     } catch {

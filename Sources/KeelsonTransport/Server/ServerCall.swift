@@ -25,6 +25,8 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
 
   private let startedAt: UInt64
   @safe @exclusivity(unchecked) private var statusCode = RPCError.Code.cancelled
+  /// Why the status is not OK.
+  @safe @exclusivity(unchecked) private var failure: RPCError?
   @safe @exclusivity(unchecked) private var receivedBytes = 0
   @safe @exclusivity(unchecked) private var sentBytes = 0
   @safe @exclusivity(unchecked) private var isCounted = false
@@ -179,7 +181,9 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
         .error, "A handler failed: \(error)", ["method": context.method.path],
         correlationID: context.correlationID)
       sendStatus(
-        RPCError(.unknown, "The server failed to handle the call; its log has the reason."))
+        RPCError(
+          .unknown, "The server failed to handle the call; its log has the reason.",
+          cause: String(describing: error)))
     }
     end()
   }
@@ -200,6 +204,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     if stream.queuedBytes > 0 {
       // The caller does not read: it would not see a status behind what is queued either.
       statusCode = error.code
+      failure = error
       _ = state.finish(needsHeaders: false)
       stream.reset(.cancel)
     } else {
@@ -227,11 +232,14 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     isCounted = false
     server.callEnded()
     home.callEnded()
-    server.hooks.callEnded?(
+    guard let callEnded = server.hooks.callEnded else { return }
+    let failure = statusCode == .ok ? nil : failure ?? endedWith
+    callEnded(
       CallSummary(
         method: context.method, peer: context.peer, correlation: context.correlation,
         code: statusCode, duration: .milliseconds(Int64(loop.now - min(loop.now, startedAt))),
-        receivedBytes: receivedBytes, sentBytes: sentBytes))
+        receivedBytes: receivedBytes, sentBytes: sentBytes, message: failure?.message ?? "",
+        cause: failure?.cause))
   }
 
   // MARK: The response
@@ -240,7 +248,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   @discardableResult
   func send(_ message: [UInt8]) -> Bool {
     switch state.write() {
-    case .sendHeadersAndMessage: stream.sendHeaders(ResponseFields.initial(context, server.logger))
+    case .sendHeadersAndMessage: sendInitialHeaders()
     case .sendMessage: break
     case .refuse: return false
     }
@@ -249,20 +257,27 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     return true
   }
 
+  private func sendInitialHeaders() {
+    stream.sendHeaders(
+      ResponseFields.initial(
+        context, server.logger,
+        limitBytes: server.configuration.http2.maximumHeaderListBytes))
+  }
+
   /// Sends the status; nil is OK.
   private func sendStatus(_ error: RPCError?) {
     let hasInitialMetadata = !context.initialMetadata.isEmpty
     let action = state.finish(needsHeaders: error == nil || hasInitialMetadata)
     guard action != .drop else { return }
     statusCode = error?.code ?? .ok
+    failure = error
     let status = ResponseFields.Status(
-      error: error, context: context,
-      maximumMessageBytes: server.configuration.maximumStatusMessageBytes)
+      error: error, context: context, limits: ResponseFields.Limits(server.configuration))
     switch action {
     case .sendTrailersOnly:
       stream.sendHeaders(status.trailersOnly(server.logger), endStream: true)
     case .sendHeadersAndTrailers:
-      stream.sendHeaders(ResponseFields.initial(context, server.logger))
+      sendInitialHeaders()
       stream.finish(trailers: status.trailers(in: stream.emptyFields(), server.logger))
     case .sendTrailers:
       stream.finish(trailers: status.trailers(in: stream.emptyFields(), server.logger))

@@ -19,6 +19,9 @@ package struct ServerConfiguration: Sendable {
   package var maximumRequestMessageBytes = 4 * 1024 * 1024
   /// A status message is cut to this many bytes, so that it fits the caller's header limit.
   package var maximumStatusMessageBytes = 2_048
+  /// A `google.rpc.Status` of more bytes than this, before base64, is not sent: the status goes
+  /// out without it.
+  package var maximumStatusDetailsBytes = 4_096
   /// How long handlers may take to notice that they were cancelled, once the grace time of a
   /// drain is over.
   package var cancellationGrace: Duration = .seconds(1)
@@ -57,10 +60,15 @@ package struct CallSummary: Sendable {
   /// Bytes of messages received and sent, without their prefixes.
   package let receivedBytes: Int
   package let sentBytes: Int
+  /// What the status says; empty for OK.
+  package let message: String
+  /// What led to a failure, where the handler knew. Not for the caller's eyes.
+  package let cause: String?
 
   package init(
     method: MethodDescriptor, peer: String, correlation: CorrelationID, code: RPCError.Code,
-    duration: Duration, receivedBytes: Int, sentBytes: Int
+    duration: Duration, receivedBytes: Int, sentBytes: Int, message: String = "",
+    cause: String? = nil
   ) {
     self.method = method
     self.peer = peer
@@ -69,5 +77,7 @@ package struct CallSummary: Sendable {
     self.duration = duration
     self.receivedBytes = receivedBytes
     self.sentBytes = sentBytes
+    self.message = message
+    self.cause = cause
   }
 }

@@ -80,7 +80,8 @@ final class ServerConnection: HTTP2ConnectionHandler {
   ) {
     stream.sendHeaders(
       ResponseFields.refusal(
-        error, httpStatus: httpStatus, correlation: correlation(head?.correlationID)),
+        error, httpStatus: httpStatus, correlation: correlation(head?.correlationID),
+        limits: ResponseFields.Limits(server.configuration)),
       endStream: true)
   }
 

@@ -45,6 +45,19 @@ struct HTTP2ChannelOddServerTests {
     }
   }
 
+  @Test func callsThatWaitForAConnectionThatGoesAwayAtOnceTakeTheNext() async throws {
+    let server = try await ScriptedServer.start(turningAway: 2) { stream, _ in
+      ScriptedServer.answer(stream, [9])
+    }
+    let client = try ChannelUnderTest(server.address)
+    try await withThrowingTaskGroup(of: [UInt8].self) { group in
+      for _ in 0..<20 { group.addTask { try await echo(client.channel) } }
+      for try await message in group { #expect(message == [9]) }
+    }
+    await client.stop()
+    await server.stop()
+  }
+
   @Test func aStreamRefusedTwiceFails() async throws {
     let requests = Mutex(0)
     try await withServer { stream, number in

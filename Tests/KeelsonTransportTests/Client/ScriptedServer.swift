@@ -17,14 +17,20 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
   private var requests = 0
   private var connections: [HTTP2Connection] = []
 
-  private init(_ script: @escaping Script) {
+  /// How many connections are told to go away together with their first SETTINGS.
+  private var toTurnAway: Int
+
+  private init(_ script: @escaping Script, turningAway toTurnAway: Int) {
     self.script = script
+    self.toTurnAway = toTurnAway
     loop.start()
   }
 
   /// Starts on a free port.
-  static func start(_ script: @escaping Script) async throws -> ScriptedServer {
-    let server = ScriptedServer(script)
+  static func start(
+    turningAway toTurnAway: Int = 0, _ script: @escaping Script
+  ) async throws -> ScriptedServer {
+    let server = ScriptedServer(script, turningAway: toTurnAway)
     try await server.loop.call { server.listen() }.get()
     return server
   }
@@ -43,6 +49,10 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
           role: .server, stream: socket, loop: loop, limits: .server, handler: self)
         connections.append(connection)
         connection.start()
+        if toTurnAway > 0 {
+          toTurnAway -= 1
+          connection.shutDown()
+        }
       }
       return .success(())
     } catch {

@@ -47,6 +47,9 @@ def repeat(request, context):
 
 
 def chat(requests, context):
+    metadata = dict(context.invocation_metadata())
+    if "x-echo" in metadata:
+        context.send_initial_metadata((("x-echo", metadata["x-echo"]),))
     yield from requests
 
 

@@ -377,16 +377,20 @@ struct ServerTests {
     #expect(await client.call("/test.T/Echo", [[1, 2]]).result().status == 0)
     #expect(
       await client.call("/test.T/Echo", [[1]], headers: [("deny", "1")]).result().status == 7)
-    var codes: [RPCError.Code] = []
-    for await summary in summaries.stream {
-      if codes.isEmpty {
-        #expect(summary.receivedBytes == 2)
-        #expect(summary.sentBytes == 2)
-      }
-      codes.append(summary.code)
-      if codes.count == 2 { break }
-    }
-    #expect(codes == [.ok, .permissionDenied])
+    #expect(await client.call("/test.T/Odd", [[1]]).result().status == 2)
+    var all = summaries.stream.makeAsyncIterator()
+    let good = try #require(await all.next())
+    #expect(good.code == .ok)
+    #expect(good.receivedBytes == 2)
+    #expect(good.sentBytes == 2)
+    #expect(good.message.isEmpty)
+    let denied = try #require(await all.next())
+    #expect(denied.code == .permissionDenied)
+    #expect(denied.message == "No.")
+    #expect(denied.cause == nil)
+    let odd = try #require(await all.next())
+    #expect(odd.code == .unknown)
+    #expect(odd.cause == "Odd()")
     await client.close()
     await server.finish()
   }

@@ -78,6 +78,23 @@ struct TestServer {
         throw error
       },
       unary("Odd") { _, _ in throw Odd() },
+      unary("Oversized") { request, context in
+        let text = String(repeating: "x", count: 100_000)
+        switch String(decoding: request, as: UTF8.self) {
+        case "details":
+          var error = RPCError(.notFound, "gone")
+          error.encodedStatus = [UInt8](repeating: 1, count: 100_000)
+          throw error
+        case "message": throw RPCError(.notFound, "gone" + String(repeating: "ü", count: 100_000))
+        case "error metadata":
+          var metadata = Metadata()
+          metadata.add("x-large", text)
+          throw RPCError(.notFound, "gone", metadata: metadata)
+        case "initial metadata": context.initialMetadata.add("x-large", text)
+        default: context.trailingMetadata.add("x-large", text)
+        }
+        return request
+      },
       unary("Park") { request, _ in
         signals.say("parked")
         await withTaskCancellationHandler {
