@@ -10,7 +10,8 @@ import Testing
   .timeLimit(.minutes(1)))
 struct GRPCIOServerTests {
   private static let script = URL(filePath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().appending(path: "Peers/echo_server.py")
+    .deletingLastPathComponent().deletingLastPathComponent()
+    .appending(path: "Peers/echo_peer.py")
 
   private func withServer(_ body: (HTTP2Channel) async throws -> Void) async throws {
     let python = try #require(ProcessInfo.processInfo.environment["KEELSON_PYTHON"])
