@@ -259,8 +259,16 @@ def test_large_messages_both_ways(client, flag_set):
     targeting = '{"if":[{"==":["%s","x"]},"on","off"]}' % ("y" * 60_000)
     for number in range(40):
         client.create(f"f{number:02}", flag_set=flag_set, targeting=targeting)
-    answer = client.flags.ListFlags(flags.ListFlagsRequest(flag_set=flag_set))
-    assert [each.environments["production"].targeting for each in answer.flags] == [targeting] * 40
+    found, request = [], flags.ListFlagsRequest(flag_set=flag_set)
+    while True:
+        # A page ends at about 1 MiB, before it is too large for a client with default limits.
+        answer = client.flags.ListFlags(request)
+        assert 0 < answer.ByteSize() < 2**20 + 2**17
+        found += answer.flags
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+    assert [each.environments["production"].targeting for each in found] == [targeting] * 40
     context = struct({f"k{number}": "v" * 1000 for number in range(500)})
     request = flags.EvaluateFlagsRequest(flag_set=flag_set, context=context)
     assert len(client.flags.EvaluateFlags(request).evaluations) == 40

@@ -555,6 +555,7 @@ extension KeelsonFlagsV1 {
 
 extension KeelsonFlagsV1 {
   public struct ListFlagsResponse: KeelsonAPI.Message {
+    /// A page also ends when it comes to about 1 MiB.
     public var flags: [KeelsonFlagsV1.Flag]
     /// Set when there are more.
     public var nextPageToken: String
