@@ -112,13 +112,19 @@ import Testing
     }
     let folder = try TemporaryFolder()
     defer { folder.remove() }
-    let database = try SQLiteDatabase(SQLiteConfiguration(folder: folder.path))
+    let (database, mayEnd, holder) = try await Self.held(folder, SQLiteConfiguration.Limits())
     var witnesses: [Witness] = []
-    for _ in 0..<50 {
-      let held = Held()
-      witnesses.append(Witness(held: held))
-      try await database.write { _ in withExtendedLifetime(held) {} }
+    try await withThrowingTaskGroup { group in
+      for _ in 0..<50 {
+        let held = Held()
+        witnesses.append(Witness(held: held))
+        group.addTask { try await database.write { _ in withExtendedLifetime(held) {} } }
+      }
+      while database.waitingWrites < 50 { await Task.yield() }
+      mayEnd.open()
+      try await group.waitForAll()
     }
+    try await holder.value
     // The writer lets a batch go before it takes the next one.
     try await database.write { _ in }
     #expect(witnesses.allSatisfy { $0.held == nil })
