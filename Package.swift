@@ -47,13 +47,15 @@ let package = Package(
     .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c"),
     .systemLibrary(name: "CLibUV", pkgConfig: "libuv"),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3"),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib"),
     .target(name: "KeelsonProtoC", dependencies: ["CProtobufC"]),
 
     // Core and what stands on it alone
     library("KeelsonCore", []),
     library(
       "KeelsonAPI", ["KeelsonCore", "KeelsonProtoC", "CProtobufC"], settings: touchingC),
-    library("KeelsonTransport", ["KeelsonCore", "CNghttp2", "CLibUV"], settings: touchingC),
+    library(
+      "KeelsonTransport", ["KeelsonCore", "CNghttp2", "CLibUV", "CZlib"], settings: touchingC),
     library("KeelsonStore", ["KeelsonCore"]),
     library("KeelsonFlagRules", ["KeelsonCore"]),
 

@@ -8,7 +8,7 @@ enum House {
     "KeelsonProtoC": ["CProtobufC"],
     "KeelsonCore": [],
     "KeelsonAPI": ["KeelsonCore", "KeelsonProtoC", "CProtobufC"],
-    "KeelsonTransport": ["KeelsonCore", "CNghttp2", "CLibUV", "COpenSSL"],
+    "KeelsonTransport": ["KeelsonCore", "CNghttp2", "CLibUV", "COpenSSL", "CZlib"],
     "KeelsonStore": ["KeelsonCore"],
     "KeelsonFlagRules": ["KeelsonCore"],
     "KeelsonSQLite": ["KeelsonCore", "KeelsonStore", "CSQLite"],

@@ -68,6 +68,8 @@ import Synchronization
   @safe @exclusivity(unchecked) var spareBodies = SpareBodies()
   /// Where nghttp2's sessions of this loop have their memory from.
   let sessionMemory = SessionMemory()
+  /// Deflates and inflates the messages of this loop's calls.
+  let compression = MessageCompression()
   /// Random bits for identifiers; one per loop, so that it needs no lock.
   @safe @exclusivity(unchecked) var random = FastRandom()
 
