@@ -25,10 +25,20 @@ package struct KeelsonServer: Sendable {
     defer { log.flush() }
     let addresses = try settings.checkedAddresses()
     try FlagService.check(environment: settings.environment)
+    let connections = settings.limits.transport.maximumConnections
+    if let fitting = OpenFiles.makeRoom(forConnections: connections) {
+      logger.log(
+        .warning,
+        "The system lets this process open files for \(fitting) connections, fewer than the limit "
+          + "'connections' of \(connections). Raise the hard limit of open files "
+          + "(ulimit -Hn, LimitNOFILE), or lower 'connections'.")
+    }
     // From here on a signal is not lost, however early it comes.
     let termination = try Termination()
     let startTime = ContinuousClock.now
-    let database = try SQLiteDatabase(SQLiteConfiguration(folder: settings.dataFolder))
+    var store = SQLiteConfiguration(folder: settings.dataFolder)
+    store.limits = settings.limits.store
+    let database = try SQLiteDatabase(store)
     do {
       try await serve(
         database, at: addresses, until: termination, startTime: startTime, onServing: onServing)
@@ -46,7 +56,8 @@ package struct KeelsonServer: Sendable {
   ) async throws {
     try await database.migrate([FlagsMigrations.all])
     let flags = FlagService(
-      database: database, environment: settings.environment, logger: logger.component("flags"))
+      database: database, environment: settings.environment, limits: settings.limits.flags,
+      logger: logger.component("flags"))
     try await flags.start()
 
     let monitor = HealthMonitor(
@@ -60,11 +71,14 @@ package struct KeelsonServer: Sendable {
       monitor: monitor,
       services: Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"]))
 
-    var configuration = ServerConfiguration(addresses: addresses)
+    var configuration = settings.limits.transport
+    configuration.addresses = addresses
     configuration.loopCount = settings.loops
     let server = Server(
       configuration: configuration, routes: routes + standardHealth.routes,
-      hooks: ServerHooks(callEnded: CallLog(logger: logger.component("calls")).log),
+      hooks: ServerHooks(
+        callEnded: CallLog(logger: logger.component("calls")).log,
+        encodeDetails: { $0.withEncodedStatus() }),
       logger: logger.component("transport"))
     let bound = try await server.start().map(\.description)
     await monitor.checkAll()

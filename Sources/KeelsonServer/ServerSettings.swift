@@ -16,6 +16,7 @@ package struct ServerSettings: Sendable {
   package var drainGrace: Duration = .seconds(10)
   /// How many loops serve connections; nil: one for each core.
   package var loops: Int?
+  package var limits = ServerLimits()
 
   package init() {}
 }

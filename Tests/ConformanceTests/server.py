@@ -20,12 +20,24 @@ STOP_TIMEOUT_SECONDS = 30
 class KeelsonServer:
     """One `keelson serve` process. `start` may be called again after `stop` or `kill`."""
 
-    def __init__(self, folder, *, listen=("127.0.0.1:0",), environment="production", data=None):
+    def __init__(
+        self,
+        folder,
+        *,
+        listen=("127.0.0.1:0",),
+        environment="production",
+        data=None,
+        limits=(),
+        arguments=(),
+    ):
+        """`limits` are settings, `NAME=VALUE` each; `arguments` are further words."""
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = pathlib.Path(data) if data else self.folder / "data"
         self.listen = list(listen)
         self.environment = environment
+        self.limits = list(limits)
+        self.more = list(map(str, arguments))
         self.log = self.folder / "stderr.log"
         self.process = None
         self.lines = []
@@ -36,7 +48,10 @@ class KeelsonServer:
         arguments = [str(BINARY), "serve"]
         for address in self.listen:
             arguments += ["--listen", address]
+        for limit in self.limits:
+            arguments += ["--limit", limit]
         return arguments + [
+            *self.more,
             "--data",
             str(self.data),
             "--environment",

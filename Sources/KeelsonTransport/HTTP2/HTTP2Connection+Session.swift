@@ -31,7 +31,7 @@ extension HTTP2Connection {
     unsafe nghttp2_option_set_max_settings(option, limits.maximumSettingsPerFrame)
     unsafe nghttp2_option_set_max_continuations(option, limits.maximumContinuationFrames)
     unsafe nghttp2_option_set_stream_reset_rate_limit(
-      option, limits.streamResetBurst, limits.streamResetsPerSecond)
+      option, UInt64(limits.streamResetBurst), UInt64(limits.streamResetsPerSecond))
 
     let me = unsafe Unmanaged.passUnretained(self).toOpaque()
     var memory = unsafe loop.sessionMemory.functions

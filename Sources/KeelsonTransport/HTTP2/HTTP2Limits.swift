@@ -23,10 +23,10 @@ package struct HTTP2Limits: Sendable, Hashable {
   // MARK: Rates
 
   /// A peer that resets streams has this many resets free…
-  package var streamResetBurst: UInt64 = 5_000
+  package var streamResetBurst = 5_000
   /// …and gains this many each second (CVE-2023-44487). Clients that cancel a lot, by hedging or
   /// short deadlines, stay below; what a reset costs us is bounded by the limit on running calls.
-  package var streamResetsPerSecond: UInt64 = 500
+  package var streamResetsPerSecond = 500
   /// Frames that carry nothing (empty DATA, PRIORITY, SETTINGS, PING, frames that make us reset
   /// a stream): this many are free…
   package var idleFrameBurst = 1_000

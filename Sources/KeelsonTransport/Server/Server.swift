@@ -60,14 +60,26 @@ final class ServerCore: Sendable {
   let router: Router
   let hooks: ServerHooks
   let logger: Logger
+  /// What calls beyond a limit get, made once: refusing must cost less than serving.
+  let overloaded: RPCError
+  let connectionOverloaded: RPCError
   private let runningCalls = Atomic<Int>(0)
-  private let connections = Atomic<Int>(0)
+  private let connections = Mutex(ConnectionCounts())
 
   init(configuration: ServerConfiguration, router: Router, hooks: ServerHooks, logger: Logger) {
     self.configuration = configuration
     self.router = router
     self.hooks = hooks
     self.logger = logger
+    func overload(_ who: String, _ limit: Int) -> RPCError {
+      hooks.encodeDetails(
+        RPCError(
+          .resourceExhausted, "\(who) as many calls as it may (\(limit)). Try again later.",
+          details: [.retryInfo(configuration.overloadRetryDelay)]))
+    }
+    overloaded = overload("The server runs", configuration.maximumRunningCalls)
+    connectionOverloaded = overload(
+      "This connection runs", configuration.maximumRunningCallsPerConnection)
   }
 
   /// Counts a call; false when there are too many.
@@ -82,15 +94,12 @@ final class ServerCore: Sendable {
     runningCalls.wrappingSubtract(1, ordering: .relaxed)
   }
 
-  /// Counts a connection; false when there are too many.
-  func admitConnection() -> Bool {
-    let count = connections.wrappingAdd(1, ordering: .relaxed).newValue
-    if count <= configuration.maximumConnections { return true }
-    connections.wrappingSubtract(1, ordering: .relaxed)
-    return false
+  /// Counts a connection, unless there are too many.
+  func admitConnection(_ peer: String) -> ConnectionCounts.Refusal? {
+    connections.withLock { $0.admit(peer, configuration) }
   }
 
-  func connectionEnded() {
-    connections.wrappingSubtract(1, ordering: .relaxed)
+  func connectionEnded(_ peer: String) {
+    connections.withLock { $0.ended(peer) }
   }
 }

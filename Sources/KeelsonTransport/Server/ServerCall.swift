@@ -10,6 +10,8 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   let loop: Loop
   let server: ServerCore
   private let home: ServerLoop
+  /// Where it came from.
+  private let origin: ServerConnection
   let stream: HTTP2Stream
   let context: ServerContext
   private let entry: Router.Entry
@@ -32,11 +34,12 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   @safe @exclusivity(unchecked) private var isCounted = false
 
   init(
-    server: ServerCore, home: ServerLoop, stream: HTTP2Stream, context: ServerContext,
-    entry: Router.Entry
+    server: ServerCore, home: ServerLoop, origin: ServerConnection, stream: HTTP2Stream,
+    context: ServerContext, entry: Router.Entry
   ) {
     self.server = server
     self.home = home
+    self.origin = origin
     loop = home.loop
     self.stream = stream
     self.context = context
@@ -49,14 +52,12 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
 
   /// Begins the call, its headers read. What a unary handler gets is gathered first.
   func start(timeout: Duration?) {
-    guard server.admitCall() else {
-      return refuse(
-        RPCError(
-          .resourceExhausted,
-          "The server runs as many calls as it may "
-            + "(\(server.configuration.maximumRunningCalls)). Try again later."))
+    guard origin.runningCalls < server.configuration.maximumRunningCallsPerConnection else {
+      return refuse(server.connectionOverloaded)
     }
+    guard server.admitCall() else { return refuse(server.overloaded) }
     isCounted = true
+    origin.runningCalls += 1
     home.callBegan()
     if let admit = server.hooks.admit {
       do throws(RPCError) { try admit(context) } catch { return refuse(error) }
@@ -231,6 +232,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     guard isCounted else { return }
     isCounted = false
     server.callEnded()
+    origin.runningCalls -= 1
     home.callEnded()
     guard let callEnded = server.hooks.callEnded else { return }
     let failure = statusCode == .ok ? nil : failure ?? endedWith

@@ -12,9 +12,19 @@ package struct ServerConfiguration: Sendable {
   package var http2 = HTTP2Limits.server
   /// Connections beyond this many are closed as soon as they are accepted.
   package var maximumConnections = 10_000
+  /// The same for those from one address of another machine. An IPv6 network of 64 bits counts as
+  /// one address, Unix sockets have none.
+  package var maximumConnectionsPerAddress = 1_000
+  /// The same for one of this machine's own addresses.
+  package var maximumConnectionsPerLoopbackAddress = 10_000
   /// Calls whose handlers run at once; more get RESOURCE_EXHAUSTED. It counts handlers, not
   /// streams: a peer that opens and resets streams cannot pile up work.
   package var maximumRunningCalls = 50_000
+  /// The same for one connection. More than a connection has streams, since a handler may go on
+  /// for a moment after its stream was reset.
+  package var maximumRunningCallsPerConnection = 2_000
+  /// When a call that was refused for such a limit may be tried again, as its RetryInfo says.
+  package var overloadRetryDelay: Duration = .seconds(1)
   /// A longer request message gets RESOURCE_EXHAUSTED as soon as its length is known.
   package var maximumRequestMessageBytes = 4 * 1024 * 1024
   /// A status message is cut to this many bytes, so that it fits the caller's header limit.
@@ -36,14 +46,18 @@ package struct ServerHooks: Sendable {
   /// Asked before a handler runs, on the call's loop; what it throws is the call's status. Must
   /// not block.
   package var admit: (@Sendable (ServerContext) throws(RPCError) -> Void)?
+  /// Puts an error's typed details into the form that is sent; the transport knows no messages.
+  package var encodeDetails: @Sendable (RPCError) -> RPCError
   /// Told when a call has ended, on the call's loop. Must not block.
   package var callEnded: (@Sendable (CallSummary) -> Void)?
 
   package init(
     admit: (@Sendable (ServerContext) throws(RPCError) -> Void)? = nil,
-    callEnded: (@Sendable (CallSummary) -> Void)? = nil
+    callEnded: (@Sendable (CallSummary) -> Void)? = nil,
+    encodeDetails: @escaping @Sendable (RPCError) -> RPCError = { $0 }
   ) {
     self.admit = admit
+    self.encodeDetails = encodeDetails
     self.callEnded = callEnded
   }
 }

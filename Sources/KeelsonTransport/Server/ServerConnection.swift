@@ -7,6 +7,10 @@ final class ServerConnection: HTTP2ConnectionHandler {
   private let home: ServerLoop
   @safe @exclusivity(unchecked) private(set) var connection: HTTP2Connection?
   @safe @exclusivity(unchecked) private var lastUserAgent = LastUserAgent()
+  /// The peer's address in gRPC's naming.
+  let peer: String
+  /// Calls of this connection whose handlers have not returned.
+  @safe @exclusivity(unchecked) var runningCalls = 0
   /// Where it stands in its ``ServerLoop``.
   var index = 0
 
@@ -14,6 +18,7 @@ final class ServerConnection: HTTP2ConnectionHandler {
     self.server = server
     self.home = home
     loop = home.loop
+    peer = stream.peer
     connection = HTTP2Connection(
       role: .server, stream: stream, loop: loop, limits: server.configuration.http2, handler: self)
   }
@@ -64,7 +69,7 @@ final class ServerConnection: HTTP2ConnectionHandler {
       deadline: head.timeout.map(Deadline.init(after:)),
       correlation: correlation(head.correlationID))
     let call = ServerCall(
-      server: server, home: home, stream: stream, context: context, entry: entry)
+      server: server, home: home, origin: self, stream: stream, context: context, entry: entry)
     stream.handler = call
     call.start(timeout: head.timeout)
   }

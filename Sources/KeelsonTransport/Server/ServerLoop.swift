@@ -56,12 +56,14 @@ final class ServerLoop: @unchecked Sendable {
 
   /// Gives a new connection to the loops in turn.
   private func accepted(_ fileDescriptor: Int32, peer: String, homes: [ServerLoop]) {
-    guard server.admitConnection() else {
+    if let refusal = server.admitConnection(peer) {
       _ = Glibc.close(fileDescriptor)
-      server.logger.log(
-        .warning,
-        "A connection was refused: there are \(server.configuration.maximumConnections) already.",
-        ["peer": peer])
+      let text =
+        switch refusal {
+        case .tooMany(let limit): "there are \(limit) already"
+        case .tooManyFromAddress(let limit): "its address has \(limit) already"
+        }
+      server.logger.log(.warning, "A connection was refused: \(text).", ["peer": peer])
       return
     }
     if !peer.hasPrefix("unix:") {
@@ -75,7 +77,7 @@ final class ServerLoop: @unchecked Sendable {
   private func adopt(_ fileDescriptor: Int32, peer: String) {
     guard !isDraining else {
       _ = Glibc.close(fileDescriptor)
-      return server.connectionEnded()
+      return server.connectionEnded(peer)
     }
     do throws(SocketError) {
       let socket = try Socket(adopting: fileDescriptor, peer: peer, on: loop)
@@ -84,13 +86,13 @@ final class ServerLoop: @unchecked Sendable {
       connections.append(connection)
       connection.connection?.start()
     } catch {
-      server.connectionEnded()
+      server.connectionEnded(peer)
       server.logger.log(.warning, error.message, ["peer": peer])
     }
   }
 
   func remove(_ connection: ServerConnection) {
-    server.connectionEnded()
+    server.connectionEnded(connection.peer)
     let last = connections.removeLast()
     if last !== connection {
       connections[connection.index] = last

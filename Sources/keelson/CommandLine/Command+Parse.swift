@@ -1,4 +1,5 @@
 import Glibc
+import KeelsonCore
 
 extension Command {
   /// What the words of a command line come to.
@@ -20,7 +21,8 @@ extension Command {
         let known = subcommands.map(\.name)
         throw UsageError(
           "'\(path.joined(separator: " "))' has no command '\(first)'"
-            + Self.suggestion(first, among: known) + "; it has \(known.joined(separator: ", ")).")
+            + NearestWord.suggestion(for: first, among: known)
+            + "; it has \(known.joined(separator: ", ")).")
       }
       return try subcommand.parse(Array(words.dropFirst()), path: path)
     }
@@ -60,7 +62,9 @@ extension Command {
       guard word.hasPrefix("--"), let option = command.options.first(where: { $0.name == name })
       else {
         let known = command.options.map { "--\($0.name)" }
-        throw usage("has no option '\(parts[0])'" + suggestion(String(parts[0]), among: known))
+        throw usage(
+          "has no option '\(parts[0])'"
+            + NearestWord.suggestion(for: String(parts[0]), among: known))
       }
       var value = "true"
       if option.value == nil {
@@ -110,32 +114,5 @@ extension Command {
       let name = path.joined(separator: " ")
       return UsageError("'\(name)' \(problem). See '\(name) --help'.")
     }
-
-    private func suggestion(_ word: String, among known: [String]) -> String {
-      Command.suggestion(word, among: known)
-    }
-  }
-
-  /// `; did you mean X?` when a known word is close to what was typed.
-  static func suggestion(_ word: String, among known: [String]) -> String {
-    let closest = known.map { ($0, distance(Array(word.utf8), Array($0.utf8))) }
-      .min { $0.1 < $1.1 }
-    guard let closest, closest.1 <= max(1, word.utf8.count / 3) else { return "" }
-    return " (did you mean '\(closest.0)'?)"
-  }
-
-  /// How many bytes must be added, taken away or changed to come from one word to another.
-  private static func distance(_ a: [UInt8], _ b: [UInt8]) -> Int {
-    var row = Array(0...b.count)
-    for (i, left) in a.enumerated() {
-      var diagonal = row[0]
-      row[0] = i + 1
-      for (j, right) in b.enumerated() {
-        let above = row[j + 1]
-        row[j + 1] = min(above + 1, row[j] + 1, diagonal + (left == right ? 0 : 1))
-        diagonal = above
-      }
-    }
-    return row[b.count]
   }
 }

@@ -10,7 +10,7 @@ enum RootCommand {
       """,
     subcommands: [
       ServeCommand.command, FlagsCommand.command, SegmentsCommand.command,
-      FlagSetsCommand.command, HealthCommand.command, version, completions,
+      FlagSetsCommand.command, HealthCommand.command, LimitsCommand.command, version, completions,
     ])
 
   private static let version = Command(

@@ -1,3 +1,4 @@
+import Glibc
 import KeelsonCore
 import KeelsonServer
 
@@ -34,6 +35,10 @@ enum ServeCommand {
       .init(
         name: "drain-seconds", value: "SECONDS",
         help: "How long running calls get to finish when stopping.", defaultValue: "10"),
+      .init(
+        name: "limit", value: "NAME=VALUE",
+        help: "Sets a limit, ahead of KEELSON_LIMITS; 'keelson limits' lists them.",
+        isRepeatable: true),
     ]
   ) { invocation in
     var settings = ServerSettings()
@@ -51,10 +56,24 @@ enum ServeCommand {
       throw UsageError("--drain-seconds takes a number from 0.")
     }
     settings.drainGrace = .seconds(grace)
+    settings.limits = try limits(invocation.all("limit"))
     try await KeelsonServer(settings: settings).run { addresses in
       for address in addresses {
         Output.line("Keelson \(KeelsonVersion.current) is serving on \(address)")
       }
     }
+  }
+  /// The limits as the environment sets them and then the options.
+  private static func limits(_ assignments: [String]) throws -> ServerLimits {
+    var limits = ServerLimits()
+    do throws(RPCError) {
+      if let list = unsafe getenv("KEELSON_LIMITS") {
+        try limits.set(list: unsafe String(cString: list))
+      }
+      for assignment in assignments { try limits.set(assignment) }
+    } catch {
+      throw UsageError(error.message)
+    }
+    return limits
   }
 }

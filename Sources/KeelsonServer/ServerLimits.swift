@@ -1,0 +1,52 @@
+package import KeelsonCore
+package import KeelsonFlags
+package import KeelsonSQLite
+package import KeelsonTransport
+
+/// Every limit of the server that an admin can set.
+package struct ServerLimits: Sendable {
+  /// Only its limits are of interest here, not where it listens.
+  package var transport = ServerConfiguration(addresses: [])
+  package var store = SQLiteConfiguration.Limits()
+  package var flags = FlagLimits()
+
+  package init() {}
+
+  /// Takes settings as they stand in an environment variable: `a=1,b=2s`.
+  ///
+  /// - Throws: INVALID_ARGUMENT that says what would be right.
+  package mutating func set(list: String) throws(RPCError) {
+    for assignment in list.split(separator: ",") {
+      try set(String(assignment.trimming(while: { $0 == " " })))
+    }
+  }
+
+  /// Takes one setting, `NAME=VALUE`.
+  ///
+  /// - Throws: INVALID_ARGUMENT that says what would be right.
+  package mutating func set(_ assignment: String) throws(RPCError) {
+    let parts = assignment.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+    guard parts.count == 2 else {
+      throw RPCError(
+        .invalidArgument,
+        "A limit is set as NAME=VALUE, 'running-calls=1000' for example, not '\(assignment)'.")
+    }
+    let name = String(parts[0])
+    guard let limit = Self.all.first(where: { $0.name == name }) else {
+      throw RPCError(
+        .invalidArgument,
+        "There is no limit '\(name)'"
+          + NearestWord.suggestion(for: name, among: Self.all.map(\.name))
+          + "; 'keelson limits' lists them.")
+    }
+    try limit.set(String(parts[1]), in: &self)
+  }
+}
+
+extension Substring {
+  fileprivate func trimming(while isSpace: (Character) -> Bool) -> Substring {
+    var trimmed = drop(while: isSpace)
+    while let last = trimmed.last, isSpace(last) { trimmed.removeLast() }
+    return trimmed
+  }
+}
