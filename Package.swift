@@ -107,6 +107,12 @@ let package = Package(
         "KeelsonCore", "KeelsonAPI", "KeelsonProtoC", "KeelsonTestProtoC", "CProtobufC",
       ],
       path: "Tests/KeelsonTestMessages", swiftSettings: touchingC),
+    .executableTarget(
+      name: "InteropServer",
+      dependencies: [
+        "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonHealth", "KeelsonTestMessages",
+      ],
+      path: "Tests/InteropServer", swiftSettings: common),
     tests("KeelsonCoreTests", ["KeelsonCore"]),
     tests("KeelsonCodegenTests", ["KeelsonCodegen"]),
     tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI", "KeelsonTestMessages"]),

@@ -23,6 +23,9 @@ enum House {
     "KeelsonTestMessages": [
       "KeelsonCore", "KeelsonAPI", "KeelsonProtoC", "KeelsonTestProtoC", "CProtobufC",
     ],
+    "InteropServer": [
+      "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonHealth", "KeelsonTestMessages",
+    ],
     "StoreCrashWriter": ["KeelsonStore", "KeelsonSQLite"],
   ]
 

@@ -1,0 +1,127 @@
+import KeelsonAPI
+import KeelsonCore
+import KeelsonTestMessages
+
+/// `grpc.testing.TestService` as every gRPC implementation serves it for the interop cases.
+/// Source: grpc/grpc `doc/interop-test-descriptions.md`, "Server".
+final class InteropService: GrpcTesting.TestServiceHandler {
+  private let payloads = ZeroPayloads()
+
+  /// The routes of the service. `UnimplementedCall` has none: it is the router that must answer.
+  var served: [Route] {
+    routes.filter { $0.method != GrpcTesting.TestServiceMethods.unimplementedCall }
+  }
+
+  func emptyCall(
+    _ request: GrpcTesting.Empty, context: ServerContext
+  ) async throws -> GrpcTesting.Empty {
+    context.echoMetadata()
+    return GrpcTesting.Empty()
+  }
+
+  func unaryCall(
+    _ request: GrpcTesting.SimpleRequest, context: ServerContext
+  ) async throws -> GrpcTesting.SimpleResponse {
+    context.echoMetadata()
+    try request.responseStatus?.throwIfNotOK()
+    return GrpcTesting.SimpleResponse(payload: try payloads.payload(bytes: request.responseSize))
+  }
+
+  func cacheableUnaryCall(
+    _ request: GrpcTesting.SimpleRequest, context: ServerContext
+  ) async throws -> GrpcTesting.SimpleResponse {
+    context.initialMetadata.add("cache-control", "max-age=60, public")
+    return try await unaryCall(request, context: context)
+  }
+
+  func streamingOutputCall(
+    _ request: GrpcTesting.StreamingOutputCallRequest,
+    responses: ResponseWriter<GrpcTesting.StreamingOutputCallResponse>, context: ServerContext
+  ) async throws {
+    context.echoMetadata()
+    try await answer(request, on: responses)
+  }
+
+  func streamingInputCall(
+    requests: RequestStream<GrpcTesting.StreamingInputCallRequest>, context: ServerContext
+  ) async throws -> GrpcTesting.StreamingInputCallResponse {
+    context.echoMetadata()
+    var sum = 0
+    for try await request in requests {
+      sum += request.payload?.body.count ?? 0
+    }
+    return GrpcTesting.StreamingInputCallResponse(aggregatedPayloadSize: Int32(clamping: sum))
+  }
+
+  func fullDuplexCall(
+    requests: RequestStream<GrpcTesting.StreamingOutputCallRequest>,
+    responses: ResponseWriter<GrpcTesting.StreamingOutputCallResponse>, context: ServerContext
+  ) async throws {
+    context.echoMetadata()
+    for try await request in requests { try await answer(request, on: responses) }
+  }
+
+  /// How many requests one HalfDuplexCall may hold.
+  static let maximumHeldRequests = 10_000
+
+  func halfDuplexCall(
+    requests: RequestStream<GrpcTesting.StreamingOutputCallRequest>,
+    responses: ResponseWriter<GrpcTesting.StreamingOutputCallResponse>, context: ServerContext
+  ) async throws {
+    context.echoMetadata()
+    var held: [GrpcTesting.StreamingOutputCallRequest] = []
+    for try await var request in requests {
+      guard held.count < Self.maximumHeldRequests else {
+        throw RPCError(
+          .resourceExhausted, "A call holds at most \(Self.maximumHeldRequests) requests.")
+      }
+      // Nothing is answered from it, and it may be large.
+      request.payload = nil
+      held.append(request)
+    }
+    for request in held { try await answer(request, on: responses) }
+  }
+
+  func unimplementedCall(
+    _ request: GrpcTesting.Empty, context: ServerContext
+  ) async throws -> GrpcTesting.Empty {
+    throw RPCError(.unimplemented, "No server implements this.")
+  }
+
+  /// Sends what a request asks for: a response for each of its parameters, or a status.
+  private func answer(
+    _ request: GrpcTesting.StreamingOutputCallRequest,
+    on responses: ResponseWriter<GrpcTesting.StreamingOutputCallResponse>
+  ) async throws {
+    try request.responseStatus?.throwIfNotOK()
+    for parameters in request.responseParameters {
+      if parameters.intervalUs > 0 {
+        try await Task.sleep(for: .microseconds(parameters.intervalUs))
+      }
+      try await responses.write(
+        GrpcTesting.StreamingOutputCallResponse(
+          payload: try payloads.payload(bytes: parameters.size)))
+    }
+  }
+}
+
+extension GrpcTesting.EchoStatus {
+  /// Throws the status that the caller asked for.
+  fileprivate func throwIfNotOK() throws(RPCError) {
+    guard code != 0 else { return }
+    throw RPCError(RPCError.Code(rawValue: Int(code)), message)
+  }
+}
+
+extension ServerContext {
+  /// Sends back what the cases ask to be echoed.
+  fileprivate func echoMetadata() {
+    guard !metadata.isEmpty else { return }
+    if let value = metadata["x-grpc-test-echo-initial"] {
+      initialMetadata.add("x-grpc-test-echo-initial", value)
+    }
+    if let value = metadata[binary: "x-grpc-test-echo-trailing-bin"] {
+      trailingMetadata.add("x-grpc-test-echo-trailing-bin", binary: value)
+    }
+  }
+}
