@@ -113,6 +113,10 @@ let package = Package(
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonHealth", "KeelsonTestMessages",
       ],
       path: "Tests/InteropServer", swiftSettings: common),
+    .executableTarget(
+      name: "InteropClient",
+      dependencies: ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonTestMessages"],
+      path: "Tests/InteropClient", swiftSettings: common),
     tests("KeelsonCoreTests", ["KeelsonCore"]),
     tests("KeelsonCodegenTests", ["KeelsonCodegen"]),
     tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI", "KeelsonTestMessages"]),

@@ -24,6 +24,7 @@ final class InteropService: GrpcTesting.TestServiceHandler {
   ) async throws -> GrpcTesting.SimpleResponse {
     context.echoMetadata()
     try request.responseStatus?.throwIfNotOK()
+    try request.responseType.throwIfUnknown()
     return GrpcTesting.SimpleResponse(payload: try payloads.payload(bytes: request.responseSize))
   }
 
@@ -31,7 +32,9 @@ final class InteropService: GrpcTesting.TestServiceHandler {
     _ request: GrpcTesting.SimpleRequest, context: ServerContext
   ) async throws -> GrpcTesting.SimpleResponse {
     context.initialMetadata.add("cache-control", "max-age=60, public")
-    return try await unaryCall(request, context: context)
+    // Another answer each time, so that a caller sees whether it came from a proxy.
+    let time = Array("\(UnixTime.now.microseconds)".utf8)
+    return GrpcTesting.SimpleResponse(payload: GrpcTesting.Payload(body: time))
   }
 
   func streamingOutputCall(
@@ -94,6 +97,7 @@ final class InteropService: GrpcTesting.TestServiceHandler {
     on responses: ResponseWriter<GrpcTesting.StreamingOutputCallResponse>
   ) async throws {
     try request.responseStatus?.throwIfNotOK()
+    try request.responseType.throwIfUnknown()
     for parameters in request.responseParameters {
       if parameters.intervalUs > 0 {
         try await Task.sleep(for: .microseconds(parameters.intervalUs))
@@ -110,6 +114,13 @@ extension GrpcTesting.EchoStatus {
   fileprivate func throwIfNotOK() throws(RPCError) {
     guard code != 0 else { return }
     throw RPCError(RPCError.Code(rawValue: Int(code)), message)
+  }
+}
+
+extension GrpcTesting.PayloadType {
+  fileprivate func throwIfUnknown() throws(RPCError) {
+    guard case .unrecognized(let number) = self else { return }
+    throw RPCError(.invalidArgument, "There is no payload type \(number) here.")
   }
 }
 

@@ -49,8 +49,8 @@ extension GrpcTesting {
       _ request: GrpcTesting.SimpleRequest, context: KeelsonCore.ServerContext
     ) async throws -> GrpcTesting.SimpleResponse
 
-    /// The same as UnaryCall, with a `cache-control` that lets a proxy on the way answer the next
-    /// call.
+    /// Answers with the time, whatever it is asked for, and with a `cache-control` that lets a proxy
+    /// on the way answer the next call.
     func cacheableUnaryCall(
       _ request: GrpcTesting.SimpleRequest, context: KeelsonCore.ServerContext
     ) async throws -> GrpcTesting.SimpleResponse
@@ -105,8 +105,8 @@ extension GrpcTesting {
       try await channel.unaryCall(TestServiceMethods.unaryCall, request, options: options)
     }
 
-    /// The same as UnaryCall, with a `cache-control` that lets a proxy on the way answer the next
-    /// call.
+    /// Answers with the time, whatever it is asked for, and with a `cache-control` that lets a proxy
+    /// on the way answer the next call.
     public func cacheableUnaryCall(
       _ request: GrpcTesting.SimpleRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> GrpcTesting.SimpleResponse {

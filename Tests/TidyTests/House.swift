@@ -26,6 +26,7 @@ enum House {
     "InteropServer": [
       "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonHealth", "KeelsonTestMessages",
     ],
+    "InteropClient": ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonTestMessages"],
     "StoreCrashWriter": ["KeelsonStore", "KeelsonSQLite"],
   ]
 
