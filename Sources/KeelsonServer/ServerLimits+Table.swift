@@ -39,6 +39,16 @@ extension ServerLimits {
     size(
       "request-message-size", \.transport.maximumRequestMessageBytes, 1...1 << 30,
       "a request message", "RESOURCE_EXHAUSTED, at its length prefix"),
+    duration(
+      "request-message-timeout", \.transport.requestMessageTimeout, 1...86_400_000,
+      "a request message, first byte to last", "DEADLINE_EXCEEDED"),
+    size(
+      "connection-request-buffer-size", \.transport.connectionRequestBufferBytes,
+      1 << 10...1 << 40,
+      "request bytes of a connection no handler has", "RESOURCE_EXHAUSTED with RetryInfo"),
+    size(
+      "request-buffer-size", \.transport.requestBufferBytes, 1 << 10...1 << 40,
+      "the same for the server", "RESOURCE_EXHAUSTED with RetryInfo"),
     size(
       "header-list-size", \.transport.http2.maximumHeaderListBytes, 1 << 10...1 << 20,
       "a header list", "RESOURCE_EXHAUSTED with HTTP status 431"),
@@ -57,6 +67,13 @@ extension ServerLimits {
     size(
       "stream-send-queue-size", \.transport.http2.streamHighWatermarkBytes, 16 << 10...1 << 30,
       "response bytes that wait on a stream", "its handler waits"),
+    size(
+      "connection-send-queue-size", \.transport.http2.connectionSendQueueBytes,
+      64 << 10...1 << 40,
+      "the same for a connection", "new calls: RESOURCE_EXHAUSTED with RetryInfo"),
+    size(
+      "send-queue-size", \.transport.sendQueueBytes, 64 << 10...1 << 40,
+      "the same for the server", "the same, on connections with a part in it"),
   ]
 
   private static let frames: [ServerLimit] = [
@@ -68,7 +85,7 @@ extension ServerLimits {
       "so many more of them a second", "GOAWAY"),
     count(
       "idle-frame-burst", \.transport.http2.idleFrameBurst, 1...1_000_000,
-      "frames that carry nothing", "GOAWAY"),
+      "frames that carry nothing, of each kind", "GOAWAY"),
     count(
       "idle-frame-rate", \.transport.http2.idleFramesPerSecond, 1...1_000_000,
       "so many more of them a second", "GOAWAY"),
@@ -100,8 +117,8 @@ extension ServerLimits {
       "headers-timeout", \.transport.http2.headersTimeout, 1...86_400_000,
       "a header block, first byte to last", "GOAWAY `headers_timeout`"),
     duration(
-      "write-timeout", \.transport.http2.writeProgressTimeout, 1...86_400_000,
-      "a peer that accepts no bytes", "closed"),
+      "write-timeout", \.transport.http2.writeTimeout, 1...86_400_000,
+      "what is written at once, 128 KiB at most", "closed"),
     duration(
       "stream-stall-timeout", \.transport.http2.streamStallTimeout, 1...86_400_000,
       "a stream with bytes to send and no window", "the stream is reset"),

@@ -25,6 +25,9 @@ package struct MessageDeframer: Sendable {
   /// Whether part of a message has arrived: a body that ends now was cut off.
   package var isInsideMessage: Bool { prefix.count > 0 }
 
+  /// Bytes of an incomplete message that are kept.
+  package var heldBytes: Int { gathered.count }
+
   /// Takes in the next piece of the body and hands on the messages that it completes.
   ///
   /// - Parameter deliver: receives each message and whether its compressed flag is set.

@@ -107,6 +107,61 @@ struct TokenBucket {
     tokens -= 1
     return true
   }
+
+  /// Gives some back, ahead of time.
+  mutating func give(_ count: Int) {
+    tokens = min(burst, tokens + Double(count))
+  }
+}
+
+/// Counts what a peer sends that costs us and brings it nothing: each kind has a bucket of its own.
+struct IdleFrames {
+  enum Kind: Int, CaseIterable {
+    /// DATA without data that does not end its stream (CVE-2019-9518).
+    case emptyData
+    case priority
+    /// SETTINGS after the first (CVE-2019-9515).
+    case settings
+    /// CVE-2019-9512.
+    case ping
+    /// More than ten for each DATA frame, and two for each stream, that it got.
+    case windowUpdate
+    /// What makes us reset a stream (CVE-2025-8671).
+    case forcedReset
+    /// Header lists over the limit.
+    case oversizedHeaders
+    /// Frames that nghttp2 calls invalid; clients only.
+    case invalid
+  }
+
+  private static let names = [
+    "empty DATA frames", "PRIORITY frames", "SETTINGS frames", "PING frames",
+    "WINDOW_UPDATE frames", "frames that made the server reset streams",
+    "header lists over the limit", "invalid frames",
+  ]
+  private static let windowUpdatesPerDataFrame = 10
+  private static let windowUpdatesPerStream = 2
+
+  private var buckets: [TokenBucket]
+
+  init(_ limits: HTTP2Limits, now: UInt64) {
+    buckets = Kind.allCases.map { _ in
+      TokenBucket(burst: limits.idleFrameBurst, perSecond: limits.idleFramesPerSecond, now: now)
+    }
+  }
+
+  /// Counts one; what the peer did when that was one too many.
+  mutating func count(_ kind: Kind, now: UInt64) -> String? {
+    buckets[kind.rawValue].take(now: now) ? nil : "it sent too many " + Self.names[kind.rawValue]
+  }
+
+  mutating func sentData() {
+    buckets[Kind.windowUpdate.rawValue].give(Self.windowUpdatesPerDataFrame)
+  }
+
+  mutating func openedStream() {
+    buckets[Kind.windowUpdate.rawValue].give(Self.windowUpdatesPerStream)
+  }
 }
 
 /// Where a graceful shutdown stands.

@@ -95,7 +95,10 @@ extension HTTP2Connection {
       loop.spareFields.give(takeIncoming())
       return
     }
-    if incoming.isTooLarge { stream.arrived.isTooLarge = true }
+    if incoming.isTooLarge {
+      stream.arrived.isTooLarge = true
+      countIdleFrame(.oversizedHeaders)
+    }
     if stream.hasReceivedHeaders {
       stream.arrived.trailers = takeIncoming()
     } else {
@@ -113,7 +116,7 @@ extension HTTP2Connection {
   }
 
   func countPing() {
-    countIdleFrame()
+    countIdleFrame(.ping)
     guard role == .server else { return }
     if pingStrikes.ping(
       now: loop.now, minimumIntervalMilliseconds: limits.minimumPingInterval.wholeMilliseconds,

@@ -86,8 +86,8 @@ extension HTTP2Connection {
     switch unsafe byteStream.write(unsent.bytes) {
     case .bytes(let count):
       sentBytes += UInt64(count)
+      // The time limit is for all of it: a peer that takes a byte now and then gets no more time.
       unsent.drop(count)
-      times.stalledSince = loop.now
     case .wouldBlock: return
     case .ended:
       tearDown(HTTP2CloseReason(.closedByPeer, "The peer closed the connection."))

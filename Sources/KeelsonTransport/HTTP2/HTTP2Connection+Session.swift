@@ -73,9 +73,9 @@ extension HTTP2Connection {
   }
 
   /// The peer did something that costs us and brings it nothing.
-  func countIdleFrame() {
-    if !idleFrames.take(now: loop.now) {
-      events.misbehaviour = "it sent too many frames that carry nothing"
+  func countIdleFrame(_ kind: IdleFrames.Kind) {
+    if let misbehaviour = idleFrames.count(kind, now: loop.now) {
+      events.misbehaviour = misbehaviour
     }
   }
 }
@@ -146,11 +146,11 @@ private let onFrameReceived: nghttp2_on_frame_recv_callback = { session, frame, 
         connection.touch(stream)
       }
     } else if unsafe header.length <= frame.pointee.data.padlen {
-      connection.countIdleFrame()
+      connection.countIdleFrame(.emptyData)
     }
   case NGHTTP2_SETTINGS.rawValue:
     if header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 {
-      if connection.hasReceivedSettings { connection.countIdleFrame() }
+      if connection.hasReceivedSettings { connection.countIdleFrame(.settings) }
       connection.hasReceivedSettings = true
       connection.events.settings = true
     }
@@ -174,7 +174,9 @@ private let onFrameReceived: nghttp2_on_frame_recv_callback = { session, frame, 
         errorCode: HTTP2ErrorCode(rawValue: goAway.error_code),
         debugText: String(decoding: text, as: UTF8.self)))
   case NGHTTP2_PRIORITY.rawValue:
-    connection.countIdleFrame()
+    connection.countIdleFrame(.priority)
+  case NGHTTP2_WINDOW_UPDATE.rawValue:
+    connection.countIdleFrame(.windowUpdate)
   default: break
   }
   return 0
@@ -184,7 +186,7 @@ private let onInvalidFrame: nghttp2_on_invalid_frame_recv_callback = { _, _, _, 
   guard let connection = unsafe connection(data) else { return 0 }
   connection.times.headersBegan = nil
   // On a server the reset that answers it is counted, when it is sent.
-  if connection.role == .client { connection.countIdleFrame() }
+  if connection.role == .client { connection.countIdleFrame(.invalid) }
   return 0
 }
 
@@ -225,6 +227,7 @@ private let onFrameSent: nghttp2_on_frame_send_callback = { session, frame, data
   switch UInt32(header.type) {
   case NGHTTP2_HEADERS.rawValue, NGHTTP2_DATA.rawValue:
     connection.pingStrikes.forgive()
+    if UInt32(header.type) == NGHTTP2_DATA.rawValue { connection.idleFrames.sentData() }
     if connection.role == .server,
       header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
       unsafe nghttp2_session_get_stream_remote_close(session, header.stream_id) == 0
@@ -242,7 +245,7 @@ private let onFrameSent: nghttp2_on_frame_send_callback = { session, frame, data
     if connection.role == .server, code != NGHTTP2_NO_ERROR.rawValue,
       code != NGHTTP2_CANCEL.rawValue
     {
-      connection.countIdleFrame()
+      connection.countIdleFrame(.forcedReset)
     }
   default: break
   }

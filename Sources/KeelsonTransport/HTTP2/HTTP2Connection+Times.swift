@@ -57,7 +57,7 @@ extension HTTP2Connection {
     }
     if !hasReceivedSettings { consider(times.started, limits.prefaceTimeout) }
     consider(times.headersBegan, limits.headersTimeout)
-    consider(times.stalledSince, limits.writeProgressTimeout)
+    consider(times.stalledSince, limits.writeTimeout)
     consider(times.stallsWatchedSince, limits.streamStallTimeout)
     consider(times.shutdownNoticeSent, limits.shutdownNoticeTimeout)
     if case .none = shutdownState { consider(times.idleSince, limits.idleTimeout) }
@@ -85,10 +85,10 @@ extension HTTP2Connection {
         HTTP2CloseReason(
           .timedOut, "The peer's headers were not complete within \(limits.headersTimeout)."),
         errorCode: .enhanceYourCalm, debugText: "headers_timeout")
-    } else if isOver(times.stalledSince, limits.writeProgressTimeout) {
+    } else if isOver(times.stalledSince, limits.writeTimeout) {
       tearDown(
         HTTP2CloseReason(
-          .timedOut, "The peer read nothing for \(limits.writeProgressTimeout)."))
+          .timedOut, "The peer did not read what was sent to it within \(limits.writeTimeout)."))
     } else if isOver(times.keepalivePingSent, limits.keepaliveTimeout) {
       close(
         HTTP2CloseReason(

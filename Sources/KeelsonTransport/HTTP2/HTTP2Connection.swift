@@ -43,6 +43,8 @@ import CNghttp2
   @safe @exclusivity(unchecked) var streams: [HTTP2Stream] = []
   /// How many of them have bytes queued.
   @safe @exclusivity(unchecked) var streamsWithQueuedBytes = 0
+  /// How many bytes these are.
+  @safe @exclusivity(unchecked) var queuedBytes = 0
   /// Streams with something to hand on to their handlers.
   @safe @exclusivity(unchecked) var touched: [HTTP2Stream] = []
   @safe @exclusivity(unchecked) var isDelivering = false
@@ -61,7 +63,7 @@ import CNghttp2
   @safe @exclusivity(unchecked) var events = ConnectionEvents()
   var pings = PendingPings()
   @safe @exclusivity(unchecked) var pingStrikes = PingStrikes()
-  var idleFrames: TokenBucket
+  @safe @exclusivity(unchecked) var idleFrames: IdleFrames
   @safe @exclusivity(unchecked) var times: ConnectionTimes
   var shutdownState = ShutdownState.none
 
@@ -90,8 +92,7 @@ import CNghttp2
     self.handler = handler
     peer = stream.peer
     times = ConnectionTimes(now: loop.now)
-    idleFrames = TokenBucket(
-      burst: limits.idleFrameBurst, perSecond: limits.idleFramesPerSecond, now: loop.now)
+    idleFrames = IdleFrames(limits, now: loop.now)
   }
 
   deinit {
@@ -206,6 +207,7 @@ import CNghttp2
     stream.index = streams.count
     streams.append(stream)
     times.idleSince = nil
+    idleFrames.openedStream()
     // Keepalive that sleeps without streams has to wake up with the first.
     if !limits.keepsAliveWithoutStreams, streams.count == 1 { armTimer() }
   }

@@ -15,6 +15,8 @@ package struct HTTP2Limits: Sendable, Hashable {
   package var streamHighWatermarkBytes = 64 * 1024
   /// …until no more than this many are.
   package var streamLowWatermarkBytes = 16 * 1024
+  /// With more than this queued on all streams of a connection together it is given no new calls.
+  package var connectionSendQueueBytes = 64 * 1024 * 1024
   /// How much is gathered for one write to the socket.
   package var sendBatchBytes = 128 * 1024
   /// How many control frames may wait to be sent before the connection is given up as flooded.
@@ -27,8 +29,7 @@ package struct HTTP2Limits: Sendable, Hashable {
   /// …and gains this many each second (CVE-2023-44487). Clients that cancel a lot, by hedging or
   /// short deadlines, stay below; what a reset costs us is bounded by the limit on running calls.
   package var streamResetsPerSecond = 500
-  /// Frames that carry nothing (empty DATA, PRIORITY, SETTINGS, PING, frames that make us reset
-  /// a stream): this many are free…
+  /// Frames that carry nothing (``IdleFrames/Kind``): of each kind this many are free…
   package var idleFrameBurst = 1_000
   /// …and this many each second more (CVE-2019-9512 to 9518, CVE-2025-8671).
   package var idleFramesPerSecond = 100
@@ -54,8 +55,8 @@ package struct HTTP2Limits: Sendable, Hashable {
   /// A stream that has something to send and to which the peer gave no window for this long is
   /// reset; nil: never.
   package var streamStallTimeout: Duration? = .seconds(120)
-  /// How long the peer may take to accept any of the bytes that wait to be written to it.
-  package var writeProgressTimeout: Duration = .seconds(30)
+  /// How long the peer may take to accept what is written to it at once (`sendBatchBytes`).
+  package var writeTimeout: Duration = .seconds(30)
   /// A connection without a stream for this long is closed; nil: never.
   package var idleTimeout: Duration?
   /// A peer from which nothing came for this long is pinged; nil: never.

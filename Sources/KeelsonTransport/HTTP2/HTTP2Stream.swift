@@ -84,6 +84,8 @@ import CNghttp2
       lastMoved = connection.loop.now
       connection.streamsWithQueuedBytes += 1
     }
+    connection.queuedBytes += chunk.remainingBytes
+    connection.loop.queuedBytes += chunk.remainingBytes
     outbound.append(chunk)
     if outbound.bytes > connection.limits.streamHighWatermarkBytes { isBlocked = true }
     resume(connection)
@@ -145,6 +147,8 @@ import CNghttp2
   /// Moves queued bytes out; true when writers that waited may go on.
   func moveData(into room: UnsafeMutableRawBufferPointer, lowWatermark: Int) -> Bool {
     unsafe outbound.copy(into: room)
+    unsafe connection?.queuedBytes -= room.count
+    unsafe connection?.loop.queuedBytes -= room.count
     if outbound.isEmpty {
       unsafe connection?.streamsWithQueuedBytes -= 1
     } else if let connection = unsafe connection {
@@ -156,7 +160,11 @@ import CNghttp2
   }
 
   func didClose() {
-    if !outbound.isEmpty { unsafe connection?.streamsWithQueuedBytes -= 1 }
+    if !outbound.isEmpty, let connection = unsafe connection {
+      connection.streamsWithQueuedBytes -= 1
+      connection.queuedBytes -= outbound.bytes
+      connection.loop.queuedBytes -= outbound.bytes
+    }
     unsafe connection = nil
     outbound.removeAll()
     isFinished = true

@@ -70,6 +70,8 @@ import Synchronization
   let sessionMemory = SessionMemory()
   /// Deflates and inflates the messages of this loop's calls.
   let compression = MessageCompression()
+  /// Bytes that wait to be sent on all streams of this loop's connections.
+  @safe @exclusivity(unchecked) var queuedBytes = 0
   /// Random bits for identifiers; one per loop, so that it needs no lock.
   @safe @exclusivity(unchecked) var random = FastRandom()
 

@@ -11,6 +11,8 @@ import KeelsonCore
   }
 
   private var items: [Item] = []
+  /// Bytes of the messages that were not taken.
+  private(set) var bytes = 0
   private var next = 0
   private var hasEnded = false
   private var failure: RPCError?
@@ -18,6 +20,7 @@ import KeelsonCore
 
   mutating func append(_ message: [UInt8]) {
     items.append(Item(message: message, credit: 0))
+    bytes += message.count
   }
 
   /// Ties window bytes to the message that came last.
@@ -29,11 +32,13 @@ import KeelsonCore
     hasEnded = true
   }
 
-  /// The call is over: a waiting reader and later ones get the error, unless the request was
-  /// whole and everything is read in order.
+  /// The call is over: a waiting reader and later ones get the error; what waits is dropped.
   mutating func fail(_ error: RPCError) {
     guard failure == nil else { return }
     failure = error
+    items = []
+    next = 0
+    bytes = 0
     let waiting = unsafe reader
     unsafe reader = nil
     unsafe waiting?.resume(throwing: error)
@@ -51,6 +56,7 @@ import KeelsonCore
     if next < items.count {
       let item = items[next]
       next += 1
+      bytes -= item.message.count
       if next == items.count {
         items.removeAll(keepingCapacity: items.capacity <= 16)
         next = 0

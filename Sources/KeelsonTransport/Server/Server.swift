@@ -17,8 +17,9 @@ package final class Server: Sendable {
     let core = ServerCore(
       configuration: configuration, router: Router(routes), hooks: hooks, logger: logger)
     self.core = core
-    group = LoopGroup(count: configuration.loopCount)
-    homes = group.loops.map { ServerLoop(loop: $0, server: core) }
+    let group = LoopGroup(count: configuration.loopCount)
+    self.group = group
+    homes = group.loops.map { ServerLoop(loop: $0, server: core, loopCount: group.loops.count) }
   }
 
   /// The loops that serve, for other work that should live on them.
@@ -63,6 +64,8 @@ final class ServerCore: Sendable {
   /// What calls beyond a limit get, made once: refusing must cost less than serving.
   let overloaded: RPCError
   let connectionOverloaded: RPCError
+  let requestBufferFull: RPCError
+  let sendQueueFull: RPCError
   private let runningCalls = Atomic<Int>(0)
   private let connections = Mutex(ConnectionCounts())
 
@@ -71,15 +74,21 @@ final class ServerCore: Sendable {
     self.router = router
     self.hooks = hooks
     self.logger = logger
-    func overload(_ who: String, _ limit: Int) -> RPCError {
+    func overload(_ what: String) -> RPCError {
       hooks.encodeDetails(
         RPCError(
-          .resourceExhausted, "\(who) as many calls as it may (\(limit)). Try again later.",
+          .resourceExhausted, what + " Try again later.",
           details: [.retryInfo(configuration.overloadRetryDelay)]))
     }
-    overloaded = overload("The server runs", configuration.maximumRunningCalls)
+    overloaded = overload(
+      "The server runs as many calls as it may (\(configuration.maximumRunningCalls)).")
     connectionOverloaded = overload(
-      "This connection runs", configuration.maximumRunningCallsPerConnection)
+      "This connection runs as many calls as it may "
+        + "(\(configuration.maximumRunningCallsPerConnection)).")
+    requestBufferFull = overload(
+      "Too many bytes of requests that are not complete wait in the server, or on this connection.")
+    sendQueueFull = overload(
+      "Too many bytes wait to be sent on this connection: read the answers first.")
   }
 
   /// Counts a call; false when there are too many.

@@ -7,7 +7,7 @@ extension ServerCall: InboundMessages {
     if loop.isCurrent {
       switch inbound.take() {
       case .message(let message, let credit):
-        stream.consume(credit)
+        took(credit)
         return message
       case .end: return nil
       case .failure(let error): throw error
@@ -35,10 +35,16 @@ extension ServerCall: InboundMessages {
     }
   }
 
+  /// The handler has taken a message.
+  private func took(_ credit: Int) {
+    stream.consume(credit)
+    accountForRequest()
+  }
+
   private func read(_ reader: InboundQueue.Reader) {
     switch inbound.take() {
     case .message(let message, let credit):
-      stream.consume(credit)
+      took(credit)
       unsafe reader.resume(returning: message)
     case .end: unsafe reader.resume(returning: nil)
     case .failure(let error): unsafe reader.resume(throwing: error)

@@ -9,19 +9,24 @@ import KeelsonCore
 final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   let loop: Loop
   let server: ServerCore
-  private let home: ServerLoop
+  let home: ServerLoop
   /// Where it came from.
-  private let origin: ServerConnection
+  let origin: ServerConnection
   let stream: HTTP2Stream
   let context: ServerContext
-  private let entry: Router.Entry
+  let entry: Router.Entry
 
   @safe @exclusivity(unchecked) var state: ServerCallState
-  @safe @exclusivity(unchecked) private var deframer: MessageDeframer
+  @safe @exclusivity(unchecked) private(set) var deframer: MessageDeframer
   @safe @exclusivity(unchecked) var inbound = InboundQueue()
   @safe @exclusivity(unchecked) var writers = WaitingWriters()
   @safe @exclusivity(unchecked) private var task: Task<Void, Never>?
   @safe @exclusivity(unchecked) private var deadlineTimer: Loop.Timer?
+  /// Bytes of the request that are held and that its handler has not taken.
+  @safe @exclusivity(unchecked) var heldBytes = 0
+  /// Since when a message, or a unary call's request, is incomplete.
+  @safe @exclusivity(unchecked) var requestBegan: UInt64?
+  @safe @exclusivity(unchecked) var requestTimer: Loop.Timer?
   /// Why the handler was told to stop; what it waits for throws this.
   @safe @exclusivity(unchecked) var endedWith: RPCError?
 
@@ -55,6 +60,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     guard origin.runningCalls < server.configuration.maximumRunningCallsPerConnection else {
       return refuse(server.connectionOverloaded)
     }
+    guard !isSendQueueFull else { return refuse(server.sendQueueFull) }
     guard server.admitCall() else { return refuse(server.overloaded) }
     isCounted = true
     origin.runningCalls += 1
@@ -69,6 +75,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
         fail(Self.deadlinePassed)
       }
     }
+    if entry.isUnary, !stream.arrived.end { watchRequest() }
     if case .streaming(let handler) = entry.route.handler {
       task = Task(executorPreference: loop) { [self] in
         do {
@@ -118,12 +125,23 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
       // Part of a message, whose size is limited: it has to come whole before anybody reads it.
       stream.consume(bytes.count)
     }
+    // A small unary request comes whole, in one piece with its end: nothing to account for.
+    if !entry.isUnary || !stream.arrived.end { requestGrew(isNext: delivered > 0) }
+  }
+
+  private func requestGrew(isNext: Bool) {
+    if isNext { requestBegan = nil }
+    accountForRequest()
+    if !state.isFinished { watchRequest() }
   }
 
   func streamReceivedEnd(_ stream: HTTP2Stream) {
     switch state.receivedEnd(isInsideMessage: deframer.isInsideMessage) {
-    case .startUnary(let message): startUnary(message)
+    case .startUnary(let message):
+      releaseRequest()
+      startUnary(message)
     case .deliverEnd:
+      requestBegan = nil
       inbound.end()
       deliverInbound()
     case .fail(let error): fail(error)
@@ -218,6 +236,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     endedWith = error
     task?.cancel()
     inbound.fail(error)
+    releaseRequest()
     writers.failAll(error)
     if let timer = deadlineTimer { loop.cancel(timer) }
     deadlineTimer = nil
@@ -228,6 +247,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     guard !state.isHandlerRunning else { return }
     if let timer = deadlineTimer { loop.cancel(timer) }
     deadlineTimer = nil
+    releaseRequest()
     if !entry.isUnary { inbound.fail(RPCError(.cancelled, "The call has ended.")) }
     guard isCounted else { return }
     isCounted = false

@@ -75,6 +75,12 @@ struct ServerCallState {
     return .keep
   }
 
+  /// Bytes of the message that waits for the end of its request.
+  var heldBytes: Int { unaryMessage?.count ?? 0 }
+
+  /// Whether the caller may send more of the request, and somebody still wants it.
+  var isRequestOpen: Bool { request == .open && response != .finished }
+
   enum EndAction: Equatable {
     case startUnary([UInt8])
     case deliverEnd

@@ -27,6 +27,17 @@ package struct ServerConfiguration: Sendable {
   package var overloadRetryDelay: Duration = .seconds(1)
   /// A longer request message gets RESOURCE_EXHAUSTED as soon as its length is known.
   package var maximumRequestMessageBytes = 4 * 1024 * 1024
+  /// From a message's first byte to its last, and for a unary call from its headers to the end of
+  /// its request. Then the call ends with DEADLINE_EXCEEDED.
+  package var requestMessageTimeout: Duration = .seconds(120)
+  /// How many bytes of requests one connection may have the server hold that no handler has taken:
+  /// parts of messages above all. A call that goes past it gets RESOURCE_EXHAUSTED.
+  package var connectionRequestBufferBytes = 64 * 1024 * 1024
+  /// The same for all connections together; shared evenly by the loops.
+  package var requestBufferBytes = 512 * 1024 * 1024
+  /// With more than this waiting to be sent on all connections together, those that have a part in
+  /// it (a 64th of `connectionSendQueueBytes`) are given no new calls; shared evenly by the loops.
+  package var sendQueueBytes = 1024 * 1024 * 1024
   /// A status message is cut to this many bytes, so that it fits the caller's header limit.
   package var maximumStatusMessageBytes = 2_048
   /// A `google.rpc.Status` of more bytes than this, before base64, is not sent: the status goes

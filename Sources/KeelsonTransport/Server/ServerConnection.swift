@@ -11,6 +11,8 @@ final class ServerConnection: HTTP2ConnectionHandler {
   let peer: String
   /// Calls of this connection whose handlers have not returned.
   @safe @exclusivity(unchecked) var runningCalls = 0
+  /// Bytes of their requests that no handler has taken.
+  @safe @exclusivity(unchecked) var heldRequestBytes = 0
   /// Where it stands in its ``ServerLoop``.
   var index = 0
 

@@ -15,11 +15,22 @@ final class ServerLoop: @unchecked Sendable {
   /// Calls whose handlers have not returned.
   private var runningCalls = 0
   private var isDraining = false
+  /// Bytes of requests of this loop's calls that no handler has taken.
+  @safe @exclusivity(unchecked) var heldRequestBytes = 0
+  /// This loop's share of what the server may hold and queue.
+  let requestBufferBytes: Int
+  let sendQueueBytes: Int
+  /// Connections refused since that was last logged, and when.
+  private var refusals = 0
+  private var refusalsLogged: UInt64?
   private var turn = 0
 
-  init(loop: Loop, server: ServerCore) {
+  /// - Parameter loopCount: how many loops the server has.
+  init(loop: Loop, server: ServerCore, loopCount: Int) {
     self.loop = loop
     self.server = server
+    requestBufferBytes = server.configuration.requestBufferBytes / loopCount
+    sendQueueBytes = server.configuration.sendQueueBytes / loopCount
   }
 
   // MARK: Listening
@@ -58,13 +69,7 @@ final class ServerLoop: @unchecked Sendable {
   private func accepted(_ fileDescriptor: Int32, peer: String, homes: [ServerLoop]) {
     if let refusal = server.admitConnection(peer) {
       _ = Glibc.close(fileDescriptor)
-      let text =
-        switch refusal {
-        case .tooMany(let limit): "there are \(limit) already"
-        case .tooManyFromAddress(let limit): "its address has \(limit) already"
-        }
-      server.logger.log(.warning, "A connection was refused: \(text).", ["peer": peer])
-      return
+      return logRefusal(refusal, peer: peer)
     }
     if !peer.hasPrefix("unix:") {
       Socket.setOption(fileDescriptor, Int32(IPPROTO_TCP), TCP_NODELAY, 1)
@@ -72,6 +77,22 @@ final class ServerLoop: @unchecked Sendable {
     let home = homes[turn % homes.count]
     turn += 1
     home.loop.run { home.adopt(fileDescriptor, peer: peer) }
+  }
+
+  /// At most once a second: whoever floods with connections must not flood the log.
+  private func logRefusal(_ refusal: ConnectionCounts.Refusal, peer: String) {
+    refusals += 1
+    if let refusalsLogged, loop.now - refusalsLogged < 1_000 { return }
+    let text =
+      switch refusal {
+      case .tooMany(let limit): "there are \(limit) already"
+      case .tooManyFromAddress(let limit): "its address has \(limit) already"
+      }
+    server.logger.log(
+      .warning, "A connection was refused: \(text).",
+      ["peer": peer, "refused_since_last": "\(refusals)"])
+    refusals = 0
+    refusalsLogged = loop.now
   }
 
   private func adopt(_ fileDescriptor: Int32, peer: String) {

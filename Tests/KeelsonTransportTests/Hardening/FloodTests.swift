@@ -142,7 +142,7 @@ struct FloodTests {
   /// Asks for more and more without reading any answer.
   @Test func aPeerThatNeverReads() async throws {
     try await AttackedServer.run {
-      $0.http2.writeProgressTimeout = .milliseconds(200)
+      $0.http2.writeTimeout = .milliseconds(200)
       $0.http2.maximumQueuedControlFrames = 100
       $0.http2.minimumPingInterval = .zero
       $0.http2.idleFrameBurst = 1_000_000
