@@ -87,31 +87,3 @@ extension RPCError {
       details: [.badRequest([FieldViolation(field: field, description: rule)])])
   }
 }
-
-/// A typed detail of an ``RPCError``; the subset of `google/rpc/error_details.proto` that
-/// Keelson sends and understands.
-public enum ErrorDetail: Sendable, Hashable {
-  /// `google.rpc.BadRequest`: which fields broke which rules.
-  case badRequest([FieldViolation])
-  /// `google.rpc.RetryInfo`: the call may be tried again after this long.
-  case retryInfo(Duration)
-  /// `google.rpc.ResourceInfo`: the thing the error is about.
-  case resourceInfo(type: String, name: String, description: String)
-  /// `google.rpc.PreconditionFailure`: what stood in the way.
-  case preconditionFailure(type: String, subject: String, description: String)
-  /// `google.rpc.ErrorInfo`: a stable reason in upper snake case, for programs.
-  case errorInfo(reason: String, domain: String, metadata: [String: String])
-}
-
-/// One field of a request that broke a rule.
-public struct FieldViolation: Sendable, Hashable {
-  /// The field's path, `flag.variants["on"]` for example.
-  public var field: String
-  /// What is wrong and what would be right.
-  public var description: String
-
-  public init(field: String, description: String) {
-    self.field = field
-    self.description = description
-  }
-}

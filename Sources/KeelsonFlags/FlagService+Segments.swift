@@ -100,11 +100,14 @@ extension FlagService {
           .failedPrecondition,
           "Segment '\(segment.key)' is used by \(FlagValidation.list(named))\(others); "
             + "take it out of their targeting first.",
-          details: named.map { key in
+          details: [
             .preconditionFailure(
-              type: "IN_USE", subject: "\(set)/\(key)",
-              description: "Its targeting uses the segment.")
-          })
+              named.map { key in
+                PreconditionViolation(
+                  type: "IN_USE", subject: "\(set)/\(key)",
+                  description: "Its targeting uses the segment.")
+              })
+          ])
       }
       try await SegmentRepository.delete(segment, in: change)
       try await change.record(.segmentDeleted, before: segment, after: nil)

@@ -234,9 +234,11 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
     RPCError(
       .failedPrecondition, "Flag '\(flag.key)' is archived; restore it before changing it.",
       details: [
-        .preconditionFailure(
-          type: "ARCHIVED", subject: "\(flag.flagSet)/\(flag.key)",
-          description: "The flag is archived.")
+        .preconditionFailure([
+          PreconditionViolation(
+            type: "ARCHIVED", subject: "\(flag.flagSet)/\(flag.key)",
+            description: "The flag is archived.")
+        ])
       ])
   }
 }

@@ -102,7 +102,9 @@ final class FlagWatches: Sendable {
   func enter(_ topic: Topic) throws -> (position: Position, revision: Int64) {
     try state.withLock { state in
       guard !state.isClosed else {
-        throw RPCError(.unavailable, "The server is stopping; connect again.")
+        throw RPCError(
+          .unavailable, "The server is stopping; connect again.",
+          details: [.retryInfo(.seconds(1))])
       }
       guard state.subscribers < limits.subscribers else {
         throw RPCError(

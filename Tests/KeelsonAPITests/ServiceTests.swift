@@ -11,7 +11,9 @@ private struct Echo: KeelsonTestV1.CallsHandler {
     .badRequest([FieldViolation(field: "name", description: "is wrong")]),
     .retryInfo(.milliseconds(1500)),
     .resourceInfo(type: "leaf", name: "fail", description: "gone"),
-    .preconditionFailure(type: "STATE", subject: "leaf", description: "not green"),
+    .preconditionFailure([
+      PreconditionViolation(type: "STATE", subject: "leaf", description: "not green")
+    ]),
     .errorInfo(reason: "FAILED", domain: "test", metadata: ["k": "v"]),
   ]
 

@@ -40,6 +40,9 @@ enum ResponseFields {
     fields.append("content-type", "application/grpc")
     fields.append("grpc-status", String(error.code.rawValue))
     append(message: error.message, to: &fields, limits)
+    if let status = error.encodedStatus, status.count <= limits.detailsBytes {
+      fields.append("grpc-status-details-bin", Base64.encode(status.span), isIndexed: false)
+    }
     // The answer to an encoding that is not known here; harmless otherwise.
     fields.append("grpc-accept-encoding", "identity")
     append(correlation, to: &fields)

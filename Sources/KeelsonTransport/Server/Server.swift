@@ -91,6 +91,12 @@ final class ServerCore: Sendable {
       "Too many bytes wait to be sent on this connection: read the answers first.")
   }
 
+  /// An error with its details in the form that is sent.
+  func encoded(_ error: RPCError) -> RPCError {
+    guard !error.details.isEmpty, error.encodedStatus == nil else { return error }
+    return hooks.encodeDetails(error)
+  }
+
   /// Counts a call; false when there are too many.
   func admitCall() -> Bool {
     let count = runningCalls.wrappingAdd(1, ordering: .relaxed).newValue

@@ -294,7 +294,8 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     statusCode = error?.code ?? .ok
     failure = error
     let status = ResponseFields.Status(
-      error: error, context: context, limits: ResponseFields.Limits(server.configuration))
+      error: error.map(server.encoded), context: context,
+      limits: ResponseFields.Limits(server.configuration))
     switch action {
     case .sendTrailersOnly:
       stream.sendHeaders(status.trailersOnly(server.logger), endStream: true)

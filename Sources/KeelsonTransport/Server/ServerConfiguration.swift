@@ -23,7 +23,8 @@ package struct ServerConfiguration: Sendable {
   /// The same for one connection. More than a connection has streams, since a handler may go on
   /// for a moment after its stream was reset.
   package var maximumRunningCallsPerConnection = 2_000
-  /// When a call that was refused for such a limit may be tried again, as its RetryInfo says.
+  /// When a call that was refused for such a limit, or cut off by a drain, may be tried again, as
+  /// its RetryInfo says.
   package var overloadRetryDelay: Duration = .seconds(1)
   /// A longer request message gets RESOURCE_EXHAUSTED as soon as its length is known.
   package var maximumRequestMessageBytes = 4 * 1024 * 1024

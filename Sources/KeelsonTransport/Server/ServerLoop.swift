@@ -148,7 +148,10 @@ final class ServerLoop: @unchecked Sendable {
     for connection in connections { connection.connection?.shutDown() }
     _ = loop.schedule(after: grace) { [self] in
       for connection in connections {
-        connection.cancelCalls(RPCError(.unavailable, "The server shuts down."))
+        connection.cancelCalls(
+          RPCError(
+            .unavailable, "The server shuts down.",
+            details: [.retryInfo(server.configuration.overloadRetryDelay)]))
       }
       _ = loop.schedule(after: cancellationGrace) { [self] in
         closeAll()
