@@ -64,6 +64,7 @@ let package = Package(
 
     // Services
     service("KeelsonHealth"),
+    service("KeelsonReflection"),
     service("KeelsonFlags", ["KeelsonFlagRules"]),
 
     // The client library, the server and the one binary
@@ -73,7 +74,7 @@ let package = Package(
       "KeelsonServer",
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
-        "KeelsonHealth", "KeelsonFlags",
+        "KeelsonHealth", "KeelsonReflection", "KeelsonFlags",
       ]),
     .executableTarget(
       name: "keelson",
@@ -129,6 +130,9 @@ let package = Package(
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
     tests(
       "KeelsonHealthTests", ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonHealth"]),
+    tests(
+      "KeelsonReflectionTests",
+      ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonReflection"]),
     tests(
       "KeelsonFlagsTests",
       [

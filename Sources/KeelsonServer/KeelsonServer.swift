@@ -2,6 +2,7 @@ import KeelsonAPI
 import KeelsonCore
 import KeelsonFlags
 import KeelsonHealth
+import KeelsonReflection
 import KeelsonSQLite
 import KeelsonStore
 import KeelsonTransport
@@ -66,10 +67,14 @@ package struct KeelsonServer: Sendable {
       monitor: monitor,
       identity: .init(
         version: KeelsonVersion.current, environment: settings.environment, startTime: startTime))
-    let routes = flags.routes + health.routes
-    let standardHealth = StandardHealthService(
-      monitor: monitor,
-      services: Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"]))
+    var routes = flags.routes + health.routes
+    var services = Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"])
+    if settings.servesReflection {
+      services.formUnion(ReflectionService.names)
+      let index = try DescriptorIndex(serializedSet: FileDescriptors.serializedSet)
+      routes += ReflectionService(index: index, services: services).routesOfAllVersions
+    }
+    let standardHealth = StandardHealthService(monitor: monitor, services: services)
 
     var configuration = settings.limits.transport
     configuration.addresses = addresses

@@ -11,6 +11,8 @@ package struct ServerSettings: Sendable {
   package var environment = "development"
   /// Whether plaintext may be served on addresses that other machines reach.
   package var allowsInsecureRemote = false
+  /// Whether clients may ask for the services and messages there are (`grpc.reflection.v1`).
+  package var servesReflection = true
   package var logLevel: Logger.Level = .info
   /// How long running calls get to finish after SIGTERM before they are cancelled.
   package var drainGrace: Duration = .seconds(10)

@@ -2,8 +2,9 @@
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 
-from client import flags, invalid, refused, resource
+from client import details, flags, invalid, refused, resource
 
 Code = grpc.StatusCode
 ADULT = {">=": [{"var": "age"}, 18]}
@@ -181,6 +182,12 @@ def test_delete_in_use_is_refused_and_names_the_flags(client, key):
     said = error.details() + str(error.trailing_metadata())
     assert f"{key}.one" in said
     assert f"{key}.two" in said
+    (failure,) = details(error, error_details_pb2.PreconditionFailure)
+    assert {violation.subject for violation in failure.violations} == {
+        f"default/{key}.one",
+        f"default/{key}.two",
+    }
+    assert {violation.type for violation in failure.violations} == {"IN_USE"}
     assert client.evaluate(f"{key}.one", context={"age": 20}).variant == "on"
     client.set_targeting(f"{key}.one", "")
     refused(delete, client, key, code=Code.FAILED_PRECONDITION)

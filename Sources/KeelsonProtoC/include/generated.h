@@ -11,5 +11,7 @@
 #include "google/rpc/error_details.tables.h"
 #include "google/rpc/status.tables.h"
 #include "grpc/health/v1/health.tables.h"
+#include "grpc/reflection/v1/reflection.tables.h"
+#include "grpc/reflection/v1alpha/reflection.tables.h"
 #include "keelson/flags/v1/flags.tables.h"
 #include "keelson/health/v1/health.tables.h"

@@ -27,6 +27,9 @@ enum ServeCommand {
         name: "insecure-remote-plaintext",
         help: "Serve without encryption on addresses that other machines reach."),
       .init(
+        name: "no-reflection",
+        help: "Do not tell clients which services and messages there are."),
+      .init(
         name: "log-level", value: "LEVEL", help: "The least level that is logged.",
         defaultValue: "info", choices: Logger.Level.allCases.map(\.rawValue)),
       .init(
@@ -46,6 +49,7 @@ enum ServeCommand {
     settings.dataFolder = invocation.option("data") ?? settings.dataFolder
     settings.environment = invocation.option("environment") ?? settings.environment
     settings.allowsInsecureRemote = invocation.has("insecure-remote-plaintext")
+    settings.servesReflection = !invocation.has("no-reflection")
     settings.logLevel =
       invocation.option("log-level").flatMap(Logger.Level.init) ?? settings.logLevel
     settings.loops = try invocation.integer("loops")
