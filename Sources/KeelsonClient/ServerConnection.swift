@@ -22,7 +22,7 @@ final class ServerConnection: Channel {
       settings.userAgent = "\(configuration.userAgent) \(settings.userAgent)"
     }
     loops = LoopGroup(count: 1)
-    channel = HTTP2Channel(target: target, configuration: settings, loops: loops)
+    channel = try HTTP2Channel(target: target, configuration: settings, loops: loops)
   }
 
   deinit {

@@ -43,6 +43,10 @@ public protocol ClientCall: AnyObject, Sendable {
   /// - Throws: ``RPCError`` for any other status.
   func receive() async throws -> [UInt8]?
 
+  /// The same, saying of this message whether it may be compressed; a call that does not compress
+  /// sends it as it is.
+  func send(_ message: [UInt8], compress: Bool) async throws
+
   /// Waits for the metadata ahead of the first message.
   ///
   /// - Throws: ``RPCError`` if the call fails before any came.
@@ -55,6 +59,12 @@ public protocol ClientCall: AnyObject, Sendable {
   func cancel()
 }
 
+extension ClientCall {
+  public func send(_ message: [UInt8], compress: Bool) async throws {
+    try await send(message)
+  }
+}
+
 /// What a caller may set for one call.
 public struct CallOptions: Sendable {
   /// Custom metadata to send.
@@ -65,11 +75,22 @@ public struct CallOptions: Sendable {
   /// Whether to wait, within the timeout, for a connection instead of failing with UNAVAILABLE
   /// when there is none.
   public var waitForReady: Bool
+  /// How long a call that waits for a connection does so at most before it fails with UNAVAILABLE;
+  /// nil: as long as the call may take.
+  public var readyTimeout: Duration?
+  /// Whether request messages are sent compressed (gzip) if that makes them smaller; nil: as the
+  /// channel's configuration says.
+  public var compressesRequests: Bool?
 
-  public init(metadata: Metadata = [:], timeout: Duration? = nil, waitForReady: Bool = false) {
+  public init(
+    metadata: Metadata = [:], timeout: Duration? = nil, waitForReady: Bool = false,
+    readyTimeout: Duration? = nil, compressesRequests: Bool? = nil
+  ) {
     self.metadata = metadata
     self.timeout = timeout
     self.waitForReady = waitForReady
+    self.readyTimeout = readyTimeout
+    self.compressesRequests = compressesRequests
   }
 }
 

@@ -31,6 +31,7 @@ package struct ClientCallStateMachine: Sendable {
     var hasStatus = false
     var message = ""
     var encodedStatus: [UInt8]?
+    var retryPushback: String?
     var metadata = Metadata()
 
     init(_ received: HTTP2Fields) {
@@ -50,6 +51,8 @@ package struct ClientCallStateMachine: Sendable {
         message = StatusMessage.decode(value)
       } else if name.equals("grpc-status-details-bin") {
         encodedStatus = Base64.decode(value)
+      } else if name.equals("grpc-retry-pushback-ms") {
+        retryPushback = String(repairing: value)
       } else {
         MetadataCodec.add(name: name, value: value, to: &metadata)
       }
@@ -58,6 +61,8 @@ package struct ClientCallStateMachine: Sendable {
 
   private var state = State.awaitingHead
   private var deframer: MessageDeframer
+  /// The `grpc-retry-pushback-ms` that came with the status. Source: gRFC A6.
+  package private(set) var retryPushback: String?
 
   package init(maximumMessageBytes: Int) {
     deframer = MessageDeframer(maximumMessageBytes: maximumMessageBytes)
@@ -104,7 +109,8 @@ package struct ClientCallStateMachine: Sendable {
     return status(of: Fields(received))
   }
 
-  private func status(of block: Fields) -> CallEnd {
+  private mutating func status(of block: Fields) -> CallEnd {
+    retryPushback = block.retryPushback
     guard block.hasStatus else {
       return .failed(
         RPCError(.unknown, "The server's trailers have no grpc-status.", metadata: block.metadata))

@@ -1,222 +1,138 @@
 import KeelsonCore
 import Synchronization
 
-/// One call of a channel, from the caller's thread to the stream on the loop.
+/// One call of a channel, from the caller's thread to the stream on the loop, or to one stream
+/// after the other when it is tried again.
 ///
 /// `@unchecked Sendable`: what the caller's side touches is guarded by `outgoing`'s Mutex or is a
 /// ``MessageQueue``; the rest is confined to the channel's loop.
 final class ClientStream: @unchecked Sendable {
   typealias UnaryWaiter = Waiter<Result<UnaryReply, RPCError>>
 
-  let core: ChannelCore
-  let method: MethodDescriptor
-  let options: CallOptions
-  let deadline: Deadline?
-  /// The response of a streaming call. A unary call, which has a waiter instead, leaves it empty.
-  let responses: MessageQueue
-
-  // MARK: Guarded by the Mutex
-
-  private struct Outgoing {
-    /// Messages that have not been handed to the stream.
-    var messages: [[UInt8]] = []
-    var bytes = 0
-    var isFinished = false
-    /// Whether the loop will look here anyhow.
-    var isDrainPending = false
-    /// Whether the stream's own queue is over its watermark.
-    var isBlocked = false
-    var end: CallEnd?
-    var waiter: Waiter<CallEnd?>?
-
-    mutating func takeWaiterIfRoom(limitBytes: Int) -> Waiter<CallEnd?>? {
-      guard bytes < limitBytes, !isBlocked else { return nil }
-      defer { waiter = nil }
-      return waiter
-    }
-  }
-  private let outgoing = Mutex(Outgoing())
-  /// A sender waits once this much has not been handed to the stream.
-  private static let outgoingLimitBytes = 64 * 1024
   /// Header blocks over 64 KiB cannot be sent; the rest is for the fields of the protocol's own.
   private static let metadataLimitBytes = 56 * 1024
 
-  // MARK: Confined to the loop
+  let core: ChannelCore
+  let method: MethodDescriptor
+  let options: CallOptions
+  private let start = ContinuousClock.now
+  /// The response of a streaming call; nil for a unary call, which has a waiter instead.
+  let responses: MessageQueue?
+  let credit: ReceiveCredit?
+  /// The caller's messages. A unary call has its one in `replay`.
+  let outgoing = Mutex(SendQueue())
+
+  // Confined to the loop.
 
   /// Where the call stands in the channel's list; nil before it has begun and once it has ended.
   var index: Int?
   /// Whether the call stands in the channel's queue for a connection.
-  var isWaiting = false
+  private var isWaiting = false
   private(set) var hasEnded = false
-  private var hasBegun = false
+  private(set) var hasBegun = false
   /// Whether the caller cancelled before the call had entered the channel.
-  private var isCancelledEarly = false
-  private var reader: ClientCallStateMachine
-  private var stream: HTTP2Stream?
-  private var timer: Loop.Timer?
+  var isCancelledEarly = false
+  private var plan: MethodPlan?
+  private(set) var deadline: Deadline?
+  private var deadlineTimer: Loop.Timer?
+  private var readyTimer: Loop.Timer?
+  private var retryTimer: Loop.Timer?
   private var metadataFields: [(name: String, value: String)] = []
-  private let credit: ReceiveCredit
-  private let isUnary: Bool
+  private var retry = RetryStateMachine(policy: nil, repeatsWhatWasSeen: false)
 
-  /// What has been sent, to be sent again if the server refuses the stream unprocessed.
-  private var replay: [[UInt8]] = []
+  // Of the attempt under way.
+  var stream: HTTP2Stream?
+  var reader: ClientCallStateMachine
+  var unaryHead: Metadata = [:]
+  var unaryMessage: [UInt8]?
+  var hasTooManyMessages = false
+
+  /// What has been sent, to be sent again by another attempt.
+  private var replay: [OutgoingMessage] = []
   private var replayBytes = 0
-  private var isReplayable = true
-  private var hasRetried = false
   private var hasFinishedSending = false
 
-  private var unaryWaiter: UnaryWaiter?
-  private var unaryHead: Metadata = [:]
-  private var unaryMessage: [UInt8]?
-  private var hasTooManyMessages = false
+  var unaryWaiter: UnaryWaiter?
+  private var unaryRequest: [UInt8]?
 
-  /// A streaming call, or a unary one when there is its one request.
+  var isUnary: Bool { responses == nil }
+
+  /// A unary call.
   init(
-    _ core: ChannelCore, _ method: MethodDescriptor, request: [UInt8]? = nil,
-    _ options: CallOptions
+    _ core: ChannelCore, _ method: MethodDescriptor, request: [UInt8], _ options: CallOptions
   ) {
     self.core = core
     self.method = method
     self.options = options
-    let credit = ReceiveCredit(loop: core.loop)
+    responses = nil
+    credit = nil
+    reader = ClientCallStateMachine(maximumMessageBytes: 0)
+    unaryRequest = request
+    hasFinishedSending = true
+  }
+
+  /// A call of any other kind; its responses come into the queue.
+  init(
+    _ core: ChannelCore, _ method: MethodDescriptor, _ options: CallOptions,
+    responses: MessageQueue, credit: ReceiveCredit
+  ) {
+    self.core = core
+    self.method = method
+    self.options = options
+    self.responses = responses
     self.credit = credit
-    responses = MessageQueue(limitBytes: core.configuration.responseQueueBytes) {
-      credit.queueHasRoom()
-    }
-    deadline = Self.deadline(method, options, core.configuration)
-    reader = ClientCallStateMachine(
-      maximumMessageBytes: core.configuration.maximumResponseBytes)
-    if let request {
-      isUnary = true
-      replay = [request]
-      hasFinishedSending = true
-    } else {
-      isUnary = false
-    }
+    reader = ClientCallStateMachine(maximumMessageBytes: 0)
   }
 
-  private static func deadline(
-    _ method: MethodDescriptor, _ options: CallOptions, _ configuration: ChannelConfiguration
-  ) -> Deadline? {
-    let timeout = options.timeout ?? (method.kind == .unary ? configuration.unaryTimeout : nil)
-    return timeout.map { Deadline(after: min($0, .seconds(100 * 365 * 86_400))) }
-  }
-}
+  // MARK: Before there is a connection
 
-// MARK: - The caller's side, on any thread
-
-extension ClientStream {
-  /// Lets the call enter its channel.
-  ///
-  /// - Parameter waiter: who waits for a unary call's reply.
-  func start(_ waiter: UnaryWaiter? = nil) {
-    unaryWaiter = waiter
-    if !core.loop.tryRun({ [self] in core.begin(self) }) {
-      // The loop has ended, so nothing else touches this call.
-      end(
-        .failed(RPCError(.unavailable, "The channel's event loop was stopped.")),
-        discarding: true)
-    }
-  }
-
-  /// Queues a message and returns once there is room for another.
-  func send(_ message: [UInt8]) async throws(RPCError) {
-    let (end, mustPost, mustWait) = outgoing.withLock { state -> (CallEnd?, Bool, Bool) in
-      if let end = state.end { return (end, false, false) }
-      guard !state.isFinished else {
-        let error = RPCError(.internalError, "A message was sent after finishSending().")
-        return (.failed(error), false, false)
-      }
-      state.messages.append(message)
-      state.bytes += message.count + MessageDeframer.prefixBytes
-      defer { state.isDrainPending = true }
-      return (nil, !state.isDrainPending, state.bytes >= Self.outgoingLimitBytes || state.isBlocked)
-    }
-    if let end { throw Self.sendError(end) }
-    if mustPost { core.loop.run { [self] in drain() } }
-    guard mustWait else { return }
-    let later = await withTaskCancellationHandler {
-      await Waiter<CallEnd?>.wait { waiter in
-        let answer: CallEnd?? = outgoing.withLock { state in
-          if let end = state.end { return .some(end) }
-          if state.bytes < Self.outgoingLimitBytes, !state.isBlocked { return .some(nil) }
-          precondition(state.waiter == nil, "two tasks send on the same call")
-          state.waiter = waiter
-          return nil
-        }
-        if let answer { waiter.resume(returning: answer) }
-      }
-    } onCancel: {
-      cancel()
-    }
-    if let later { throw Self.sendError(later) }
-  }
-
-  func finishSending() {
-    let mustPost = outgoing.withLock { state in
-      guard !state.isFinished, state.end == nil else { return false }
-      state.isFinished = true
-      defer { state.isDrainPending = true }
-      return !state.isDrainPending
-    }
-    if mustPost { core.loop.run { [self] in drain() } }
-  }
-
-  /// Ends the call unless it has ended.
-  func cancel() {
-    core.loop.run { [self] in
-      if hasBegun {
-        end(.failed(.cancelledByCaller), discarding: true)
-      } else {
-        isCancelledEarly = true
-      }
-    }
-  }
-
-  private static func sendError(_ end: CallEnd) -> RPCError {
-    end.error ?? RPCError(.internalError, "The server has ended the call with OK already.")
-  }
-}
-
-// MARK: - On the loop
-
-extension ClientStream {
   /// Looks whether the call may begin at all; false when it has ended.
-  func prepare() -> Bool {
+  func prepare(_ plan: MethodPlan) -> Bool {
     hasBegun = true
+    self.plan = plan
+    reader = ClientCallStateMachine(maximumMessageBytes: plan.maximumResponseBytes)
+    retry = RetryStateMachine(
+      policy: plan.retryPolicy, repeatsWhatWasSeen: plan.repeatsWhatWasSeen)
     if isCancelledEarly {
       end(.failed(.cancelledByCaller), discarding: true)
       return false
     }
     do throws(RPCError) {
-      if !options.metadata.isEmpty {
-        var bytes = 0
-        try MetadataCodec.encode(options.metadata) { name, value in
-          metadataFields.append((name, value))
-          bytes += name.utf8.count + value.utf8.count + 32
-        }
-        guard bytes <= Self.metadataLimitBytes else {
-          throw RPCError(
-            .internalError,
-            "The call's metadata would have \(bytes) bytes in HTTP/2, over the limit of "
-              + "\(Self.metadataLimitBytes).")
-        }
+      if !options.metadata.isEmpty { try encodeMetadata() }
+      if let request = unaryRequest {
+        unaryRequest = nil
+        replay = [try outgoingMessage(request, isCompressible: true)]
       }
     } catch {
       end(.failed(error), discarding: true)
       return false
     }
+    deadline = plan.deadline(options.timeout, from: start)
     guard let deadline else { return true }
     let remaining = deadline.remaining
     guard remaining > .zero else {
       end(.failed(.deadlinePassed), discarding: true)
       return false
     }
-    timer = core.loop.schedule(after: remaining) { [self] in
-      timer = nil
+    deadlineTimer = core.loop.schedule(after: remaining) { [self] in
+      deadlineTimer = nil
       deadlinePassed()
     }
     return true
+  }
+
+  private func encodeMetadata() throws(RPCError) {
+    var bytes = 0
+    try MetadataCodec.encode(options.metadata) { name, value in
+      metadataFields.append((name, value))
+      bytes += name.utf8.count + value.utf8.count + 32
+    }
+    guard bytes <= Self.metadataLimitBytes else {
+      throw RPCError(
+        .internalError,
+        "The call's metadata would have \(bytes) bytes in HTTP/2, over the limit of "
+          + "\(Self.metadataLimitBytes).")
+    }
   }
 
   private func deadlinePassed() {
@@ -228,36 +144,121 @@ extension ClientStream {
     end(.failed(error), discarding: true)
   }
 
+  var waitsForReady: Bool { options.waitForReady || plan?.waitForReady ?? false }
+
+  /// The call stands in the channel's queue from now on.
+  func wait() {
+    isWaiting = true
+    guard waitsForReady, let limit = options.readyTimeout else { return }
+    readyTimer = core.loop.schedule(after: limit) { [self] in
+      readyTimer = nil
+      let reason = core.lastConnectionError.map { ": \($0.message)" } ?? "."
+      let error = RPCError(
+        .unavailable, "There was no connection within the call's \(limit) of waiting\(reason)")
+      end(.failed(error), discarding: true)
+    }
+  }
+
+  /// The channel has taken the call out of its queue; false when it has ended meanwhile.
+  func stopWaiting() -> Bool {
+    guard isWaiting else { return false }
+    isWaiting = false
+    if let readyTimer { core.loop.cancel(readyTimer) }
+    readyTimer = nil
+    return true
+  }
+
+  /// The channel has no connection and does not expect one soon.
+  func foundNoConnection(_ error: RPCError) {
+    attemptFailed(error, .noConnection)
+  }
+
+  // MARK: Attempts
+
   /// Begins on a connection; false when the connection takes no more calls.
   func open(on connection: HTTP2Connection) -> Bool {
-    guard !hasEnded else { return true }
-    guard let stream = connection.openStream(requestFields(), handler: self) else { return false }
+    guard !hasEnded, let plan else { return true }
+    let fields = requestFields(plan)
+    let opened = connection.openStream(fields, handler: self)
+    core.loop.spareFields.give(consume fields)
+    guard let stream = opened else { return false }
     self.stream = stream
-    credit.stream = stream
-    for message in replay { stream.send(OutgoingMessage(message)) }
+    credit?.stream = stream
+    for message in replay { stream.send(message) }
     if hasFinishedSending { stream.finish() }
     if !isUnary { drain() }
     return true
   }
 
-  private func requestFields() -> HTTP2Fields {
-    var fields = HTTP2Fields()
-    fields.append(":method", "POST")
-    fields.append(":scheme", "http")
-    fields.append(":path", method.path)
-    fields.append(":authority", core.target.authority)
-    fields.append("te", "trailers")
-    fields.append("content-type", "application/grpc")
-    fields.append("user-agent", core.configuration.userAgent)
+  private func requestFields(_ plan: MethodPlan) -> HTTP2Fields {
+    var fields = core.loop.spareFields.take()
+    fields.set(to: plan.fields)
     if let deadline {
       fields.append("grpc-timeout", GRPCTimeout.format(deadline.remaining), isIndexed: false)
+    }
+    if retry.attempts > 1 {
+      fields.append(Self.previousAttempts, String(retry.attempts - 1), isIndexed: false)
     }
     for (name, value) in metadataFields { fields.append(name, value, isIndexed: false) }
     return fields
   }
 
+  /// The attempt has come to nothing: the call is tried again, or that is its end.
+  ///
+  /// - Parameter errorCode: what the stream is reset with, if it is still open.
+  func attemptFailed(
+    _ error: RPCError, _ reach: RetryStateMachine.Reach, reset errorCode: HTTP2ErrorCode = .cancel
+  ) {
+    guard !hasEnded else { return }
+    let decision = retry.failed(
+      error.code, reach, pushback: RetryStateMachine.Pushback(reader.retryPushback),
+      throttle: &core.throttle, using: &core.loop.random)
+    switch decision {
+    case .end: end(.failed(error), discarding: false, reset: errorCode)
+    case .repeatUnseen:
+      forgetAttempt(reset: errorCode)
+      core.submit(self)
+    case .retry(let pause):
+      if let deadline, deadline.remaining <= pause {
+        // There is no time left for it, so the caller hears at once what is wrong.
+        return end(.failed(error), discarding: false, reset: errorCode)
+      }
+      forgetAttempt(reset: errorCode)
+      retryTimer = core.loop.schedule(after: pause) { [self] in
+        retryTimer = nil
+        if retry.resume() { core.submit(self) }
+      }
+    }
+  }
+
+  private func forgetAttempt(reset errorCode: HTTP2ErrorCode) {
+    letGoOfStream(reset: errorCode)
+    reader = ClientCallStateMachine(maximumMessageBytes: plan?.maximumResponseBytes ?? 0)
+    unaryHead = [:]
+    unaryMessage = nil
+    hasTooManyMessages = false
+  }
+
+  private func letGoOfStream(reset errorCode: HTTP2ErrorCode) {
+    guard let stream else { return }
+    self.stream = nil
+    credit?.stream = nil
+    stream.handler = nil
+    stream.reset(errorCode)
+  }
+
+  /// The server has begun to answer, or too much was sent: the call cannot be repeated.
+  func commit() {
+    retry.commit()
+    replay = []
+    if replayBytes > 0 { core.releaseReplay(replayBytes) }
+    replayBytes = 0
+  }
+
+  // MARK: Sending
+
   /// Hands what the caller sent to the stream.
-  private func drain() {
+  func drain() {
     guard !hasEnded, let stream else {
       // Opening the stream, if that still comes, looks here again.
       outgoing.withLock { $0.isDrainPending = false }
@@ -270,9 +271,14 @@ extension ClientStream {
     }
     var bytes = 0
     for message in messages {
-      bytes += message.count + MessageDeframer.prefixBytes
-      stream.send(OutgoingMessage(message))
-      keepForReplay(message)
+      bytes += message.bytes.count + MessageDeframer.prefixBytes
+      do throws(RPCError) {
+        let message = try outgoingMessage(message.bytes, isCompressible: message.isCompressible)
+        stream.send(message)
+        keepForReplay(message)
+      } catch {
+        return end(.failed(error), discarding: true)
+      }
     }
     if isFinished, !hasFinishedSending {
       hasFinishedSending = true
@@ -282,52 +288,65 @@ extension ClientStream {
     let waiter = outgoing.withLock { state in
       state.bytes -= bytes
       state.isBlocked = isBlocked
-      return state.takeWaiterIfRoom(limitBytes: Self.outgoingLimitBytes)
+      return state.takeWaiterIfRoom()
     }
     waiter?.resume(returning: nil)
   }
 
-  private func keepForReplay(_ message: [UInt8]) {
-    guard isReplayable else { return }
-    replayBytes += message.count
-    if replayBytes > core.configuration.replayBytes {
-      forgetReplay()
-    } else {
-      replay.append(message)
+  private func outgoingMessage(
+    _ message: [UInt8], isCompressible: Bool
+  ) throws(RPCError) -> OutgoingMessage {
+    let limit = plan?.maximumRequestBytes ?? 0
+    guard message.count <= limit else {
+      throw RPCError(
+        .resourceExhausted,
+        "A request message of \(message.count) bytes is over the limit of \(limit) bytes.")
     }
+    return OutgoingMessage(message)
   }
 
-  /// The server has begun to answer, or too much was sent: the call cannot be repeated.
-  private func forgetReplay() {
-    isReplayable = false
-    replay = []
+  private func keepForReplay(_ message: OutgoingMessage) {
+    guard !retry.isCommitted else { return }
+    let bytes = message.remainingBytes
+    guard replayBytes + bytes <= core.configuration.replayBytes, core.reserveReplay(bytes) else {
+      return commit()
+    }
+    replayBytes += bytes
+    replay.append(message)
   }
+
+  // MARK: The end
 
   /// Ends the call; only the first time counts.
   ///
   /// - Parameters:
   ///   - discarding: whether messages the reader has not taken are dropped.
   ///   - errorCode: what the stream is reset with, if it is still open.
-  func end(_ end: CallEnd, discarding: Bool, reset errorCode: HTTP2ErrorCode = .cancel) {
+  func end(_ how: CallEnd, discarding: Bool, reset errorCode: HTTP2ErrorCode = .cancel) {
     guard !hasEnded else { return }
     hasEnded = true
-    if let timer { core.loop.cancel(timer) }
-    timer = nil
-    if let stream {
-      self.stream = nil
-      credit.stream = nil
-      stream.handler = nil
-      stream.reset(errorCode)
+    if let deadlineTimer { core.loop.cancel(deadlineTimer) }
+    if let readyTimer { core.loop.cancel(readyTimer) }
+    if let retryTimer { core.loop.cancel(retryTimer) }
+    (deadlineTimer, readyTimer, retryTimer) = (nil, nil, nil)
+    letGoOfStream(reset: errorCode)
+    if isWaiting {
+      isWaiting = false
+      core.withdraw(self)
     }
-    forgetReplay()
-    let sender = outgoing.withLock { state in
-      state.end = end
-      state.messages = []
-      defer { state.waiter = nil }
-      return state.waiter
+    commit()
+    let end = showingAttempts(how)
+    if case .ok = end, plan?.retryPolicy != nil { core.throttle?.succeeded() }
+    if let responses {
+      let sender = outgoing.withLock { state in
+        state.end = end
+        state.messages = []
+        defer { state.waiter = nil }
+        return state.waiter
+      }
+      sender?.resume(returning: end)
+      responses.finish(end, discarding: discarding)
     }
-    sender?.resume(returning: end)
-    responses.finish(end, discarding: discarding)
     if let waiter = unaryWaiter {
       unaryWaiter = nil
       waiter.resume(returning: unaryResult(end))
@@ -347,87 +366,25 @@ extension ClientStream {
         UnaryReply(message: message, initialMetadata: unaryHead, trailingMetadata: trailers))
     }
   }
-}
 
-// MARK: - What the stream tells
+  // MARK: Attempts, for people to see
 
-extension ClientStream: HTTP2StreamHandler {
-  func stream(_ stream: HTTP2Stream, receivedHeaders fields: HTTP2Fields, isTooLarge: Bool) {
-    forgetReplay()
-    if isTooLarge { return endForTooManyHeaders() }
-    switch reader.head(fields) {
-    case nil: break
-    case .metadata(let metadata):
-      if isUnary { unaryHead = metadata } else { responses.deliver(head: metadata) }
-    case .end(let how):
-      end(how, discarding: false)
-    }
+  /// Told to the server with each further attempt, and to the caller in the metadata that comes
+  /// ahead of the response, or with the error. Source: gRFC A6.
+  static let previousAttempts = "grpc-previous-rpc-attempts"
+
+  /// The metadata as the caller gets it.
+  func showingAttempts(_ metadata: Metadata) -> Metadata {
+    guard retry.attempts > 1 else { return metadata }
+    var shown = metadata
+    shown.add(Self.previousAttempts, String(retry.attempts - 1))
+    return shown
   }
 
-  func stream(_ stream: HTTP2Stream, receivedData bytes: [UInt8]) {
-    let failure = reader.data(bytes.span) { message in
-      if !isUnary {
-        credit.isWithheld = !responses.push(message)
-      } else if unaryMessage == nil {
-        unaryMessage = message
-      } else {
-        hasTooManyMessages = true
-      }
-    }
-    credit.received(bytes.count)
-    if let failure {
-      end(failure, discarding: false)
-    } else if hasTooManyMessages {
-      let error = RPCError(
-        .internalError, "The server sent more than one message on a unary call.")
-      end(.failed(error), discarding: true)
-    }
-  }
-
-  func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool) {
-    if isTooLarge { return endForTooManyHeaders() }
-    if let how = reader.trailers(fields) { end(how, discarding: false, reset: .noError) }
-  }
-
-  func streamReceivedEnd(_ stream: HTTP2Stream) {
-    if let how = reader.endOfStream() { end(how, discarding: false) }
-  }
-
-  func streamBecameWritable(_ stream: HTTP2Stream) {
-    let waiter = outgoing.withLock { state in
-      state.isBlocked = false
-      return state.takeWaiterIfRoom(limitBytes: Self.outgoingLimitBytes)
-    }
-    waiter?.resume(returning: nil)
-  }
-
-  func stream(
-    _ stream: HTTP2Stream, closedWith errorCode: HTTP2ErrorCode,
-    connectionReason: HTTP2CloseReason?
-  ) {
-    guard !hasEnded else { return }
-    self.stream = nil
-    credit.stream = nil
-    if errorCode == .refusedStream, isReplayable, !hasRetried {
-      hasRetried = true
-      core.submit(self)
-    } else if let connectionReason {
-      let error = RPCError(
-        .unavailable, "\(core.target): the connection was lost: \(connectionReason.message)")
-      if let how = reader.abandon(error) { end(how, discarding: false) }
-    } else {
-      let isLate = deadline.map { $0.remaining <= .zero } ?? false
-      if let how = reader.reset(errorCode: errorCode, deadlineHasPassed: isLate) {
-        end(how, discarding: false)
-      }
-    }
-  }
-
-  private func endForTooManyHeaders() {
-    let error = RPCError(
-      .resourceExhausted,
-      "The server's headers are over the limit of "
-        + "\(HTTP2Limits.client.maximumHeaderListBytes) bytes.")
-    if let how = reader.abandon(error) { end(how, discarding: false) }
+  private func showingAttempts(_ end: CallEnd) -> CallEnd {
+    guard retry.attempts > 1, case .failed(var error) = end else { return end }
+    error.message += " (after \(retry.attempts) attempts)"
+    error.metadata = showingAttempts(error.metadata)
+    return .failed(error)
   }
 }

@@ -1,19 +1,22 @@
 package import KeelsonCore
 
-/// A channel over HTTP/2, without TLS, to a TCP address or a Unix socket.
+/// A channel over HTTP/2, without TLS, to TCP addresses or Unix sockets.
 ///
-/// It has one connection at a time. The first call, or ``connect()``, makes it; when it is lost
-/// the next call makes another. Calls that the server refused without looking at them are
-/// repeated once, unseen by the caller. Failing attempts are spaced by
-/// ``ChannelConfiguration/backoff`` and go on until one succeeds or the channel is shut down.
+/// The first call, or ``connect()``, finds the addresses and makes connections as
+/// ``ChannelConfiguration/loadBalancingPolicy`` says; they are made again as long as anybody wants
+/// them, attempts to each address spaced by ``ChannelConfiguration/backoff``. Calls that no server
+/// has looked at are repeated unseen by the caller; others by
+/// ``ChannelConfiguration/serviceConfig`` only.
 package final class HTTP2Channel: Channel {
   let core: ChannelCore
 
   /// - Parameters:
-  ///   - loops: where the channel's connection lives; the channel does not stop them.
+  ///   - loops: where the channel's connections live; the channel does not stop them.
+  /// - Throws: INVALID_ARGUMENT for a configuration that cannot be used.
   package init(
     target: Target, configuration: ChannelConfiguration = ChannelConfiguration(), loops: LoopGroup
-  ) {
+  ) throws(RPCError) {
+    try configuration.validate()
     core = ChannelCore(target: target, configuration: configuration, loop: loops.next())
   }
 
@@ -24,22 +27,26 @@ package final class HTTP2Channel: Channel {
 
   package var target: Target { core.target }
 
-  /// What the connection is doing.
+  /// What the connections are doing.
   package var state: ConnectivityState { core.states.current }
 
   /// The state now, then each change, until the channel is shut down. A slow reader misses states
   /// that did not last; the latest it always gets.
   package var states: AsyncStream<ConnectivityState> { core.states.watch() }
 
-  /// Makes a connection, if there is none, without waiting for it: ``states`` tells.
+  /// Makes connections, if there are none, without waiting for it: ``states`` tells.
   package func connect() {
     core.loop.run { [core] in core.connect() }
   }
 
   package func startCall(_ method: MethodDescriptor, options: CallOptions) -> any ClientCall {
-    let stream = ClientStream(core, method, options)
+    let credit = ReceiveCredit(loop: core.loop)
+    let responses = MessageQueue(limitBytes: core.configuration.responseQueueBytes) {
+      credit.queueHasRoom()
+    }
+    let stream = ClientStream(core, method, options, responses: responses, credit: credit)
     stream.start()
-    return HTTP2ClientCall(stream)
+    return HTTP2ClientCall(stream, responses: responses)
   }
 
   package func unary(
@@ -54,7 +61,7 @@ package final class HTTP2Channel: Channel {
   }
 
   /// Ends the channel: new calls fail, those that wait for a connection too; those under way may
-  /// take the grace time, then they are cancelled. Returns when the connection has closed.
+  /// take the grace time, then they are cancelled. Returns when the connections have closed.
   package func shutdown(grace: Duration = .seconds(5)) async {
     let core = core
     await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in

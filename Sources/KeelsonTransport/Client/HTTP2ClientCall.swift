@@ -3,10 +3,11 @@ import KeelsonCore
 /// The caller's end of a streaming call. Letting go of it cancels the call.
 final class HTTP2ClientCall: ClientCall {
   private let stream: ClientStream
-  private var responses: MessageQueue { stream.responses }
+  private let responses: MessageQueue
 
-  init(_ stream: ClientStream) {
+  init(_ stream: ClientStream, responses: MessageQueue) {
     self.stream = stream
+    self.responses = responses
   }
 
   deinit {
@@ -14,8 +15,12 @@ final class HTTP2ClientCall: ClientCall {
   }
 
   func send(_ message: [UInt8]) async throws {
+    try await send(message, compress: true)
+  }
+
+  func send(_ message: [UInt8], compress: Bool) async throws {
     if Task.isCancelled { stream.cancel() }
-    try await stream.send(message)
+    try await stream.send(message, compress: compress)
   }
 
   func finishSending() {

@@ -228,6 +228,9 @@ private let onFrameSent: nghttp2_on_frame_send_callback = { session, frame, data
   case NGHTTP2_HEADERS.rawValue, NGHTTP2_DATA.rawValue:
     connection.pingStrikes.forgive()
     if UInt32(header.type) == NGHTTP2_DATA.rawValue { connection.idleFrames.sentData() }
+    if connection.role == .client, UInt32(header.type) == NGHTTP2_HEADERS.rawValue {
+      unsafe stream(session, header.stream_id)?.hasLeft = true
+    }
     if connection.role == .server,
       header.flags & UInt8(NGHTTP2_FLAG_END_STREAM.rawValue) != 0,
       unsafe nghttp2_session_get_stream_remote_close(session, header.stream_id) == 0

@@ -119,6 +119,13 @@ package struct HTTP2Fields: Sendable {
         isIndexed: true))
   }
 
+  /// Becomes a copy of another list, in the memory it has.
+  mutating func set(to other: HTTP2Fields) {
+    removeAll()
+    bytes.append(contentsOf: other.bytes)
+    entries.append(contentsOf: other.entries)
+  }
+
   mutating func removeAll() {
     bytes.removeAll(keepingCapacity: true)
     entries.removeAll(keepingCapacity: true)

@@ -30,6 +30,9 @@ import CNghttp2
   /// Whether it stands in the connection's list of streams with something arrived.
   @safe @exclusivity(unchecked) var isTouched = false
   @safe @exclusivity(unchecked) var hasReceivedHeaders = false
+  /// Client only: the request's headers are on their way, so the server may see them. Until then
+  /// the stream may stand in nghttp2's queue, when the server allows no more at once.
+  @safe @exclusivity(unchecked) var hasLeft = false
   /// Where it stands in the connection's list of streams.
   @safe @exclusivity(unchecked) var index = 0
 

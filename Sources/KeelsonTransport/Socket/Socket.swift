@@ -119,13 +119,22 @@ import Glibc
 
   /// Begins to connect, without waiting. On the loop's thread only.
   ///
+  /// - Parameter userTimeout: how long bytes that were sent may stay unacknowledged before the
+  ///   operating system gives the connection up (TCP_USER_TIMEOUT, RFC 5482); nil: its own default,
+  ///   a quarter of an hour. Unix sockets know no such thing.
   /// - Parameter completion: called once, on the loop, later than this returns: nil when the
   ///   socket is connected, otherwise why not; never called after ``close()``. The caller keeps
   ///   the socket, and closes it in either case.
   package static func connect(
-    to address: SocketAddress, on loop: Loop, completion: @escaping (SocketError?) -> Void
+    to address: SocketAddress, on loop: Loop, userTimeout: Duration? = nil,
+    completion: @escaping (SocketError?) -> Void
   ) throws(SocketError) -> Socket {
     let fileDescriptor = try open(address)
+    if let userTimeout, address.family != AF_UNIX {
+      setOption(
+        fileDescriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT,
+        Int32(clamping: userTimeout.wholeMilliseconds))
+    }
     let socket = try Socket(adopting: fileDescriptor, peer: address.description, on: loop)
     let status = unsafe address.withSockaddr {
       unsafe Glibc.connect(fileDescriptor, $0, $1) == 0 ? 0 : errno

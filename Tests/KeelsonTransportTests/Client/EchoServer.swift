@@ -35,7 +35,7 @@ struct ChannelUnderTest {
       initial: .milliseconds(5), maximum: .milliseconds(20))
     change(&configuration)
     loops = LoopGroup(count: 1)
-    channel = HTTP2Channel(
+    channel = try HTTP2Channel(
       target: try Target(target), configuration: configuration, loops: loops)
   }
 

@@ -282,7 +282,7 @@ struct HTTP2ChannelTests {
     weak var core: ChannelCore?
     weak var connection: HTTP2Connection?
     if let loops {
-      let channel = HTTP2Channel(target: try Target(server.address.description), loops: loops)
+      let channel = try HTTP2Channel(target: try Target(server.address.description), loops: loops)
       core = channel.core
       for _ in 0..<10 { _ = try await channel.unary(EchoService.echo, [1], options: CallOptions()) }
       connection = await channel.core.loop.call { [core = channel.core] in core.openConnections[0] }
