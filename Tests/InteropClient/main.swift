@@ -35,7 +35,7 @@ func run(_ test: InteropCase, at target: Target) async throws {
   var configuration = ChannelConfiguration()
   configuration.unaryTimeout = .seconds(20)
   let loops = LoopGroup(count: 1)
-  let channel = HTTP2Channel(target: target, configuration: configuration, loops: loops)
+  let channel = try HTTP2Channel(target: target, configuration: configuration, loops: loops)
   try await test.run(InteropPeer(channel: channel))
   await channel.shutdown()
   await loops.stop()
