@@ -22,6 +22,9 @@ extension KeelsonClient {
     public var defaultTimeout: Duration = .seconds(10)
     /// Sent with every call. What a call names itself wins.
     public var metadata: Metadata = [:]
+    /// What stands around each call. They run after the metadata and the timeout above were added,
+    /// and after what the call inherits from the one that its caller serves.
+    public var interceptors: [ClientInterceptor] = []
     /// Who is calling, `checkout/1.4` for example; sent with the library's own name and version.
     public var userAgent = ""
     /// How a connection is kept alive on which nothing happens, and found out when it is dead.

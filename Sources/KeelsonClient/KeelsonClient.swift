@@ -66,8 +66,10 @@ public final class KeelsonClient: Sendable {
   private init(
     connection: any Channel, own ownConnection: ServerConnection?, _ configuration: Configuration
   ) {
-    let channel = PresetChannel(
-      connection, metadata: configuration.metadata, unaryTimeout: configuration.defaultTimeout)
+    let preset = ClientInterceptor.preset(
+      metadata: configuration.metadata, unaryTimeout: configuration.defaultTimeout)
+    let channel = InterceptedChannel(
+      connection, [preset, .propagation] + configuration.interceptors)
     let store = FlagStore(isSubscribed: configuration.subscribesToFlags)
     self.channel = channel
     self.store = store

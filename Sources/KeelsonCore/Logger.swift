@@ -54,20 +54,28 @@ package struct Logger: Sendable {
     _ fields: @autoclosure () -> KeyValuePairs<String, String> = [:], correlationID: String? = nil
   ) {
     guard level >= minimum else { return }
+    log(level, message(), fields: fields().map { ($0, $1) }, correlationID: correlationID)
+  }
+
+  /// The same with fields that were gathered beforehand.
+  package func log(
+    _ level: Level, _ message: String, fields: [(String, String)], correlationID: String? = nil
+  ) {
+    guard level >= minimum else { return }
     let time = UnixTime.now.description
     if isHumanReadable {
-      var line = "\(time) \(level.rawValue.uppercased()) \(component): \(message())"
+      var line = "\(time) \(level.rawValue.uppercased()) \(component): \(message)"
       if let correlationID { line += " correlation_id=\(correlationID)" }
-      for (name, value) in fields() { line += " \(name)=\(value)" }
+      for (name, value) in fields { line += " \(name)=\(value)" }
       sink(line)
     } else {
       var object: [String: JSONValue] = [
         "time": .string(time), "level": .string(level.rawValue),
-        "component": .string(component), "message": .string(message()),
+        "component": .string(component), "message": .string(message),
       ]
       if let correlationID { object["correlation_id"] = .string(correlationID) }
       var extra: [String: JSONValue] = [:]
-      for (name, value) in fields() { extra[name] = .string(value) }
+      for (name, value) in fields { extra[name] = .string(value) }
       if !extra.isEmpty { object["fields"] = .object(extra) }
       sink(JSONValue.object(object).text)
     }

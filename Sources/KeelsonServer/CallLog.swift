@@ -1,5 +1,4 @@
 import KeelsonCore
-import KeelsonTransport
 
 /// Logs calls as they end: method, status, duration, sizes, who and which. Source: SYS-106.
 ///
@@ -8,33 +7,31 @@ import KeelsonTransport
 struct CallLog: Sendable {
   let logger: Logger
 
-  func log(_ call: CallSummary) {
-    let level = Self.level(of: call)
-    guard level >= logger.minimum else { return }
-    let path = call.method.path
-    let milliseconds = Self.milliseconds(call.duration)
-    let (received, sent) = (String(call.receivedBytes), String(call.sentBytes))
-    if level < .warning {
-      logger.log(
-        level, path,
-        [
-          "status": call.code.description, "peer": call.peer, "milliseconds": milliseconds,
-          "received_bytes": received, "sent_bytes": sent,
-        ], correlationID: call.correlationID)
-    } else {
-      logger.log(
-        level, path,
-        [
-          "status": call.code.description, "peer": call.peer, "milliseconds": milliseconds,
-          "received_bytes": received, "sent_bytes": sent, "error": call.message,
-          "cause": call.cause ?? "not known",
-        ], correlationID: call.correlationID)
-    }
+  var interceptor: ServerInterceptor {
+    ServerInterceptor(end: { context, summary in log(context, summary) })
   }
 
-  private static func level(of call: CallSummary) -> Logger.Level {
+  func log(_ context: ServerContext, _ call: CallSummary) {
+    let level = Self.level(of: call, context.method)
+    guard level >= logger.minimum else { return }
+    let state = context.snapshot
+    var fields = [
+      ("status", call.code.description), ("peer", context.peer),
+      ("milliseconds", Self.milliseconds(call.duration)),
+      ("received_bytes", String(call.receivedBytes)), ("sent_bytes", String(call.sentBytes)),
+    ]
+    if let trace = state.trace {
+      fields += [("trace_id", trace.traceID), ("span_id", trace.parentID)]
+    }
+    if level >= .warning {
+      fields += [("error", call.message), ("cause", call.cause ?? "not known")]
+    }
+    logger.log(level, context.method.path, fields: fields, correlationID: state.correlation.text)
+  }
+
+  private static func level(of call: CallSummary, _ method: MethodDescriptor) -> Logger.Level {
     switch call.code {
-    case .ok: call.method.isIdempotent ? .debug : .info
+    case .ok: method.isIdempotent ? .debug : .info
     case .unknown, .internalError, .dataLoss: .error
     case .resourceExhausted, .unavailable, .deadlineExceeded: .warning
     default: .debug

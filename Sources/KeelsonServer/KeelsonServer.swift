@@ -76,14 +76,17 @@ package struct KeelsonServer: Sendable {
     }
     let standardHealth = StandardHealthService(monitor: monitor, services: services)
 
+    let metrics = CallMetrics()
     var configuration = settings.limits.transport
     configuration.addresses = addresses
     configuration.loopCount = settings.loops
     let server = Server(
       configuration: configuration, routes: routes + standardHealth.routes,
-      hooks: ServerHooks(
-        callEnded: CallLog(logger: logger.component("calls")).log,
-        encodeDetails: { $0.withEncodedStatus() }),
+      interceptors: [
+        .correlation(), .trace(), metrics.interceptor,
+        CallLog(logger: logger.component("calls")).interceptor,
+      ],
+      plainRoutes: [metrics.route], encodeDetails: { $0.withEncodedStatus() },
       logger: logger.component("transport"))
     let bound = try await server.start().map(\.description)
     await monitor.checkAll()

@@ -1,5 +1,4 @@
 import KeelsonCore
-import KeelsonTransport
 import Testing
 
 @testable import KeelsonServer
@@ -51,8 +50,9 @@ import Testing
       lines.update { $0.append(line) }
     }
     CallLog(logger: logger).log(
+      ServerContext(method: method, peer: "unix:", correlation: .given("c-1")),
       CallSummary(
-        method: method, peer: "unix:", correlation: .given("c-1"), code: code,
+        code: code,
         duration: .microseconds(1_500), receivedBytes: 10, sentBytes: 20,
         message: "what failed", cause: "why it did"))
     return lines.value

@@ -9,48 +9,76 @@ package final class ServerContext: Sendable {
   package let peer: String
   /// When the caller stops waiting. The transport cancels the handler's task at that time.
   package let deadline: Deadline?
-  /// The call's correlation id: taken from `x-correlation-id`, or made.
-  package let correlation: CorrelationID
-  /// The correlation id as text.
-  package var correlationID: String { correlation.text }
 
-  private struct Reply {
-    var initialMetadata = Metadata()
-    var trailingMetadata = Metadata()
+  /// Whether the responses of a call are compressed. The caller has to accept it, and messages
+  /// below the server's threshold never are.
+  package enum ResponseCompression: Sendable {
+    /// Like the request.
+    case automatic
+    case on
+    case off
   }
-  private let reply = Mutex(Reply())
 
-  package convenience init(
-    method: MethodDescriptor, metadata: Metadata = [:], peer: String = "",
-    deadline: Deadline? = nil,
-    correlationID: String = ""
-  ) {
-    self.init(
-      method: method, metadata: metadata, peer: peer, deadline: deadline,
-      correlation: .given(correlationID))
+  /// What is sent beside the messages, and what interceptors found out.
+  package struct State: Sendable {
+    package var correlation: CorrelationID
+    package var trace: TraceContext?
+    package var responseCompression = ResponseCompression.automatic
+    package var initialMetadata = Metadata()
+    package var trailingMetadata = Metadata()
   }
+  private let state: Mutex<State>
 
   package init(
-    method: MethodDescriptor, metadata: Metadata, peer: String, deadline: Deadline?,
-    correlation: CorrelationID
+    method: MethodDescriptor, metadata: Metadata = [:], peer: String = "",
+    deadline: Deadline? = nil, correlation: CorrelationID = .none
   ) {
     self.method = method
     self.metadata = metadata
     self.peer = peer
     self.deadline = deadline
-    self.correlation = correlation
+    state = Mutex(State(correlation: correlation))
+  }
+
+  /// The call that the current task serves, if it serves one and its server binds it: see
+  /// ``ServerInterceptor/propagation()``.
+  @TaskLocal package static var current: ServerContext?
+
+  /// All that may change, read at once.
+  package var snapshot: State { state.withLock { $0 } }
+
+  /// The call's correlation id: taken from `x-correlation-id`, or made.
+  package var correlation: CorrelationID {
+    get { state.withLock { $0.correlation } }
+    set { state.withLock { $0.correlation = newValue } }
+  }
+
+  /// The correlation id as text.
+  package var correlationID: String { correlation.text }
+
+  /// The call's span in the caller's trace; nil when the caller sent no `traceparent`.
+  package var trace: TraceContext? {
+    get { state.withLock { $0.trace } }
+    set { state.withLock { $0.trace = newValue } }
+  }
+
+  /// Whether responses are compressed: set it before the first message is written; from then on
+  /// it can be switched off, and on again, for single messages.
+  package var responseCompression: ResponseCompression {
+    get { state.withLock { $0.responseCompression } }
+    set { state.withLock { $0.responseCompression = newValue } }
   }
 
   /// Metadata sent ahead of the first message. Set it before the first message is written;
   /// later changes are not sent.
   package var initialMetadata: Metadata {
-    get { reply.withLock { $0.initialMetadata } }
-    set { reply.withLock { $0.initialMetadata = newValue } }
+    get { state.withLock { $0.initialMetadata } }
+    set { state.withLock { $0.initialMetadata = newValue } }
   }
 
   /// Metadata sent with the status.
   package var trailingMetadata: Metadata {
-    get { reply.withLock { $0.trailingMetadata } }
-    set { reply.withLock { $0.trailingMetadata = newValue } }
+    get { state.withLock { $0.trailingMetadata } }
+    set { state.withLock { $0.trailingMetadata = newValue } }
   }
 }

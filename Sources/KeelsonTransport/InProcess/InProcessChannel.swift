@@ -54,7 +54,7 @@ package final class InProcessChannel: Channel {
       let context = ServerContext(
         method: route.method, metadata: metadata, peer: "inprocess:",
         deadline: timeout.map(Deadline.init(after:)),
-        correlationID: metadata["x-correlation-id"] ?? UUIDv7.make())
+        correlation: .given(metadata["x-correlation-id"] ?? UUIDv7.make()))
       exchange.start(route, context, logger: logger) { [self] in unregister(exchange) }
     } catch {
       exchange.settle(.failed(error), discarding: true)

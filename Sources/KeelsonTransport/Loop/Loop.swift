@@ -72,7 +72,7 @@ import Synchronization
   let compression = MessageCompression()
   /// Bytes that wait to be sent on all streams of this loop's connections.
   @safe @exclusivity(unchecked) var queuedBytes = 0
-  /// Random bits for identifiers; one per loop, so that it needs no lock.
+  /// Random bits for what need not be secret; one per loop, so that it needs no lock.
   @safe @exclusivity(unchecked) var random = FastRandom()
 
   /// A loop that does not turn yet.

@@ -5,7 +5,7 @@ import KeelsonCore
   typealias Reader = UnsafeContinuation<[UInt8]?, any Error>
 
   private struct Item {
-    let message: [UInt8]
+    let message: ReceivedMessage
     /// Bytes of the peer's window that come free when this message is taken.
     var credit: Int
   }
@@ -18,9 +18,9 @@ import KeelsonCore
   private var failure: RPCError?
   private var reader: Reader?
 
-  mutating func append(_ message: [UInt8]) {
+  mutating func append(_ message: ReceivedMessage) {
     items.append(Item(message: message, credit: 0))
-    bytes += message.count
+    bytes += message.bytes.count
   }
 
   /// Ties window bytes to the message that came last.
@@ -45,7 +45,7 @@ import KeelsonCore
   }
 
   enum Outcome {
-    case message([UInt8], credit: Int)
+    case message(ReceivedMessage, credit: Int)
     case end
     case failure(RPCError)
     case nothingYet
@@ -56,7 +56,7 @@ import KeelsonCore
     if next < items.count {
       let item = items[next]
       next += 1
-      bytes -= item.message.count
+      bytes -= item.message.bytes.count
       if next == items.count {
         items.removeAll(keepingCapacity: items.capacity <= 16)
         next = 0

@@ -5,16 +5,14 @@ struct RequestHead {
   var entry: Router.Entry?
   var path = ""
   var isPost = false
+  var isGet = false
   var isGRPC = false
   var timeout: Duration?
   var hasMalformedTimeout = false
-  /// An encoding other than identity.
+  var encodings = CallEncodings()
+  /// The `grpc-encoding`, when it is none that is known here.
   var unknownEncoding: String?
-  var correlationID: String?
   var metadata = Metadata()
-
-  /// The longest `x-correlation-id` that is taken over.
-  static let maximumCorrelationIDBytes = 128
 
   init(_ fields: HTTP2Fields, router: Router, userAgent: inout LastUserAgent) {
     fields.forEach({ name, value in read(name, value, router, &userAgent) })
@@ -31,6 +29,7 @@ struct RequestHead {
       if entry == nil { path = String(repairing: value) }
     case 7 where name.equals(":method"):
       isPost = value.equals("POST")
+      if !isPost { isGet = value.equals("GET") }
     case 10 where metadata.isEmpty && name.equals("user-agent"):
       metadata = userAgent.metadata(value)
     case 10 where name.equals(":authority"): break
@@ -40,19 +39,48 @@ struct RequestHead {
       timeout = GRPCTimeout.parse(value)
       hasMalformedTimeout = timeout == nil
     case 13 where name.equals("grpc-encoding"):
-      if !value.equals("identity") { unknownEncoding = String(repairing: value) }
-    case 16 where name.equals("x-correlation-id"):
-      if Self.isCorrelationID(value) { correlationID = String(repairing: value) }
+      encodings.areNamed = true
+      if let encoding = MessageEncoding(named: value) {
+        encodings.request = encoding
+      } else {
+        unknownEncoding = String(repairing: value)
+      }
+    case 20 where name.equals("grpc-accept-encoding"):
+      encodings.areNamed = true
+      encodings.acceptsGzip = MessageEncoding.gzip.isAccepted(by: value)
     default:
       MetadataCodec.add(name: name, value: value, to: &metadata)
     }
   }
 
-  private static func isCorrelationID(_ value: Span<UInt8>) -> Bool {
-    guard value.count > 0, value.count <= maximumCorrelationIDBytes else { return false }
-    for index in value.indices where value[index] < 0x20 || value[index] > 0x7E { return false }
-    return true
+  /// Why the call is refused before it begins; nil when its headers are in order.
+  var refusal: RPCError? {
+    if entry == nil {
+      return RPCError(.unimplemented, "There is no method \(path.prefix(256)).")
+    }
+    if let unknownEncoding {
+      return RPCError(
+        .unimplemented,
+        "The encoding \"\(unknownEncoding.prefix(64))\" is not known here; send messages as they "
+          + "are, or compressed with gzip.")
+    }
+    if hasMalformedTimeout {
+      return RPCError(
+        .internalError,
+        "The grpc-timeout is malformed; it has 1 to 8 digits and a unit of HMSmun.")
+    }
+    return nil
   }
+}
+
+/// What a request says of how messages are encoded.
+struct CallEncodings {
+  /// How the request's messages are encoded where they are flagged as compressed.
+  var request = MessageEncoding.identity
+  /// Whether the responses may be compressed with gzip.
+  var acceptsGzip = false
+  /// Whether the client said anything of encodings: then it is told which are known here.
+  var areNamed = false
 }
 
 /// The `user-agent` of a connection's last request. All requests of a connection mostly have the

@@ -9,6 +9,13 @@ enum ResponseFields {
     return fields
   }()
 
+  /// The same for a client that speaks of encodings.
+  private static let negotiatingInitial: HTTP2Fields = {
+    var fields = plainInitial
+    fields.append("grpc-accept-encoding", MessageEncoding.accepted)
+    return fields
+  }()
+
   /// How much of what a handler says is sent; see ``ServerConfiguration``.
   struct Limits {
     let messageBytes: Int
@@ -31,10 +38,8 @@ enum ResponseFields {
     return fields
   }
 
-  /// A status without a call: what was refused before its route was found.
-  static func refusal(
-    _ error: RPCError, httpStatus: String = "200", correlation: CorrelationID, limits: Limits
-  ) -> HTTP2Fields {
+  /// A status without a call, for a request whose headers cannot be read.
+  static func refusal(_ error: RPCError, httpStatus: String, limits: Limits) -> HTTP2Fields {
     var fields = HTTP2Fields()
     fields.append(":status", httpStatus)
     fields.append("content-type", "application/grpc")
@@ -43,19 +48,21 @@ enum ResponseFields {
     if let status = error.encodedStatus, status.count <= limits.detailsBytes {
       fields.append("grpc-status-details-bin", Base64.encode(status.span), isIndexed: false)
     }
-    // The answer to an encoding that is not known here; harmless otherwise.
-    fields.append("grpc-accept-encoding", "identity")
-    append(correlation, to: &fields)
     return fields
   }
 
   /// The headers ahead of the first message.
+  ///
+  /// - Parameters:
+  ///   - namesEncodings: whether the client is told which encodings it may use.
+  ///   - isGzip: whether some messages may be compressed.
   static func initial(
-    _ context: ServerContext, _ logger: Logger, limitBytes: Int
+    _ context: ServerContext, namesEncodings: Bool, isGzip: Bool, _ logger: Logger, limitBytes: Int
   ) -> HTTP2Fields {
     let metadata = context.initialMetadata
-    guard !metadata.isEmpty else { return plainInitial }
-    var fields = plainInitial
+    var fields = namesEncodings ? negotiatingInitial : plainInitial
+    if isGzip { fields.append("grpc-encoding", MessageEncoding.gzip.rawValue) }
+    guard !metadata.isEmpty else { return fields }
     append(metadata, to: &fields, context, logger, limitBytes: limitBytes)
     return fields
   }
@@ -64,6 +71,7 @@ enum ResponseFields {
   struct Status {
     let error: RPCError?
     let context: ServerContext
+    let namesEncodings: Bool
     let limits: Limits
 
     /// - Parameter empty: where to put them.
@@ -75,7 +83,7 @@ enum ResponseFields {
     }
 
     func trailersOnly(_ logger: Logger) -> HTTP2Fields {
-      var fields = plainInitial
+      var fields = namesEncodings ? negotiatingInitial : plainInitial
       appendStatus(to: &fields, logger)
       appendRest(to: &fields, logger)
       return fields
@@ -98,13 +106,14 @@ enum ResponseFields {
     }
 
     private func appendRest(to fields: inout HTTP2Fields, _ logger: Logger) {
+      let state = context.snapshot
       // Ahead of the metadata, which must leave room for it.
-      append(context.correlation, to: &fields)
+      append(state.correlation, to: &fields)
       let limitBytes = limits.headerListBytes
       if let error, !error.metadata.isEmpty {
         append(error.metadata, to: &fields, context, logger, limitBytes: limitBytes)
       }
-      let metadata = context.trailingMetadata
+      let metadata = state.trailingMetadata
       if !metadata.isEmpty {
         append(metadata, to: &fields, context, logger, limitBytes: limitBytes)
       }
@@ -117,6 +126,7 @@ enum ResponseFields {
   }
 
   private static func append(_ correlation: CorrelationID, to fields: inout HTTP2Fields) {
+    if case .none = correlation { return }
     fields.append("x-correlation-id", isIndexed: false) { correlation.append(to: &$0) }
   }
 

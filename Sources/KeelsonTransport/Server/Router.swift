@@ -2,29 +2,51 @@ import KeelsonCore
 
 /// Finds the route of a path without making a string of it.
 struct Router: Sendable {
-  /// A route with its path's bytes.
+  /// A route with its path's bytes, and the interceptors' functions for its method.
   final class Entry: Sendable {
-    let path: [UInt8]
-    let route: Route
-    let isUnary: Bool
+    typealias Functions = ServerInterceptor.Functions
 
-    init(_ route: Route) {
-      self.route = route
-      isUnary = if case .unary = route.handler { true } else { false }
+    let path: [UInt8]
+    let method: MethodDescriptor
+    /// With what stands around it.
+    let handler: Route.Handler
+    let isUnary: Bool
+    let begins: [(position: Int, begin: Functions.Begin)]
+    /// In the order they run in.
+    let ends: [(position: Int, end: Functions.End)]
+    let interceptorCount: Int
+
+    init(_ route: Route, _ interceptors: [ServerInterceptor]) {
+      let functions = interceptors.map { $0.functions(for: route.method) }
+      let around = route.around(functions.compactMap(\.around))
       path = Array(route.method.path.utf8)
+      method = route.method
+      handler = around.handler
+      isUnary = if case .unary = route.handler { true } else { false }
+      var begins: [(position: Int, begin: Functions.Begin)] = []
+      var ends: [(position: Int, end: Functions.End)] = []
+      for (position, functions) in functions.enumerated() {
+        if let begin = functions.begin { begins.append((position, begin)) }
+        if let end = functions.end { ends.insert((position, end), at: 0) }
+      }
+      self.begins = begins
+      self.ends = ends
+      interceptorCount = functions.count
     }
   }
 
   /// Open addressing; a power of two, at most half full.
   private let slots: [Entry?]
+  /// What calls of methods that there are not have instead.
+  let unknown: Entry
 
   /// - Precondition: each path stands once.
-  init(_ routes: [Route]) {
+  init(_ routes: [Route], _ interceptors: [ServerInterceptor] = []) {
     var capacity = 8
     while capacity < routes.count * 2 { capacity *= 2 }
     var slots = [Entry?](repeating: nil, count: capacity)
     for route in routes {
-      let entry = Entry(route)
+      let entry = Entry(route, interceptors)
       let path = entry.path
       var index = Self.hash(path.span) & (capacity - 1)
       while let other = slots[index] {
@@ -34,6 +56,12 @@ struct Router: Sendable {
       slots[index] = entry
     }
     self.slots = slots
+    let refusal = Route(
+      method: .unknown,
+      handler: .unary { _, context in
+        throw RPCError(.unimplemented, "There is no method \(context.method.path).")
+      })
+    unknown = Entry(refusal, interceptors)
   }
 
   func route(for path: Span<UInt8>) -> Entry? {

@@ -3,19 +3,24 @@ import Synchronization
 
 /// Serves gRPC calls on TCP and Unix sockets.
 ///
-/// Life: ``init(configuration:routes:hooks:logger:)``, ``start()``, ``drain(grace:)``, each once.
+/// Life: made, ``start()``, ``drain(grace:)``, each once.
 package final class Server: Sendable {
   private let core: ServerCore
   private let group: LoopGroup
   private let homes: [ServerLoop]
 
+  /// - Parameter encodeDetails: puts the typed details of the transport's own errors into the form
+  ///   that is sent; the transport knows no messages.
   /// - Precondition: no two routes have the same path.
   package init(
-    configuration: ServerConfiguration, routes: [Route], hooks: ServerHooks = ServerHooks(),
-    logger: Logger
+    configuration: ServerConfiguration, routes: [Route],
+    interceptors: [ServerInterceptor] = [.correlation()],
+    plainRoutes: [PlainRoute] = [],
+    encodeDetails: @escaping @Sendable (RPCError) -> RPCError = { $0 }, logger: Logger
   ) {
     let core = ServerCore(
-      configuration: configuration, router: Router(routes), hooks: hooks, logger: logger)
+      configuration: configuration, router: Router(routes, interceptors),
+      plainRoutes: plainRoutes, encodeDetails: encodeDetails, logger: logger)
     self.core = core
     let group = LoopGroup(count: configuration.loopCount)
     self.group = group
@@ -59,8 +64,9 @@ package final class Server: Sendable {
 final class ServerCore: Sendable {
   let configuration: ServerConfiguration
   let router: Router
-  let hooks: ServerHooks
+  let plainRoutes: [String: PlainRoute]
   let logger: Logger
+  private let encodeDetails: @Sendable (RPCError) -> RPCError
   /// What calls beyond a limit get, made once: refusing must cost less than serving.
   let overloaded: RPCError
   let connectionOverloaded: RPCError
@@ -69,13 +75,17 @@ final class ServerCore: Sendable {
   private let runningCalls = Atomic<Int>(0)
   private let connections = Mutex(ConnectionCounts())
 
-  init(configuration: ServerConfiguration, router: Router, hooks: ServerHooks, logger: Logger) {
+  init(
+    configuration: ServerConfiguration, router: Router, plainRoutes: [PlainRoute],
+    encodeDetails: @escaping @Sendable (RPCError) -> RPCError, logger: Logger
+  ) {
     self.configuration = configuration
     self.router = router
-    self.hooks = hooks
+    self.plainRoutes = Dictionary(plainRoutes.map { ($0.path, $0) }) { first, _ in first }
     self.logger = logger
+    self.encodeDetails = encodeDetails
     func overload(_ what: String) -> RPCError {
-      hooks.encodeDetails(
+      encodeDetails(
         RPCError(
           .resourceExhausted, what + " Try again later.",
           details: [.retryInfo(configuration.overloadRetryDelay)]))
@@ -94,7 +104,7 @@ final class ServerCore: Sendable {
   /// An error with its details in the form that is sent.
   func encoded(_ error: RPCError) -> RPCError {
     guard !error.details.isEmpty, error.encodedStatus == nil else { return error }
-    return hooks.encodeDetails(error)
+    return encodeDetails(error)
   }
 
   /// Counts a call; false when there are too many.

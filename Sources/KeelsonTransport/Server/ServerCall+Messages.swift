@@ -8,7 +8,7 @@ extension ServerCall: InboundMessages {
       switch inbound.take() {
       case .message(let message, let credit):
         took(credit)
-        return message
+        return try inflated(message)
       case .end: return nil
       case .failure(let error): throw error
       case .nothingYet: break
@@ -45,7 +45,11 @@ extension ServerCall: InboundMessages {
     switch inbound.take() {
     case .message(let message, let credit):
       took(credit)
-      unsafe reader.resume(returning: message)
+      do throws(RPCError) {
+        unsafe reader.resume(returning: try inflated(message))
+      } catch {
+        unsafe reader.resume(throwing: error)
+      }
     case .end: unsafe reader.resume(returning: nil)
     case .failure(let error): unsafe reader.resume(throwing: error)
     case .nothingYet:
@@ -53,6 +57,19 @@ extension ServerCall: InboundMessages {
         unsafe reader.resume(
           throwing: RPCError(.internalError, "Two tasks read the messages of one call at once."))
       }
+    }
+  }
+
+  /// The message as it was before the peer compressed it. One that cannot be inflated fails the
+  /// call.
+  func inflated(_ message: ReceivedMessage) throws(RPCError) -> [UInt8] {
+    guard message.isCompressed else { return message.bytes }
+    do throws(RPCError) {
+      return try loop.compression.inflate(
+        message.bytes, maximumBytes: server.configuration.maximumRequestMessageBytes)
+    } catch {
+      fail(error)
+      throw error
     }
   }
 

@@ -15,6 +15,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   let stream: HTTP2Stream
   let context: ServerContext
   let entry: Router.Entry
+  private let encodings: CallEncodings
 
   @safe @exclusivity(unchecked) var state: ServerCallState
   @safe @exclusivity(unchecked) private(set) var deframer: MessageDeframer
@@ -37,10 +38,14 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   @safe @exclusivity(unchecked) private var receivedBytes = 0
   @safe @exclusivity(unchecked) private var sentBytes = 0
   @safe @exclusivity(unchecked) private var isCounted = false
+  /// How many interceptors the call has gone through; nil before it began, and once it has ended.
+  @safe @exclusivity(unchecked) private var begunInterceptors: Int?
+  /// Whether the response's headers have named gzip.
+  @safe @exclusivity(unchecked) private var mayCompress = false
 
   init(
     server: ServerCore, home: ServerLoop, origin: ServerConnection, stream: HTTP2Stream,
-    context: ServerContext, entry: Router.Entry
+    context: ServerContext, entry: Router.Entry, encodings: CallEncodings
   ) {
     self.server = server
     self.home = home
@@ -49,14 +54,28 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     self.stream = stream
     self.context = context
     self.entry = entry
-    state = ServerCallState(isUnary: entry.isUnary)
+    self.encodings = encodings
+    state = ServerCallState(
+      isUnary: entry.isUnary, mayBeCompressed: encodings.request != .identity)
     deframer = MessageDeframer(
       maximumMessageBytes: server.configuration.maximumRequestMessageBytes)
     startedAt = loop.now
   }
 
   /// Begins the call, its headers read. What a unary handler gets is gathered first.
-  func start(timeout: Duration?) {
+  ///
+  /// - Parameter refusal: why it is refused all the same; interceptors hear of it.
+  func start(timeout: Duration?, refusal: RPCError?) {
+    begunInterceptors = entry.interceptorCount
+    for (position, begin) in entry.begins {
+      do throws(RPCError) {
+        try begin(context)
+      } catch {
+        begunInterceptors = position
+        return refuse(error)
+      }
+    }
+    if let refusal { return refuse(refusal) }
     guard origin.runningCalls < server.configuration.maximumRunningCallsPerConnection else {
       return refuse(server.connectionOverloaded)
     }
@@ -65,9 +84,6 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     isCounted = true
     origin.runningCalls += 1
     home.callBegan()
-    if let admit = server.hooks.admit {
-      do throws(RPCError) { try admit(context) } catch { return refuse(error) }
-    }
     if let timeout {
       guard timeout > .zero else { return refuse(Self.deadlinePassed) }
       deadlineTimer = loop.schedule(after: timeout) { [self] in
@@ -76,7 +92,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
       }
     }
     if entry.isUnary, !stream.arrived.end { watchRequest() }
-    if case .streaming(let handler) = entry.route.handler {
+    if case .streaming(let handler) = entry.handler {
       task = Task(executorPreference: loop) { [self] in
         do {
           try await handler(self, self, context)
@@ -102,7 +118,8 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
       try deframer.read(bytes.span) { message, isCompressed in
         guard failure == nil else { return }
         receivedBytes += message.count
-        switch state.received(message, isCompressed: isCompressed) {
+        let message = ReceivedMessage(bytes: message, isCompressed: isCompressed)
+        switch state.received(message) {
         case .keep, .drop: break
         case .deliver(let message):
           delivered += 1
@@ -164,8 +181,16 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     }
   }
 
-  private func startUnary(_ message: [UInt8]) {
-    guard case .unary(let handler) = entry.route.handler else { return }
+  private func startUnary(_ received: ReceivedMessage) {
+    guard case .unary(let handler) = entry.handler else { return }
+    let message: [UInt8]
+    do throws(RPCError) {
+      message = try inflated(received)
+    } catch {
+      // The call has failed by that, and nothing will report the handler's end.
+      _ = state.handlerEnded()
+      return end()
+    }
     // Most handlers end without a wait: those run here and now, without a turn in the queue.
     let task = Task.immediate(executorPreference: loop) { [self] in
       do {
@@ -249,19 +274,24 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     deadlineTimer = nil
     releaseRequest()
     if !entry.isUnary { inbound.fail(RPCError(.cancelled, "The call has ended.")) }
+    tellInterceptors()
     guard isCounted else { return }
     isCounted = false
     server.callEnded()
     origin.runningCalls -= 1
     home.callEnded()
-    guard let callEnded = server.hooks.callEnded else { return }
+  }
+
+  private func tellInterceptors() {
+    guard let begunInterceptors else { return }
+    self.begunInterceptors = nil
+    guard !entry.ends.isEmpty else { return }
     let failure = statusCode == .ok ? nil : failure ?? endedWith
-    callEnded(
-      CallSummary(
-        method: context.method, peer: context.peer, correlation: context.correlation,
-        code: statusCode, duration: .milliseconds(Int64(loop.now - min(loop.now, startedAt))),
-        receivedBytes: receivedBytes, sentBytes: sentBytes, message: failure?.message ?? "",
-        cause: failure?.cause))
+    let summary = CallSummary(
+      code: statusCode, duration: .milliseconds(Int64(loop.now - min(loop.now, startedAt))),
+      receivedBytes: receivedBytes, sentBytes: sentBytes, message: failure?.message ?? "",
+      cause: failure?.cause)
+    for (position, end) in entry.ends where position < begunInterceptors { end(context, summary) }
   }
 
   // MARK: The response
@@ -275,14 +305,30 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     case .refuse: return false
     }
     sentBytes += message.count
-    stream.send(OutgoingMessage(message))
+    stream.send(outgoing(message))
     return true
   }
 
+  private func outgoing(_ message: [UInt8]) -> OutgoingMessage {
+    guard mayCompress, message.count >= server.configuration.compressionThresholdBytes,
+      wantsCompression, let deflated = loop.compression.deflate(message)
+    else { return OutgoingMessage(message) }
+    return OutgoingMessage(deflated, isCompressed: true)
+  }
+
+  private var wantsCompression: Bool {
+    switch context.responseCompression {
+    case .automatic: encodings.request == .gzip
+    case .on: true
+    case .off: false
+    }
+  }
+
   private func sendInitialHeaders() {
+    if encodings.acceptsGzip { mayCompress = wantsCompression }
     stream.sendHeaders(
       ResponseFields.initial(
-        context, server.logger,
+        context, namesEncodings: encodings.areNamed, isGzip: mayCompress, server.logger,
         limitBytes: server.configuration.http2.maximumHeaderListBytes))
   }
 
@@ -294,7 +340,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     statusCode = error?.code ?? .ok
     failure = error
     let status = ResponseFields.Status(
-      error: error.map(server.encoded), context: context,
+      error: error.map(server.encoded), context: context, namesEncodings: encodings.areNamed,
       limits: ResponseFields.Limits(server.configuration))
     switch action {
     case .sendTrailersOnly:

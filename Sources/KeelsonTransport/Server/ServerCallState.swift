@@ -1,5 +1,12 @@
 import KeelsonCore
 
+/// A message as it came: one that is compressed is inflated when its handler takes it, so that
+/// what waits is never more than the peer has sent.
+struct ReceivedMessage: Equatable {
+  let bytes: [UInt8]
+  let isCompressed: Bool
+}
+
 /// The course of one call on the server, without I/O: what happened goes in, what to do comes
 /// out.
 ///
@@ -33,14 +40,17 @@ struct ServerCallState {
   }
 
   private let isUnary: Bool
+  /// Whether a grpc-encoding was named, so that messages may be flagged as compressed.
+  private let mayBeCompressed: Bool
   private var request = Request.open
   private var response = Response.nothingSent
   private var handler: Handler
-  private var unaryMessage: [UInt8]?
+  private var unaryMessage: ReceivedMessage?
 
   /// A call whose headers have come. The handler of a call that is not unary runs from the start.
-  init(isUnary: Bool) {
+  init(isUnary: Bool, mayBeCompressed: Bool) {
     self.isUnary = isUnary
+    self.mayBeCompressed = mayBeCompressed
     handler = isUnary ? .waiting : .running
   }
 
@@ -55,14 +65,14 @@ struct ServerCallState {
   enum MessageAction: Equatable {
     /// The message waits for the end of the request.
     case keep
-    case deliver([UInt8])
+    case deliver(ReceivedMessage)
     case fail(RPCError)
     case drop
   }
 
-  mutating func received(_ message: [UInt8], isCompressed: Bool) -> MessageAction {
+  mutating func received(_ message: ReceivedMessage) -> MessageAction {
     guard response != .finished, request == .open else { return .drop }
-    guard !isCompressed else {
+    guard !message.isCompressed || mayBeCompressed else {
       return .fail(
         RPCError(
           .internalError, "A message is flagged as compressed, but no grpc-encoding was named."))
@@ -76,13 +86,13 @@ struct ServerCallState {
   }
 
   /// Bytes of the message that waits for the end of its request.
-  var heldBytes: Int { unaryMessage?.count ?? 0 }
+  var heldBytes: Int { unaryMessage?.bytes.count ?? 0 }
 
   /// Whether the caller may send more of the request, and somebody still wants it.
   var isRequestOpen: Bool { request == .open && response != .finished }
 
   enum EndAction: Equatable {
-    case startUnary([UInt8])
+    case startUnary(ReceivedMessage)
     case deliverEnd
     case fail(RPCError)
     case drop

@@ -1,5 +1,3 @@
-package import KeelsonCore
-
 /// How a ``Server`` listens, and what it allows.
 package struct ServerConfiguration: Sendable {
   /// Where to listen; all of them, or the start fails.
@@ -39,6 +37,8 @@ package struct ServerConfiguration: Sendable {
   /// With more than this waiting to be sent on all connections together, those that have a part in
   /// it (a 64th of `connectionSendQueueBytes`) are given no new calls; shared evenly by the loops.
   package var sendQueueBytes = 1024 * 1024 * 1024
+  /// Responses shorter than this are never compressed: there is little to gain.
+  package var compressionThresholdBytes = 1_024
   /// A status message is cut to this many bytes, so that it fits the caller's header limit.
   package var maximumStatusMessageBytes = 2_048
   /// A `google.rpc.Status` of more bytes than this, before base64, is not sent: the status goes
@@ -50,60 +50,5 @@ package struct ServerConfiguration: Sendable {
 
   package init(addresses: [ListenAddress]) {
     self.addresses = addresses
-  }
-}
-
-/// What the server's owner wants to know of, or have a say in, for each call.
-package struct ServerHooks: Sendable {
-  /// Asked before a handler runs, on the call's loop; what it throws is the call's status. Must
-  /// not block.
-  package var admit: (@Sendable (ServerContext) throws(RPCError) -> Void)?
-  /// Puts an error's typed details into the form that is sent; the transport knows no messages.
-  package var encodeDetails: @Sendable (RPCError) -> RPCError
-  /// Told when a call has ended, on the call's loop. Must not block.
-  package var callEnded: (@Sendable (CallSummary) -> Void)?
-
-  package init(
-    admit: (@Sendable (ServerContext) throws(RPCError) -> Void)? = nil,
-    callEnded: (@Sendable (CallSummary) -> Void)? = nil,
-    encodeDetails: @escaping @Sendable (RPCError) -> RPCError = { $0 }
-  ) {
-    self.admit = admit
-    self.encodeDetails = encodeDetails
-    self.callEnded = callEnded
-  }
-}
-
-/// What became of a call.
-package struct CallSummary: Sendable {
-  package let method: MethodDescriptor
-  package let peer: String
-  package let correlation: CorrelationID
-  package var correlationID: String { correlation.text }
-  /// The status sent; CANCELLED when the caller went away first.
-  package let code: RPCError.Code
-  package let duration: Duration
-  /// Bytes of messages received and sent, without their prefixes.
-  package let receivedBytes: Int
-  package let sentBytes: Int
-  /// What the status says; empty for OK.
-  package let message: String
-  /// What led to a failure, where the handler knew. Not for the caller's eyes.
-  package let cause: String?
-
-  package init(
-    method: MethodDescriptor, peer: String, correlation: CorrelationID, code: RPCError.Code,
-    duration: Duration, receivedBytes: Int, sentBytes: Int, message: String = "",
-    cause: String? = nil
-  ) {
-    self.method = method
-    self.peer = peer
-    self.correlation = correlation
-    self.code = code
-    self.duration = duration
-    self.receivedBytes = receivedBytes
-    self.sentBytes = sentBytes
-    self.message = message
-    self.cause = cause
   }
 }

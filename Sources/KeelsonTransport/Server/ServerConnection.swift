@@ -30,66 +30,35 @@ final class ServerConnection: HTTP2ConnectionHandler {
     on stream: HTTP2Stream
   ) {
     guard !isTooLarge else {
-      return refuse(
-        stream,
-        RPCError(
-          .resourceExhausted,
-          "The request's headers are over the limit of "
-            + "\(server.configuration.http2.maximumHeaderListBytes) bytes."), httpStatus: "431")
+      // What there is of the headers may lack anything, so this is no call.
+      return stream.sendHeaders(
+        ResponseFields.refusal(
+          RPCError(
+            .resourceExhausted,
+            "The request's headers are over the limit of "
+              + "\(server.configuration.http2.maximumHeaderListBytes) bytes."),
+          httpStatus: "431", limits: ResponseFields.Limits(server.configuration)),
+        endStream: true)
     }
     let head = RequestHead(request, router: server.router, userAgent: &lastUserAgent)
-    // Plain HTTP would branch off here: what comes is told apart by content type and path.
     guard head.isGRPC else {
+      if head.isGet, let route = server.plainRoutes[head.path] { return route.serve(stream) }
       return stream.sendHeaders(ResponseFields.plain(status: "415"), endStream: true)
     }
     guard head.isPost else {
       return stream.sendHeaders(
         ResponseFields.plain(status: "405", allow: "POST"), endStream: true)
     }
-    guard let entry = head.entry else {
-      return refuse(
-        stream, RPCError(.unimplemented, "There is no method \(head.path.prefix(256))."), head)
-    }
-    if let encoding = head.unknownEncoding {
-      return refuse(
-        stream,
-        RPCError(
-          .unimplemented,
-          "The encoding \"\(encoding.prefix(64))\" is not known here; send messages as they are."),
-        head)
-    }
-    guard !head.hasMalformedTimeout else {
-      return refuse(
-        stream,
-        RPCError(
-          .internalError,
-          "The grpc-timeout is malformed; it has 1 to 8 digits and a unit of HMSmun."
-        ), head)
-    }
+    let entry = head.entry ?? server.router.unknown
     let context = ServerContext(
-      method: entry.route.method, metadata: head.metadata, peer: connection.peer,
-      deadline: head.timeout.map(Deadline.init(after:)),
-      correlation: correlation(head.correlationID))
+      method: head.entry?.method ?? MethodDescriptor(unknownPath: head.path),
+      metadata: head.metadata, peer: connection.peer,
+      deadline: head.timeout.map(Deadline.init(after:)))
     let call = ServerCall(
-      server: server, home: home, origin: self, stream: stream, context: context, entry: entry)
+      server: server, home: home, origin: self, stream: stream, context: context, entry: entry,
+      encodings: head.encodings)
     stream.handler = call
-    call.start(timeout: head.timeout)
-  }
-
-  private func correlation(_ given: String?) -> CorrelationID {
-    if let given { return .given(given) }
-    return .made(UUIDv7(at: .now, random: loop.random.next()))
-  }
-
-  private func refuse(
-    _ stream: HTTP2Stream, _ error: RPCError, _ head: RequestHead? = nil,
-    httpStatus: String = "200"
-  ) {
-    stream.sendHeaders(
-      ResponseFields.refusal(
-        error, httpStatus: httpStatus, correlation: correlation(head?.correlationID),
-        limits: ResponseFields.Limits(server.configuration)),
-      endStream: true)
+    call.start(timeout: head.timeout, refusal: head.refusal)
   }
 
   /// Fails all calls under way, in order that the connection can end.
@@ -119,5 +88,15 @@ final class ServerConnection: HTTP2ConnectionHandler {
     }
     self.connection = nil
     home.remove(self)
+  }
+}
+
+extension MethodDescriptor {
+  /// A method that this server does not have, for the log.
+  fileprivate init(unknownPath path: String) {
+    let parts = path.prefix(256).split(separator: "/", maxSplits: 1)
+    self.init(
+      service: parts.first.map(String.init) ?? "", name: parts.count == 2 ? String(parts[1]) : "",
+      kind: .unary)
   }
 }

@@ -13,7 +13,7 @@ struct AttackedServer {
   /// Runs an attack; fails the test if the good client's calls do not all succeed in time, those
   /// during the attack and one after it.
   static func run(
-    at listen: String = "127.0.0.1:0", hooks: ServerHooks = ServerHooks(),
+    at listen: String = "127.0.0.1:0", interceptors: [ServerInterceptor] = [.correlation()],
     _ adjust: (inout ServerConfiguration) -> Void = { _ in },
     _ attack: (AttackedServer) async throws -> Void
   ) async throws {
@@ -22,7 +22,7 @@ struct AttackedServer {
       {
         $0.addresses = [address]
         adjust(&$0)
-      }, hooks: hooks)
+      }, interceptors: interceptors)
     let good = try ChannelUnderTest(server.address.description)
     let channel = good.channel
     try await call(channel)

@@ -147,10 +147,10 @@ struct SlowPeerTests {
   /// A request and the connection's end that the server finds at the same moment.
   @Test func aConnectionThatBreaksRightAfterItsRequest() async throws {
     let (ended, continuation) = AsyncStream<CallSummary>.makeStream()
-    let hooks = ServerHooks(callEnded: { summary in
-      if summary.method.name == "Wait" { continuation.yield(summary) }
+    let tells = ServerInterceptor(end: { context, summary in
+      if context.method.name == "Wait" { continuation.yield(summary) }
     })
-    try await AttackedServer.run(at: "127.0.0.1:0", hooks: hooks) { attacked in
+    try await AttackedServer.run(at: "127.0.0.1:0", interceptors: [tells]) { attacked in
       var summaries = ended.makeAsyncIterator()
       for _ in 0..<50 {
         let client = try FrameClient(attacked.address, settings: nil, reads: false)

@@ -100,6 +100,8 @@ final class RawCall: HTTP2StreamHandler, @unchecked Sendable {
     var message: String?
     var fields: [String: String] = [:]
     var messages: [[UInt8]] = []
+    /// Whether each of them was flagged as compressed.
+    var areCompressed: [Bool] = []
     var closeCode: HTTP2ErrorCode?
   }
 
@@ -165,8 +167,9 @@ final class RawCall: HTTP2StreamHandler, @unchecked Sendable {
   }
   func stream(_ stream: HTTP2Stream, receivedData bytes: [UInt8]) {
     if consumes { stream.consume(bytes.count) }
-    try? deframer.read(bytes.span) { message, _ in
+    try? deframer.read(bytes.span) { message, isCompressed in
       outcome.messages.append(message)
+      outcome.areCompressed.append(isCompressed)
       arrivalsContinuation.yield(message)
     }
   }

@@ -4,11 +4,26 @@ import Testing
 @testable import KeelsonTransport
 
 struct ServerCallStateTests {
+  private func message(_ bytes: [UInt8], isCompressed: Bool = false) -> ReceivedMessage {
+    ReceivedMessage(bytes: bytes, isCompressed: isCompressed)
+  }
+
+  @Test func aCompressedMessageStaysSoUntilItIsTaken() {
+    var unary = ServerCallState(isUnary: true, mayBeCompressed: true)
+    #expect(unary.received(message([1], isCompressed: true)) == .keep)
+    #expect(
+      unary.receivedEnd(isInsideMessage: false) == .startUnary(message([1], isCompressed: true)))
+    var stream = ServerCallState(isUnary: false, mayBeCompressed: true)
+    #expect(
+      stream.received(message([1], isCompressed: true))
+        == .deliver(message([1], isCompressed: true)))
+  }
+
   @Test func aUnaryCallGathersItsMessageFirst() {
-    var state = ServerCallState(isUnary: true)
+    var state = ServerCallState(isUnary: true, mayBeCompressed: false)
     #expect(!state.isHandlerRunning)
-    #expect(state.received([1], isCompressed: false) == .keep)
-    #expect(state.receivedEnd(isInsideMessage: false) == .startUnary([1]))
+    #expect(state.received(message([1])) == .keep)
+    #expect(state.receivedEnd(isInsideMessage: false) == .startUnary(message([1])))
     #expect(state.isHandlerRunning)
     #expect(state.write() == .sendHeadersAndMessage)
     #expect(state.handlerEnded() == true)
@@ -17,9 +32,9 @@ struct ServerCallStateTests {
   }
 
   @Test func aStreamingCallRunsFromTheStart() {
-    var state = ServerCallState(isUnary: false)
+    var state = ServerCallState(isUnary: false, mayBeCompressed: false)
     #expect(state.isHandlerRunning)
-    #expect(state.received([1], isCompressed: false) == .deliver([1]))
+    #expect(state.received(message([1])) == .deliver(message([1])))
     #expect(state.write() == .sendHeadersAndMessage)
     #expect(state.write() == .sendMessage)
     #expect(state.receivedEnd(isInsideMessage: false) == .deliverEnd)
@@ -28,10 +43,10 @@ struct ServerCallStateTests {
   }
 
   @Test func aCallThatFailsAtOnceHasTrailersOnly() {
-    var state = ServerCallState(isUnary: false)
+    var state = ServerCallState(isUnary: false, mayBeCompressed: false)
     #expect(state.finish(needsHeaders: false) == .sendTrailersOnly)
     #expect(state.finish(needsHeaders: false) == .drop)
-    var other = ServerCallState(isUnary: false)
+    var other = ServerCallState(isUnary: false, mayBeCompressed: false)
     #expect(other.finish(needsHeaders: true) == .sendHeadersAndTrailers)
   }
 
@@ -39,11 +54,11 @@ struct ServerCallStateTests {
     func code(_ action: ServerCallState.MessageAction) -> RPCError.Code? {
       if case .fail(let error) = action { error.code } else { nil }
     }
-    var state = ServerCallState(isUnary: true)
-    #expect(code(state.received([], isCompressed: true)) == .internalError)
-    #expect(state.received([], isCompressed: false) == .keep)
-    #expect(code(state.received([], isCompressed: false)) == .internalError)
-    var cutOff = ServerCallState(isUnary: false)
+    var state = ServerCallState(isUnary: true, mayBeCompressed: false)
+    #expect(code(state.received(message([], isCompressed: true))) == .internalError)
+    #expect(state.received(message([])) == .keep)
+    #expect(code(state.received(message([]))) == .internalError)
+    var cutOff = ServerCallState(isUnary: false, mayBeCompressed: false)
     guard case .fail = cutOff.receivedEnd(isInsideMessage: true) else {
       Issue.record("a body that was cut off passed")
       return
@@ -51,9 +66,9 @@ struct ServerCallStateTests {
   }
 
   @Test func whatComesLateIsDropped() {
-    var state = ServerCallState(isUnary: false)
+    var state = ServerCallState(isUnary: false, mayBeCompressed: false)
     #expect(state.closed() == .cancelHandler)
-    #expect(state.received([1], isCompressed: false) == .drop)
+    #expect(state.received(message([1])) == .drop)
     #expect(state.receivedEnd(isInsideMessage: false) == .drop)
     #expect(state.write() == .refuse)
     #expect(state.finish(needsHeaders: true) == .drop)
@@ -62,7 +77,7 @@ struct ServerCallStateTests {
   }
 
   @Test func aUnaryCallThatClosesBeforeItsMessageHasNoHandlerToStop() {
-    var state = ServerCallState(isUnary: true)
+    var state = ServerCallState(isUnary: true, mayBeCompressed: false)
     #expect(state.closed() == .nothing)
     #expect(state.handlerEnded() == false)
   }

@@ -16,13 +16,13 @@ import Testing
         configuration.overloadRetryDelay = .milliseconds(70)
         adjust(&configuration)
       },
-      hooks: ServerHooks(encodeDetails: { error in
+      encodeDetails: { error in
         var error = error
         if case .retryInfo(let delay)? = error.details.first {
           error.encodedStatus = [UInt8(clamping: Int(delay / .milliseconds(10)))]
         }
         return error
-      }))
+      })
   }
 
   @Test func aCallTurnedAwayForOverloadIsToldWhenToTryAgain() async throws {

@@ -10,7 +10,9 @@ struct TestServer {
   let signals: Signals
 
   init(
-    _ adjust: (inout ServerConfiguration) -> Void = { _ in }, hooks: ServerHooks = ServerHooks(),
+    _ adjust: (inout ServerConfiguration) -> Void = { _ in },
+    interceptors: [ServerInterceptor] = [.correlation()],
+    encodeDetails: @escaping @Sendable (RPCError) -> RPCError = { $0 },
     logger: Logger = .silent
   ) async throws {
     var configuration = ServerConfiguration(addresses: [
@@ -20,7 +22,8 @@ struct TestServer {
     adjust(&configuration)
     signals = Signals()
     server = Server(
-      configuration: configuration, routes: Self.routes(signals), hooks: hooks, logger: logger)
+      configuration: configuration, routes: Self.routes(signals), interceptors: interceptors,
+      encodeDetails: encodeDetails, logger: logger)
     address = try await server.start()[0]
   }
 
@@ -129,6 +132,13 @@ struct TestServer {
       },
       streaming("Chat", .bidirectional) { requests, responses, _ in
         while let message = try await requests.next() { try await responses.write(message) }
+      },
+      streaming("Press", .bidirectional) { requests, responses, context in
+        // The first byte says whether the response is to be compressed.
+        while let message = try await requests.next() {
+          context.responseCompression = message.first == 1 ? .on : .off
+          try await responses.write(message)
+        }
       },
       streaming("Elsewhere", .bidirectional) { requests, responses, _ in
         // A detached task runs on the shared pool: the way there and back through the mailbox.

@@ -8,7 +8,7 @@ import Testing
 @testable import KeelsonClient
 
 @Suite("Calls get what the configuration says")
-struct PresetChannelTests {
+struct PresetTests {
   /// Notes what each call came with.
   private final class Recorder: Sendable {
     private let contexts = Mutex<[ServerContext]>([])
