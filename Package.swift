@@ -46,6 +46,7 @@ let package = Package(
     .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2"),
     .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c"),
     .systemLibrary(name: "CLibUV", pkgConfig: "libuv"),
+    .systemLibrary(name: "COpenSSL", pkgConfig: "openssl"),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3"),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib"),
     .target(name: "KeelsonProtoC", dependencies: ["CProtobufC"]),
@@ -55,7 +56,8 @@ let package = Package(
     library(
       "KeelsonAPI", ["KeelsonCore", "KeelsonProtoC", "CProtobufC"], settings: touchingC),
     library(
-      "KeelsonTransport", ["KeelsonCore", "CNghttp2", "CLibUV", "CZlib"], settings: touchingC),
+      "KeelsonTransport", ["KeelsonCore", "CNghttp2", "CLibUV", "COpenSSL", "CZlib"],
+      settings: touchingC),
     library("KeelsonStore", ["KeelsonCore"]),
     library("KeelsonFlagRules", ["KeelsonCore"]),
 
@@ -121,7 +123,7 @@ let package = Package(
     tests("KeelsonCoreTests", ["KeelsonCore"]),
     tests("KeelsonCodegenTests", ["KeelsonCodegen"]),
     tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI", "KeelsonTestMessages"]),
-    tests("KeelsonTransportTests", ["KeelsonCore", "KeelsonTransport"]),
+    tests("KeelsonTransportTests", ["KeelsonCore", "KeelsonTransport", "COpenSSL"]),
     .executableTarget(
       name: "StoreCrashWriter", dependencies: ["KeelsonStore", "KeelsonSQLite"],
       path: "Tests/StoreCrashWriter", swiftSettings: touchingC),

@@ -8,6 +8,9 @@ extension KeelsonClient {
     /// The server: `host:port`, `[::1]:7400`, `dns:///host:port` or `unix:/path`. A port that is
     /// left out is 7400.
     public var server: String
+    /// How the connection is secured; nil: not at all, which is for one machine and for networks
+    /// that are trusted. Unix sockets never use TLS.
+    public var tls: TLSClientConfiguration?
     /// The environment whose flags are evaluated; nil: the server's own.
     public var environment: String?
     /// The flag set that is evaluated.

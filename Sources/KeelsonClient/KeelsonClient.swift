@@ -7,6 +7,7 @@
 @_exported public import KeelsonFlagRules
 
 @_exported public import struct KeelsonTransport.ConnectionBackoff
+@_exported public import struct KeelsonTransport.TLSClientConfiguration
 
 /// A service's connection to Keelson.
 ///

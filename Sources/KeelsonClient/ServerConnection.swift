@@ -21,8 +21,17 @@ final class ServerConnection: Channel {
     if !configuration.userAgent.isEmpty {
       settings.userAgent = "\(configuration.userAgent) \(settings.userAgent)"
     }
+    let tls: TLSClientContext?
+    do throws(TLSError) {
+      tls = try configuration.tls.map { configuration throws(TLSError) in
+        try TLSClientContext(configuration, target: target)
+      }
+    } catch {
+      throw RPCError(.invalidArgument, error.message, cause: error.cause)
+    }
     loops = LoopGroup(count: 1)
-    channel = try HTTP2Channel(target: target, configuration: settings, loops: loops)
+    channel = try HTTP2Channel(
+      target: target, configuration: settings, tls: tls, loops: loops)
   }
 
   deinit {

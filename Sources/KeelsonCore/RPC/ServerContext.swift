@@ -7,6 +7,8 @@ package final class ServerContext: Sendable {
   package let metadata: Metadata
   /// The caller's address in gRPC's naming, `ipv4:127.0.0.1:5000` or `unix:/path` for example.
   package let peer: String
+  /// Who the caller is by its TLS certificate; nil without one.
+  package let identity: PeerIdentity?
   /// When the caller stops waiting. The transport cancels the handler's task at that time.
   package let deadline: Deadline?
 
@@ -31,11 +33,12 @@ package final class ServerContext: Sendable {
 
   package init(
     method: MethodDescriptor, metadata: Metadata = [:], peer: String = "",
-    deadline: Deadline? = nil, correlation: CorrelationID = .none
+    identity: PeerIdentity? = nil, deadline: Deadline? = nil, correlation: CorrelationID = .none
   ) {
     self.method = method
     self.metadata = metadata
     self.peer = peer
+    self.identity = identity
     self.deadline = deadline
     state = Mutex(State(correlation: correlation))
   }

@@ -72,7 +72,8 @@ extension ChannelCore {
     // The loop stops: the channel has ended just now, and its calls with it.
     guard machine.connectivity != .shutdown else { return }
     let attempt = ConnectionAttempt(
-      to: address, loop: loop, limits: configuration.limits(keepaliveInterval: keepaliveInterval),
+      to: address, tls: tls, loop: loop,
+      limits: configuration.limits(keepaliveInterval: keepaliveInterval),
       timeout: configuration.connectTimeout
     ) { [weak self] outcome in
       self?.attemptEnded(number, outcome)

@@ -10,6 +10,8 @@ final class ChannelCore: @unchecked Sendable {
   let loop: Loop
   let target: Target
   let configuration: ChannelConfiguration
+  /// How connections are secured; nil: not at all.
+  let tls: TLSClientContext?
   /// May be read on any thread.
   let states = StateBroadcast()
 
@@ -37,8 +39,9 @@ final class ChannelCore: @unchecked Sendable {
   private var replayBytes = 0
   var throttle: RetryThrottle?
 
-  init(target: Target, configuration: ChannelConfiguration, loop: Loop) {
+  init(target: Target, configuration: ChannelConfiguration, tls: TLSClientContext?, loop: Loop) {
     self.target = target
+    self.tls = tls
     self.configuration = configuration
     self.loop = loop
     keepaliveInterval = configuration.keepaliveInterval
@@ -61,7 +64,7 @@ final class ChannelCore: @unchecked Sendable {
   func plan(for method: MethodDescriptor) -> MethodPlan {
     // Two descriptors of one path may differ in whether they are idempotent, in tests at least.
     if let plan = plans[method.path], plan.isIdempotent == method.isIdempotent { return plan }
-    let plan = MethodPlan(method, target: target, configuration)
+    let plan = MethodPlan(method, target: target, isSecure: tls != nil, configuration)
     if plans.count < Self.maximumPlans { plans[method.path] = plan }
     return plan
   }

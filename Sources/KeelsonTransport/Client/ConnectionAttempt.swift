@@ -4,21 +4,24 @@ final class ConnectionAttempt {
   typealias Outcome = Result<(HTTP2Connection, ClientConnection), ConnectionFailure>
 
   private let address: ServerAddress
+  private let tls: TLSClientContext?
   private let loop: Loop
   private let limits: HTTP2Limits
   private let timeout: Duration
   private var completion: ((Outcome) -> Void)?
 
   private var socket: Socket?
+  private var secured: TLSStream?
   private var connection: HTTP2Connection?
   private var timer: Loop.Timer?
 
   /// - Parameter completion: called once, on the loop, unless the attempt is abandoned before.
   init(
-    to address: ServerAddress, loop: Loop, limits: HTTP2Limits, timeout: Duration,
-    completion: @escaping (Outcome) -> Void
+    to address: ServerAddress, tls: TLSClientContext?, loop: Loop, limits: HTTP2Limits,
+    timeout: Duration, completion: @escaping (Outcome) -> Void
   ) {
     self.address = address
+    self.tls = tls
     self.loop = loop
     self.limits = limits
     self.timeout = timeout
@@ -54,25 +57,46 @@ final class ConnectionAttempt {
         to: address.socketAddress, on: loop, userTimeout: userTimeout
       ) { [weak self] error in
         guard let self else { return }
-        if let error { failed(Self.reason(error)) } else { speakHTTP2() }
+        if let error { failed(Self.reason(error)) } else { secure() }
       }
     } catch {
       failed(Self.reason(error))
     }
   }
 
-  private func speakHTTP2() {
+  /// Makes the connection a TLS one where that is wanted.
+  private func secure() {
     guard let socket else { return }
     self.socket = nil
+    guard let tls else { return speakHTTP2(over: socket) }
+    do throws(TLSError) {
+      let stream = try TLSStream(.client(tls), over: socket, on: loop)
+      secured = stream
+      // The attempt's own timer is running, and says the same.
+      stream.handshake(timeout: timeout) { [weak self] outcome in
+        guard let self else { return }
+        switch outcome {
+        case .success: speakHTTP2(over: stream)
+        case .failure(let error): failed(Self.lowercased(error.message), hasAnswered: true)
+        }
+      }
+    } catch {
+      socket.close()
+      failed(Self.lowercased(error.message), hasAnswered: true)
+    }
+  }
+
+  private func speakHTTP2(over stream: any ByteStream) {
     let handler = ClientConnection { _ in }
     let connection = HTTP2Connection(
-      role: .client, stream: socket, loop: loop, limits: limits, handler: handler)
+      role: .client, stream: stream, loop: loop, limits: limits, handler: handler)
     self.connection = connection
     handler.onEvent = { [weak self, unowned handler] event in
       guard let self else { return }
       switch event {
       case .ready:
         self.connection = nil
+        secured = nil
         stopTimer()
         let completion = completion
         self.completion = nil
@@ -80,25 +104,35 @@ final class ConnectionAttempt {
       case .goingAway: break
       case .closed(let reason):
         self.connection = nil
-        failed(Self.lowercased("no HTTP/2 there: \(reason.message)"))
+        // A server that refuses a client's certificate says so behind the handshake of TLS 1.3.
+        if let refusal = secured?.failure {
+          failed(Self.lowercased(refusal.message), hasAnswered: true)
+        } else {
+          failed(Self.lowercased("no HTTP/2 there: \(reason.message)"))
+        }
       }
     }
     connection.start()
   }
 
-  private func failed(_ reason: String) {
+  private func failed(_ reason: String, hasAnswered: Bool = false) {
     // First, so that the end of a connection which is dropped below is not one more failure.
     let completion = completion
     self.completion = nil
     stopTimer()
     drop()
-    completion?(.failure(ConnectionFailure(address: address.description, reason: reason)))
+    completion?(
+      .failure(
+        ConnectionFailure(
+          address: address.description, reason: reason, hasAnswered: hasAnswered)))
   }
 
   /// Closes what there is so far.
   private func drop() {
     socket?.close()
     socket = nil
+    secured?.close()
+    secured = nil
     if let connection {
       self.connection = nil
       connection.close(HTTP2CloseReason(.closedHere, "The attempt to connect was given up."))

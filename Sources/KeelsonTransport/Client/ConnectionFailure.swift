@@ -7,9 +7,13 @@ package struct ConnectionFailure: Error, Sendable, Hashable {
   /// What happened, in words that may follow the address.
   package let reason: String
 
-  package init(address: String, reason: String) {
+  /// Whether a server was there, and no use: asking whether it runs would lead astray.
+  package let hasAnswered: Bool
+
+  package init(address: String, reason: String, hasAnswered: Bool = false) {
     self.address = address
     self.reason = reason
+    self.hasAnswered = hasAnswered
   }
 }
 
@@ -22,7 +26,7 @@ extension RPCError {
       failure.address == target || failures.count == 1 && target.contains(failure.address)
         ? failure.reason : "\(failure.address) \(failure.reason)"
     }
-    self.init(
-      .unavailable, "\(target): \(reasons.joined(separator: ", ")); is the server running?")
+    let advice = failures.contains(where: \.hasAnswered) ? "." : "; is the server running?"
+    self.init(.unavailable, "\(target): \(reasons.joined(separator: ", "))\(advice)")
   }
 }

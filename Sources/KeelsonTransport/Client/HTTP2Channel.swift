@@ -1,6 +1,6 @@
 package import KeelsonCore
 
-/// A channel over HTTP/2, without TLS, to TCP addresses or Unix sockets.
+/// A channel over HTTP/2, with TLS or without, to TCP addresses or Unix sockets.
 ///
 /// The first call, or ``connect()``, finds the addresses and makes connections as
 /// ``ChannelConfiguration/loadBalancingPolicy`` says; they are made again as long as anybody wants
@@ -11,13 +11,18 @@ package final class HTTP2Channel: Channel {
   let core: ChannelCore
 
   /// - Parameters:
+  ///   - tls: how connections are secured; nil: not at all. Unix sockets never are: the
+  ///     permissions of their files guard them.
   ///   - loops: where the channel's connections live; the channel does not stop them.
   /// - Throws: INVALID_ARGUMENT for a configuration that cannot be used.
   package init(
-    target: Target, configuration: ChannelConfiguration = ChannelConfiguration(), loops: LoopGroup
+    target: Target, configuration: ChannelConfiguration = ChannelConfiguration(),
+    tls: TLSClientContext? = nil, loops: LoopGroup
   ) throws(RPCError) {
     try configuration.validate()
-    core = ChannelCore(target: target, configuration: configuration, loop: loops.next())
+    core = ChannelCore(
+      target: target, configuration: configuration, tls: target.isUnix ? nil : tls,
+      loop: loops.next())
   }
 
   deinit {

@@ -16,7 +16,10 @@ final class MethodPlan {
   let maximumRequestBytes: Int
   let maximumResponseBytes: Int
 
-  init(_ method: MethodDescriptor, target: Target, _ configuration: ChannelConfiguration) {
+  init(
+    _ method: MethodDescriptor, target: Target, isSecure: Bool = false,
+    _ configuration: ChannelConfiguration
+  ) {
     isIdempotent = method.isIdempotent
     let (config, isExplicit): (MethodConfig?, Bool) =
       configuration.serviceConfig.config(for: method).map { ($0.config, $0.isExplicit) }
@@ -34,7 +37,7 @@ final class MethodPlan {
 
     var fields = HTTP2Fields()
     fields.append(":method", "POST")
-    fields.append(":scheme", "http")
+    fields.append(":scheme", isSecure ? "https" : "http")
     fields.append(":path", method.path)
     fields.append(":authority", target.authority)
     fields.append("te", "trailers")

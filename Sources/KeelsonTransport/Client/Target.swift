@@ -19,6 +19,19 @@ public struct Target: Sendable, Hashable {
     case unix(path: String)
   }
 
+  /// Whether it is a Unix socket.
+  package var isUnix: Bool {
+    if case .unix = endpoints[0] { true } else { false }
+  }
+
+  /// The host that a server's certificate has to be for; empty for a Unix socket.
+  package var host: String {
+    switch endpoints[0] {
+    case .name(let host, _), .numeric(let host, _): host
+    case .unix: ""
+    }
+  }
+
   /// The target as it was written.
   public let text: String
   /// Never empty; tried one after the other.
@@ -51,7 +64,7 @@ private struct TargetParser {
     if let name = rest(after: "dns:") { return try dns(name) }
     if let separator = text.firstRange(of: "://") {
       throw wrong(
-        "\(text[..<separator.upperBound]) is no scheme of a target; without TLS write host:port")
+        "\(text[..<separator.upperBound]) is no scheme of a target; write host:port")
     }
     return try single(text)
   }

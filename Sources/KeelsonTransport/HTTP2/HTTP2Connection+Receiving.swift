@@ -30,6 +30,13 @@ extension HTTP2Connection {
     let isFirst = receivedBytes == 0
     receivedBytes += UInt64(bytes.count)
     times.lastReceived = loop.now
+    if role == .client, isFirst, let line = unsafe HTTP1Refusal.answer(bytes) {
+      tearDown(
+        HTTP2CloseReason(
+          .peerMisbehaved,
+          "The server answered \"\(line)\": it expects something else on this port, TLS perhaps."))
+      return
+    }
     isInsideSession = true
     let status = unsafe nghttp2_session_mem_recv(
       session, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count)
@@ -37,6 +44,11 @@ extension HTTP2Connection {
     guard status >= 0 else {
       // NGHTTP2_ERR_BAD_CLIENT_MAGIC, _FLOODED, _CALLBACK_FAILURE, _NOMEM.
       if role == .server, isFirst, unsafe HTTP1Refusal.isHTTP1(bytes) { refuseHTTP1() }
+      if role == .server, isFirst, unsafe Plaintext.isTLS(bytes) {
+        tearDown(
+          HTTP2CloseReason(.peerMisbehaved, "A client spoke TLS on a port without TLS."))
+        return
+      }
       let text = unsafe String(cString: nghttp2_strerror(Int32(status)))
       deliver()
       if let session = unsafe self.session { unsafe writeLastBytes(session) }
@@ -215,6 +227,13 @@ enum HTTP1Refusal {
   static func isHTTP1(_ bytes: UnsafeRawBufferPointer) -> Bool {
     let line = unsafe bytes.prefix { $0 != 0x0D && $0 != 0x0A }
     return unsafe String(decoding: line, as: UTF8.self).contains(" HTTP/1.")
+  }
+
+  /// The first line of a server's answer in HTTP/1; nil when it is none.
+  static func answer(_ bytes: UnsafeRawBufferPointer) -> String? {
+    guard unsafe bytes.starts(with: "HTTP/1.".utf8) else { return nil }
+    let line = unsafe bytes.prefix(80).prefix { $0 >= 0x20 && $0 < 0x7F }
+    return unsafe String(decoding: line, as: UTF8.self)
   }
 
   static let response: [UInt8] = {

@@ -12,7 +12,7 @@ extension HTTP2Connection {
 
   package func flush() {
     isFlushScheduled = false
-    guard unsent.isEmpty else { return }
+    guard !isBlocked else { return }
     var written = 0
     while let session = unsafe session {
       let buffer = loop.sendScratch
@@ -62,7 +62,7 @@ extension HTTP2Connection {
     case .bytes(let count):
       sentBytes += UInt64(count)
       buffer.drop(count)
-      if buffer.isEmpty { return true }
+      if buffer.isEmpty, !byteStream.isHoldingBytes { return true }
     case .wouldBlock: break
     case .ended:
       tearDown(HTTP2CloseReason(.closedByPeer, "The peer closed the connection."))
@@ -72,6 +72,7 @@ extension HTTP2Connection {
       return false
     }
     unsafe unsent.append(buffer.bytes)
+    isBlocked = true
     byteStream.isAwaitingRoom = true
     times.stalledSince = loop.now
     armTimer()
@@ -79,26 +80,29 @@ extension HTTP2Connection {
   }
 
   package func byteStreamIsWritable() {
-    guard !unsent.isEmpty else {
+    guard isBlocked else {
       byteStream.isAwaitingRoom = false
       return
     }
-    switch unsafe byteStream.write(unsent.bytes) {
-    case .bytes(let count):
-      sentBytes += UInt64(count)
-      // The time limit is for all of it: a peer that takes a byte now and then gets no more time.
-      unsent.drop(count)
-    case .wouldBlock: return
-    case .ended:
-      tearDown(HTTP2CloseReason(.closedByPeer, "The peer closed the connection."))
-      return
-    case .failed(let error):
-      tearDown(HTTP2CloseReason(.transportFailed, error.message))
-      return
+    if !unsent.isEmpty {
+      switch unsafe byteStream.write(unsent.bytes) {
+      case .bytes(let count):
+        sentBytes += UInt64(count)
+        // The time limit is for all of it: a peer that takes a byte now and then gets no more time.
+        unsent.drop(count)
+      case .wouldBlock: return
+      case .ended:
+        tearDown(HTTP2CloseReason(.closedByPeer, "The peer closed the connection."))
+        return
+      case .failed(let error):
+        tearDown(HTTP2CloseReason(.transportFailed, error.message))
+        return
+      }
     }
-    if unsent.isEmpty {
+    if unsent.isEmpty, !byteStream.isHoldingBytes {
       // A new one, so that an idle connection holds no memory for it.
       unsent = SendBuffer()
+      isBlocked = false
       byteStream.isAwaitingRoom = false
       times.stalledSince = nil
       scheduleFlush()
@@ -107,7 +111,7 @@ extension HTTP2Connection {
 
   /// Sends what nghttp2 still has, as far as the socket takes it: the connection ends now.
   func writeLastBytes(_ session: OpaquePointer) {
-    guard unsent.isEmpty else { return }
+    guard !isBlocked else { return }
     let buffer = SendBuffer()
     // Not the loop's shared buffer: this may run while that one is being filled or written.
     lastBytes = buffer
@@ -126,7 +130,7 @@ extension HTTP2Connection {
   /// A session that neither reads nor writes any more, or a graceful shutdown without streams,
   /// is over.
   func endIfDone() {
-    guard let session = unsafe session, unsent.isEmpty else { return }
+    guard let session = unsafe session, !isBlocked else { return }
     if unsafe nghttp2_session_want_read(session) == 0
       && nghttp2_session_want_write(session) == 0
     {

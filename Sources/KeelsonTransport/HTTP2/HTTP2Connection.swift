@@ -55,7 +55,9 @@ import CNghttp2
   @exclusivity(unchecked) var nameValues: [nghttp2_nv] = unsafe []
 
   @safe @exclusivity(unchecked) var isFlushScheduled = false
-  /// What the socket has not taken; nothing new is made before it has.
+  /// Whether the socket has not taken all; nothing new is made before it has.
+  @safe @exclusivity(unchecked) var isBlocked = false
+  /// What the byte stream has not taken.
   @safe @exclusivity(unchecked) var unsent = SendBuffer()
   /// Where DATA frames go while the connection writes its last; otherwise to the loop's buffer.
   @safe @exclusivity(unchecked) var lastBytes: SendBuffer?

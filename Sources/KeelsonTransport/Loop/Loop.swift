@@ -62,6 +62,10 @@ import Synchronization
   let sendScratch = SendBuffer()
   /// Shared by all sockets of this loop, one at a time, to read into.
   let receiveScratch: UnsafeMutableRawBufferPointer
+  /// The same for ciphertext: what sockets give to TLS.
+  let tlsInput: UnsafeMutableRawBufferPointer
+  /// The same for ciphertext: what TLS makes of one write.
+  let tlsOutput = SendBuffer()
   /// Header lists whose memory is to be used again; shared by all connections of this loop.
   @safe @exclusivity(unchecked) var spareFields = SpareFields()
   /// Arrays for received data whose memory is to be used again, likewise.
@@ -83,6 +87,7 @@ import Synchronization
     unsafe timerHandle = .allocate(capacity: 1)
     unsafe keepTurning = .allocate(capacity: 1)
     unsafe receiveScratch = .allocate(byteCount: 128 * 1024, alignment: 16)
+    unsafe tlsInput = .allocate(byteCount: 128 * 1024, alignment: 16)
     let status = unsafe uv_loop_init(uvLoop)
     precondition(
       status == 0,
@@ -113,6 +118,7 @@ import Synchronization
     unsafe timerHandle.deallocate()
     unsafe keepTurning.deallocate()
     unsafe receiveScratch.deallocate()
+    unsafe tlsInput.deallocate()
   }
 
   /// Starts the loop's thread; call it once.

@@ -40,8 +40,14 @@ struct Router: Sendable {
   /// What calls of methods that there are not have instead.
   let unknown: Entry
 
+  /// - Parameter unimplemented: what a call of a method is told that there is not.
   /// - Precondition: each path stands once.
-  init(_ routes: [Route], _ interceptors: [ServerInterceptor] = []) {
+  init(
+    _ routes: [Route], _ interceptors: [ServerInterceptor] = [],
+    unimplemented: @escaping @Sendable (_ path: String) -> String = { path in
+      "There is no method \(path)."
+    }
+  ) {
     var capacity = 8
     while capacity < routes.count * 2 { capacity *= 2 }
     var slots = [Entry?](repeating: nil, count: capacity)
@@ -59,7 +65,7 @@ struct Router: Sendable {
     let refusal = Route(
       method: .unknown,
       handler: .unary { _, context in
-        throw RPCError(.unimplemented, "There is no method \(context.method.path).")
+        throw RPCError(.unimplemented, unimplemented(context.method.path))
       })
     unknown = Entry(refusal, interceptors)
   }

@@ -19,8 +19,11 @@ package final class Server: Sendable {
     encodeDetails: @escaping @Sendable (RPCError) -> RPCError = { $0 }, logger: Logger
   ) {
     let core = ServerCore(
-      configuration: configuration, router: Router(routes, interceptors),
-      plainRoutes: plainRoutes, encodeDetails: encodeDetails, logger: logger)
+      configuration: configuration,
+      entrances: configuration.listeners.map {
+        Entrance($0, routes: routes, interceptors: interceptors, plainRoutes: plainRoutes)
+      },
+      encodeDetails: encodeDetails, logger: logger)
     self.core = core
     let group = LoopGroup(count: configuration.loopCount)
     self.group = group
@@ -38,7 +41,7 @@ package final class Server: Sendable {
   package func start() async throws -> [BoundAddress] {
     let home = homes[0]
     let result = await home.loop.call { [core, homes] in
-      home.listen(core.configuration.addresses, homes: homes)
+      home.listen(core.entrances, homes: homes)
     }
     switch result {
     case .success(let addresses): return addresses
@@ -63,8 +66,8 @@ package final class Server: Sendable {
 /// What all connections of a server share.
 final class ServerCore: Sendable {
   let configuration: ServerConfiguration
-  let router: Router
-  let plainRoutes: [String: PlainRoute]
+  /// One for each listener.
+  let entrances: [Entrance]
   let logger: Logger
   private let encodeDetails: @Sendable (RPCError) -> RPCError
   /// What calls beyond a limit get, made once: refusing must cost less than serving.
@@ -76,12 +79,11 @@ final class ServerCore: Sendable {
   private let connections = Mutex(ConnectionCounts())
 
   init(
-    configuration: ServerConfiguration, router: Router, plainRoutes: [PlainRoute],
+    configuration: ServerConfiguration, entrances: [Entrance],
     encodeDetails: @escaping @Sendable (RPCError) -> RPCError, logger: Logger
   ) {
     self.configuration = configuration
-    self.router = router
-    self.plainRoutes = Dictionary(plainRoutes.map { ($0.path, $0) }) { first, _ in first }
+    self.entrances = entrances
     self.logger = logger
     self.encodeDetails = encodeDetails
     func overload(_ what: String) -> RPCError {

@@ -1,7 +1,7 @@
 /// How a ``Server`` listens, and what it allows.
 package struct ServerConfiguration: Sendable {
   /// Where to listen; all of them, or the start fails.
-  package var addresses: [ListenAddress]
+  package var listeners: [ListenerConfiguration]
   /// How many threads serve connections; nil: one per core.
   package var loopCount: Int?
   /// The mode of a Unix socket's file: 0o600 (this user) to 0o660 (and its group).
@@ -48,7 +48,18 @@ package struct ServerConfiguration: Sendable {
   /// drain is over.
   package var cancellationGrace: Duration = .seconds(1)
 
+  package init(listeners: [ListenerConfiguration]) {
+    self.listeners = listeners
+  }
+
+  /// The addresses of the listeners; setting them makes listeners without TLS that serve all.
+  package var addresses: [ListenAddress] {
+    get { listeners.map(\.address) }
+    set { listeners = newValue.map { ListenerConfiguration($0) } }
+  }
+
+  /// Without TLS, with everything served everywhere.
   package init(addresses: [ListenAddress]) {
-    self.addresses = addresses
+    self.init(listeners: addresses.map { ListenerConfiguration($0) })
   }
 }

@@ -5,6 +5,9 @@ final class ServerConnection: HTTP2ConnectionHandler {
   private let server: ServerCore
   private let loop: Loop
   private let home: ServerLoop
+  private let entrance: Entrance
+  /// Who the client is, by its certificate.
+  private let identity: PeerIdentity?
   @safe @exclusivity(unchecked) private(set) var connection: HTTP2Connection?
   @safe @exclusivity(unchecked) private var lastUserAgent = LastUserAgent()
   /// The peer's address in gRPC's naming.
@@ -16,9 +19,11 @@ final class ServerConnection: HTTP2ConnectionHandler {
   /// Where it stands in its ``ServerLoop``.
   var index = 0
 
-  init(server: ServerCore, home: ServerLoop, stream: any ByteStream) {
+  init(server: ServerCore, home: ServerLoop, entrance: Entrance, stream: any ByteStream) {
     self.server = server
     self.home = home
+    self.entrance = entrance
+    identity = (stream as? TLSStream)?.identity
     loop = home.loop
     peer = stream.peer
     connection = HTTP2Connection(
@@ -40,19 +45,19 @@ final class ServerConnection: HTTP2ConnectionHandler {
           httpStatus: "431", limits: ResponseFields.Limits(server.configuration)),
         endStream: true)
     }
-    let head = RequestHead(request, router: server.router, userAgent: &lastUserAgent)
+    let head = RequestHead(request, router: entrance.router, userAgent: &lastUserAgent)
     guard head.isGRPC else {
-      if head.isGet, let route = server.plainRoutes[head.path] { return route.serve(stream) }
+      if head.isGet, let route = entrance.plainRoutes[head.path] { return route.serve(stream) }
       return stream.sendHeaders(ResponseFields.plain(status: "415"), endStream: true)
     }
     guard head.isPost else {
       return stream.sendHeaders(
         ResponseFields.plain(status: "405", allow: "POST"), endStream: true)
     }
-    let entry = head.entry ?? server.router.unknown
+    let entry = head.entry ?? entrance.router.unknown
     let context = ServerContext(
       method: head.entry?.method ?? MethodDescriptor(unknownPath: head.path),
-      metadata: head.metadata, peer: connection.peer,
+      metadata: head.metadata, peer: connection.peer, identity: identity,
       deadline: head.timeout.map(Deadline.init(after:)))
     let call = ServerCall(
       server: server, home: home, origin: self, stream: stream, context: context, entry: entry,

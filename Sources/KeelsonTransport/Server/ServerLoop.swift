@@ -11,6 +11,8 @@ final class ServerLoop: @unchecked Sendable {
   let drained = Ended()
   private let server: ServerCore
   private var connections: [ServerConnection] = []
+  /// Connections that do not speak HTTP/2 yet.
+  private var handshakes: [ObjectIdentifier: TLSStream] = [:]
   private var listeners: [Listener] = []
   /// Calls whose handlers have not returned.
   private var runningCalls = 0
@@ -36,7 +38,7 @@ final class ServerLoop: @unchecked Sendable {
   // MARK: Listening
 
   /// Listens on all addresses, or on none.
-  func listen(_ addresses: [ListenAddress], homes: [ServerLoop]) -> Result<
+  func listen(_ entrances: [Entrance], homes: [ServerLoop]) -> Result<
     [BoundAddress], SocketError
   > {
     loop.onStop { [self] in
@@ -47,26 +49,29 @@ final class ServerLoop: @unchecked Sendable {
       home.loop.execute { home.loop.onStop { home.closeAll() } }
     }
     do throws(SocketError) {
-      for address in addresses {
+      for entrance in entrances {
         listeners.append(
           try Listener(
-            address, unixPermissions: server.configuration.unixPermissions, on: loop,
+            entrance.listener.address, unixPermissions: server.configuration.unixPermissions,
+            on: loop,
             logger: server.logger))
       }
     } catch {
       stopListening()
       return .failure(error)
     }
-    for listener in listeners {
+    for (listener, entrance) in zip(listeners, entrances) {
       listener.start { [self] fileDescriptor, peer in
-        accepted(fileDescriptor, peer: peer, homes: homes)
+        accepted(fileDescriptor, peer: peer, entrance, homes: homes)
       }
     }
     return .success(listeners.map(\.address))
   }
 
   /// Gives a new connection to the loops in turn.
-  private func accepted(_ fileDescriptor: Int32, peer: String, homes: [ServerLoop]) {
+  private func accepted(
+    _ fileDescriptor: Int32, peer: String, _ entrance: Entrance, homes: [ServerLoop]
+  ) {
     if let refusal = server.admitConnection(peer) {
       _ = Glibc.close(fileDescriptor)
       return logRefusal(refusal, peer: peer)
@@ -76,7 +81,7 @@ final class ServerLoop: @unchecked Sendable {
     }
     let home = homes[turn % homes.count]
     turn += 1
-    home.loop.run { home.adopt(fileDescriptor, peer: peer) }
+    home.loop.run { home.adopt(fileDescriptor, peer: peer, entrance) }
   }
 
   /// At most once a second: whoever floods with connections must not flood the log.
@@ -95,21 +100,61 @@ final class ServerLoop: @unchecked Sendable {
     refusalsLogged = loop.now
   }
 
-  private func adopt(_ fileDescriptor: Int32, peer: String) {
+  private func adopt(_ fileDescriptor: Int32, peer: String, _ entrance: Entrance) {
     guard !isDraining else {
       _ = Glibc.close(fileDescriptor)
       return server.connectionEnded(peer)
     }
     do throws(SocketError) {
       let socket = try Socket(adopting: fileDescriptor, peer: peer, on: loop)
-      let connection = ServerConnection(server: server, home: self, stream: socket)
-      connection.index = connections.count
-      connections.append(connection)
-      connection.connection?.start()
+      switch entrance.listener.security {
+      case .plaintext: serve(socket, entrance)
+      case .tls(let certificates): secure(socket, certificates.context, entrance)
+      }
     } catch {
       server.connectionEnded(peer)
       server.logger.log(.warning, error.message, ["peer": peer])
     }
+  }
+
+  private func serve(_ stream: any ByteStream, _ entrance: Entrance) {
+    let connection = ServerConnection(
+      server: server, home: self, entrance: entrance, stream: stream)
+    connection.index = connections.count
+    connections.append(connection)
+    connection.connection?.start()
+  }
+
+  /// Serves a connection once its TLS handshake is done. Until then it is counted, has no HTTP/2
+  /// session, and keeps nobody from draining.
+  private func secure(_ socket: Socket, _ context: TLSServerContext, _ entrance: Entrance) {
+    do throws(TLSError) {
+      let stream = try TLSStream(.server(context), over: socket, on: loop)
+      handshakes[ObjectIdentifier(stream)] = stream
+      stream.handshake(timeout: context.configuration.handshakeTimeout) {
+        [self, unowned stream] outcome in
+        let stream = handshakes.removeValue(forKey: ObjectIdentifier(stream)) ?? stream
+        switch outcome {
+        case .success: serve(stream, entrance)
+        case .failure(let error):
+          stream.close()
+          server.connectionEnded(stream.peer)
+          server.logger.log(.info, error.message, ["peer": stream.peer])
+        }
+      }
+    } catch {
+      socket.close()
+      server.connectionEnded(socket.peer)
+      server.logger.log(.warning, error.message, ["peer": socket.peer])
+    }
+  }
+
+  private func abandonHandshakes() {
+    for stream in handshakes.values {
+      stream.close()
+      server.connectionEnded(stream.peer)
+    }
+    handshakes = [:]
   }
 
   func remove(_ connection: ServerConnection) {
@@ -144,6 +189,7 @@ final class ServerLoop: @unchecked Sendable {
   /// outlive its stream: it is waited for too, but not for ever.
   func drain(_ grace: Duration, _ cancellationGrace: Duration) {
     isDraining = true
+    abandonHandshakes()
     guard !connections.isEmpty || runningCalls > 0 else { return drained.signal() }
     for connection in connections { connection.connection?.shutDown() }
     _ = loop.schedule(after: grace) { [self] in
@@ -170,6 +216,7 @@ final class ServerLoop: @unchecked Sendable {
   }
 
   private func closeAll() {
+    abandonHandshakes()
     for connection in connections {
       connection.connection?.close(HTTP2CloseReason(.closedHere, "The server shut down."))
     }

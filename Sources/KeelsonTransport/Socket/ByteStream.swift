@@ -20,6 +20,10 @@ package protocol ByteStream: AnyObject {
   /// take everything, false again once all is written.
   var isAwaitingRoom: Bool { get set }
 
+  /// Whether bytes that a write took wait here for room. The observer, if it awaits room, is told
+  /// as it goes; until none are held nothing more is taken.
+  var isHoldingBytes: Bool { get }
+
   /// Ends both directions; the observer hears nothing more. Calling it again does nothing.
   func close()
 }

@@ -39,6 +39,8 @@ import Glibc
     }
   }
 
+  package var isHoldingBytes: Bool { false }
+
   package func start(observer: any ByteStreamObserver) {
     unsafe self.observer = observer
     updateInterest()
