@@ -80,7 +80,9 @@ let package = Package(
       ]),
     .executableTarget(
       name: "keelson",
-      dependencies: ["KeelsonCore", "KeelsonAPI", "KeelsonServer", "KeelsonClient"],
+      dependencies: [
+        "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonServer", "KeelsonClient",
+      ],
       swiftSettings: common),
 
     // The generator

@@ -22,9 +22,12 @@ package struct KeelsonServer: Sendable {
   ///
   /// - Parameter onServing: called once calls are accepted, with the bound addresses.
   /// - Throws: an error whose description tells an admin what to do, when it cannot start.
-  package func run(onServing: @Sendable ([String]) -> Void) async throws {
+  package func run(onServing: @Sendable ([ServedAddress]) -> Void) async throws {
     defer { log.flush() }
-    let addresses = try settings.checkedAddresses()
+    let certificates = try settings.tls.map {
+      try TLSServerCertificates($0, logger: logger.component("tls"))
+    }
+    let listeners = try settings.checkedListeners(certificates)
     try FlagService.check(environment: settings.environment)
     let connections = settings.limits.transport.maximumConnections
     if let fitting = OpenFiles.makeRoom(forConnections: connections) {
@@ -42,7 +45,8 @@ package struct KeelsonServer: Sendable {
     let database = try SQLiteDatabase(store)
     do {
       try await serve(
-        database, at: addresses, until: termination, startTime: startTime, onServing: onServing)
+        database, at: listeners, with: certificates, until: termination, startTime: startTime,
+        onServing: onServing)
     } catch {
       await database.close()
       throw error
@@ -52,8 +56,10 @@ package struct KeelsonServer: Sendable {
   }
 
   private func serve(
-    _ database: SQLiteDatabase, at addresses: [ListenAddress], until termination: Termination,
-    startTime: ContinuousClock.Instant, onServing: @Sendable ([String]) -> Void
+    _ database: SQLiteDatabase,
+    at listeners: [(listener: ListenerConfiguration, kind: ServedAddress.Kind)],
+    with certificates: TLSServerCertificates?, until termination: Termination,
+    startTime: ContinuousClock.Instant, onServing: @Sendable ([ServedAddress]) -> Void
   ) async throws {
     try await database.migrate([FlagsMigrations.all])
     let flags = FlagService(
@@ -78,7 +84,7 @@ package struct KeelsonServer: Sendable {
 
     let metrics = CallMetrics()
     var configuration = settings.limits.transport
-    configuration.addresses = addresses
+    configuration.listeners = listeners.map(\.listener)
     configuration.loopCount = settings.loops
     let server = Server(
       configuration: configuration, routes: routes + standardHealth.routes,
@@ -88,13 +94,16 @@ package struct KeelsonServer: Sendable {
       ],
       plainRoutes: [metrics.route], encodeDetails: { $0.withEncodedStatus() },
       logger: logger.component("transport"))
-    let bound = try await server.start().map(\.description)
+    let bound = try await zip(server.start(), listeners).map { address, listener in
+      ServedAddress(address: address.description, kind: listener.kind)
+    }
     await monitor.checkAll()
     monitor.markStarted()
     logger.log(
       .info, "Serving.",
       [
-        "addresses": bound.joined(separator: ", "), "environment": settings.environment,
+        "addresses": bound.map(\.description).joined(separator: ", "),
+        "environment": settings.environment,
         "version": KeelsonVersion.current,
       ])
     onServing(bound)
@@ -102,6 +111,7 @@ package struct KeelsonServer: Sendable {
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await flags.run() }
       group.addTask { await monitor.run() }
+      if let certificates { group.addTask { await certificates.watch() } }
       let signal = await termination.wait()
       logger.log(.info, "Draining.", ["signal": signal, "grace": "\(settings.drainGrace)"])
       // First out of the balancers, then no more pushes, then the connections.

@@ -111,6 +111,9 @@ extension ServerLimits {
 
   private static let times: [ServerLimit] = [
     duration(
+      "tls-handshake-timeout", \.transport.tlsHandshakeTimeout, 1...86_400_000,
+      "connect to the end of the TLS handshake", "closed"),
+    duration(
       "preface-timeout", \.transport.http2.prefaceTimeout, 1...86_400_000,
       "connect to the first SETTINGS", "closed"),
     duration(

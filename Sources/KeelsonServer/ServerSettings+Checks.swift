@@ -2,21 +2,44 @@ import KeelsonCore
 import KeelsonTransport
 
 extension ServerSettings {
-  /// The addresses to listen on.
+  /// What to listen on, and what each is called once it serves.
   ///
-  /// - Throws: an error that says what to change, for an address that is none and for one that
-  ///   other machines reach, unless that was allowed.
-  func checkedAddresses() throws -> [ListenAddress] {
+  /// - Parameter certificates: what the TCP addresses are secured with; nil: nothing.
+  /// - Throws: an error that says what to change, for an address that is none, and for one that
+  ///   other machines reach without TLS, unless that was allowed.
+  func checkedListeners(
+    _ certificates: TLSServerCertificates?
+  ) throws -> [(listener: ListenerConfiguration, kind: ServedAddress.Kind)] {
     try listen.map { text in
       let address = try ListenAddress(parsing: text)
+      if let certificates, !address.isUnix {
+        return (ListenerConfiguration(address, security: .tls(certificates)), kindOfTLS)
+      }
       guard allowsInsecureRemote || address.isLocal else {
         throw RPCError(
           .failedPrecondition,
-          "\(text) can be reached from other machines, and there is no encryption and no "
-            + "authentication yet: listen on 127.0.0.1, [::1] or unix:/path, or say "
-            + "--insecure-remote-plaintext.")
+          "\(text) can be reached from other machines, and nothing would be encrypted: give "
+            + "--tls-certificate and --tls-key ('keelson certs dev' makes them for development), "
+            + "listen on 127.0.0.1, [::1] or unix:/path, or say --insecure-remote-plaintext.")
       }
-      return address
+      return (ListenerConfiguration(address), .plaintext)
+    }
+      + probeListen.map { text in
+        let address = try ListenAddress(parsing: text)
+        return (
+          ListenerConfiguration(address, services: .only(Self.probeService)), .probe
+        )
+      }
+  }
+
+  /// What a probe listener serves.
+  private static let probeService = "grpc.health.v1.Health"
+
+  private var kindOfTLS: ServedAddress.Kind {
+    switch tls?.clientAuthentication ?? .none {
+    case .none: .tls
+    case .optional: .mutualTLS(isRequired: false)
+    case .required: .mutualTLS(isRequired: true)
     }
   }
 }

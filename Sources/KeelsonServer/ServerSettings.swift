@@ -1,10 +1,17 @@
 package import KeelsonCore
+package import KeelsonTransport
 
 /// What an admin can set when starting the server.
 package struct ServerSettings: Sendable {
   /// Addresses to listen on: `127.0.0.1:7400`, `[::1]:7400` or `unix:/path`. Port 0 takes any
   /// free one.
   package var listen: [String] = ["127.0.0.1:7400"]
+  /// How the TCP addresses are secured; nil: not at all. Unix sockets are guarded by the
+  /// permissions of their files.
+  package var tls: TLSServerConfiguration?
+  /// Addresses that serve `grpc.health.v1` only, without TLS: for the probes of whatever runs the
+  /// server. Any other machine may reach them.
+  package var probeListen: [String] = []
   /// The folder of the embedded store; made when it is not there.
   package var dataFolder = "./keelson-data"
   /// The default environment.

@@ -15,7 +15,9 @@ enum House {
     "KeelsonPostgres": ["KeelsonCore", "KeelsonStore", "CLibPQ"],
     "KeelsonRedis": ["KeelsonCore", "KeelsonStore", "CHiredis"],
     "KeelsonClient": ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules"],
-    "keelson": ["KeelsonCore", "KeelsonAPI", "KeelsonServer", "KeelsonClient"],
+    "keelson": [
+      "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonServer", "KeelsonClient",
+    ],
     "KeelsonCodegen": [],
     "keelson-codegen": ["KeelsonCodegen"],
     "KeelsonTestKit": ["KeelsonCore", "KeelsonTransport", "KeelsonStore"],

@@ -44,6 +44,8 @@ package struct ServerConfiguration: Sendable {
   /// A `google.rpc.Status` of more bytes than this, before base64, is not sent: the status goes
   /// out without it.
   package var maximumStatusDetailsBytes = 4_096
+  /// How long a client may take from connecting to the end of its TLS handshake.
+  package var tlsHandshakeTimeout: Duration = .seconds(10)
   /// How long handlers may take to notice that they were cancelled, once the grace time of a
   /// drain is over.
   package var cancellationGrace: Duration = .seconds(1)

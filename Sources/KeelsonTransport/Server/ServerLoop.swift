@@ -131,7 +131,7 @@ final class ServerLoop: @unchecked Sendable {
     do throws(TLSError) {
       let stream = try TLSStream(.server(context), over: socket, on: loop)
       handshakes[ObjectIdentifier(stream)] = stream
-      stream.handshake(timeout: context.configuration.handshakeTimeout) {
+      stream.handshake(timeout: server.configuration.tlsHandshakeTimeout) {
         [self, unowned stream] outcome in
         let stream = handshakes.removeValue(forKey: ObjectIdentifier(stream)) ?? stream
         switch outcome {

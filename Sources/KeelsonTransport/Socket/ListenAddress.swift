@@ -72,6 +72,10 @@ package struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
     }
   }
 
+  package var isUnix: Bool {
+    if case .unix = address.kind { true } else { false }
+  }
+
   /// Whether only this machine can reach it: a loopback address or a Unix socket.
   package var isLocal: Bool {
     switch address.kind {

@@ -56,6 +56,13 @@ package import KeelsonCore
     return certificates
   }
 
+  /// All certificates of a PEM file.
+  ///
+  /// - Throws: ``TLSError`` that names the file and the cause.
+  package static func all(inFile path: String) throws(TLSError) -> [Certificate] {
+    try all(inPEM: PEMFile(path, what: "certificate").bytes, name: "The file \(path)")
+  }
+
   /// The certificate as a PEM block.
   package var pem: String {
     unsafe PEMText.written { bio in unsafe PEM_write_bio_X509(bio, x509) }

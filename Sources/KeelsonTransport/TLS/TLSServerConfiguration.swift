@@ -18,9 +18,6 @@ package struct TLSServerConfiguration: Sendable, Hashable {
   /// asked for one.
   package var clientCAFile: String?
   package var clientAuthentication = ClientAuthentication.none
-  /// How long a client may take from connecting to the end of the handshake
-  /// (`tlsHandshakeTimeout`).
-  package var handshakeTimeout: Duration = .seconds(10)
   /// How often is looked whether the files have changed.
   package var reloadInterval: Duration = .seconds(1)
 

@@ -41,7 +41,7 @@ extension TLSStream {
     // What a server thinks of a client's certificate comes behind the handshake in TLS 1.3.
     let text: String
     if case .client = side { text = Self.clientReason(failure) } else { text = failure.text }
-    return TLSError(.handshakeFailed, "TLS failed: \(text).", cause: failure.text)
+    return TLSError(.handshakeFailed, "The connection failed: \(text).", cause: failure.text)
   }
 
   private static func serverReason(_ failure: OpenSSLFailure) -> String {

@@ -10,7 +10,8 @@ enum RootCommand {
       """,
     subcommands: [
       ServeCommand.command, FlagsCommand.command, SegmentsCommand.command,
-      FlagSetsCommand.command, HealthCommand.command, LimitsCommand.command, version, completions,
+      FlagSetsCommand.command, HealthCommand.command, CertsCommand.command,
+      LimitsCommand.command, version, completions,
     ])
 
   private static let version = Command(

@@ -1,6 +1,7 @@
 import Glibc
 import KeelsonCore
 import KeelsonServer
+import KeelsonTransport
 
 /// `keelson serve`: the server itself.
 enum ServeCommand {
@@ -16,6 +17,23 @@ enum ServeCommand {
         help:
           "Where to listen: 127.0.0.1:7400, [::1]:7400 or unix:/path; port 0 takes any free one.",
         defaultValue: "127.0.0.1:7400", isRepeatable: true),
+      .init(
+        name: "tls-certificate", value: "FILE",
+        help: "The server's certificate and those that lead to its root, PEM: secures all TCP "
+          + "addresses. Read anew when it changes."),
+      .init(
+        name: "tls-key", value: "FILE", help: "The private key of the certificate, PEM."),
+      .init(
+        name: "tls-client-ca", value: "FILE",
+        help: "Who may have issued the clients' certificates, PEM."),
+      .init(
+        name: "tls-client-auth", value: "MODE",
+        help: "Whether clients show a certificate; required when --tls-client-ca is given.",
+        choices: TLSServerConfiguration.ClientAuthentication.allCases.map(\.rawValue)),
+      .init(
+        name: "probe-listen", value: "ADDRESS",
+        help: "Where grpc.health.v1, and nothing else, is served without TLS, for probes.",
+        isRepeatable: true),
       .init(
         name: "data", value: "FOLDER", help: "Where the data is kept; made when it is not there.",
         defaultValue: "./keelson-data", environmentVariable: "KEELSON_DATA"),
@@ -46,6 +64,8 @@ enum ServeCommand {
   ) { invocation in
     var settings = ServerSettings()
     settings.listen = invocation.all("listen")
+    settings.tls = try tls(invocation)
+    settings.probeListen = invocation.all("probe-listen")
     settings.dataFolder = invocation.option("data") ?? settings.dataFolder
     settings.environment = invocation.option("environment") ?? settings.environment
     settings.allowsInsecureRemote = invocation.has("insecure-remote-plaintext")
@@ -63,10 +83,36 @@ enum ServeCommand {
     settings.limits = try limits(invocation.all("limit"))
     try await KeelsonServer(settings: settings).run { addresses in
       for address in addresses {
-        Output.line("Keelson \(KeelsonVersion.current) is serving on \(address)")
+        Output.line("Keelson \(KeelsonVersion.current) is serving \(address)")
       }
     }
   }
+
+  /// How to secure the addresses; nil: not at all.
+  private static func tls(_ invocation: Invocation) throws -> TLSServerConfiguration? {
+    guard let certificate = invocation.option("tls-certificate") else {
+      for name in ["tls-key", "tls-client-ca", "tls-client-auth"] where invocation.has(name) {
+        throw UsageError("--\(name) needs --tls-certificate as well.")
+      }
+      return nil
+    }
+    guard let key = invocation.option("tls-key") else {
+      throw UsageError("--tls-certificate needs --tls-key as well.")
+    }
+    var tls = TLSServerConfiguration(certificateFile: certificate, keyFile: key)
+    tls.clientCAFile = invocation.option("tls-client-ca")
+    let mode = invocation.option("tls-client-auth").flatMap(
+      TLSServerConfiguration.ClientAuthentication.init)
+    tls.clientAuthentication = mode ?? (tls.clientCAFile == nil ? .none : .required)
+    guard (tls.clientAuthentication == .none) == (tls.clientCAFile == nil) else {
+      throw UsageError(
+        tls.clientCAFile == nil
+          ? "--tls-client-auth \(tls.clientAuthentication.rawValue) needs --tls-client-ca as well."
+          : "--tls-client-ca has no use with --tls-client-auth none.")
+    }
+    return tls
+  }
+
   /// The limits as the environment sets them and then the options.
   private static func limits(_ assignments: [String]) throws -> ServerLimits {
     var limits = ServerLimits()

@@ -14,6 +14,27 @@ struct Session: Sendable {
     .init(
       name: "timeout", value: "SECONDS", help: "How long to wait for an answer.",
       defaultValue: "10"),
+    .init(
+      name: "tls", help: "Connect with TLS; the options below imply it.",
+      environmentVariable: "KEELSON_TLS"),
+    .init(
+      name: "tls-ca", value: "FILE",
+      help: "Who may have issued the server's certificate, PEM; without: whom the system trusts.",
+      environmentVariable: "KEELSON_TLS_CA"),
+    .init(
+      name: "tls-certificate", value: "FILE",
+      help: "A certificate of the client's own, PEM, for servers that ask for one.",
+      environmentVariable: "KEELSON_TLS_CERTIFICATE"),
+    .init(
+      name: "tls-key", value: "FILE", help: "The private key of that certificate, PEM.",
+      environmentVariable: "KEELSON_TLS_KEY"),
+    .init(
+      name: "tls-server-name", value: "NAME",
+      help: "The name that the server's certificate is for, if not the host of --server.",
+      environmentVariable: "KEELSON_TLS_SERVER_NAME"),
+    .init(
+      name: "insecure-skip-tls-verification",
+      help: "Connect with TLS to a server with any certificate; whoever is in between can listen."),
     Output.option,
   ]
 
@@ -29,22 +50,47 @@ struct Session: Sendable {
     configuration.defaultTimeout = .seconds(seconds)
     // Commands ask for what they show; nothing is evaluated here.
     configuration.subscribesToFlags = false
+    configuration.tls = try tls(invocation)
     let client = try KeelsonClient(configuration)
     let session = Session(client: client, output: Output(invocation))
     do {
       try await body(session)
     } catch let error as RPCError where error.code == .unavailable && client.isOutOfReach {
       await client.shutdown()
-      throw RPCError(
-        .unavailable,
-        // The message begins with the address.
-        "Cannot reach Keelson at \(error.message) Start it with 'keelson serve', or "
-          + "name another server with --server or KEELSON_SERVER.")
+      // The message begins with the address.
+      var message = "Cannot reach Keelson at \(error.message)"
+      // Where TLS failed somebody was there.
+      if error.message.hasSuffix("?") {
+        message +=
+          " Start it with 'keelson serve', or name another server with --server or KEELSON_SERVER."
+      }
+      throw RPCError(.unavailable, message)
     } catch {
       await client.shutdown()
       throw error
     }
     await client.shutdown()
+  }
+
+  /// How to secure the connection; nil: not at all.
+  private static func tls(_ invocation: Invocation) throws -> TLSClientConfiguration? {
+    let names = [
+      "tls", "tls-ca", "tls-certificate", "tls-key", "tls-server-name",
+      "insecure-skip-tls-verification",
+    ]
+    guard names.contains(where: invocation.has) else { return nil }
+    var tls = TLSClientConfiguration()
+    if let file = invocation.option("tls-ca") { tls.trustRoots = .certificates(.file(file)) }
+    switch (invocation.option("tls-certificate"), invocation.option("tls-key")) {
+    case (let certificate?, let key?):
+      tls.credential = .init(certificate: .file(certificate), key: .file(key))
+    case (nil, nil): break
+    case (_?, nil): throw UsageError("--tls-certificate needs --tls-key as well.")
+    case (nil, _?): throw UsageError("--tls-key needs --tls-certificate as well.")
+    }
+    tls.serverName = invocation.option("tls-server-name")
+    tls.insecureSkipsVerification = invocation.has("insecure-skip-tls-verification")
+    return tls
   }
 
   /// The environment that `--environment` names, or the server's own.
