@@ -28,20 +28,21 @@ class DefaultDeadline(grpc.UnaryUnaryClientInterceptor):
 class Client:
     """One connection of its own, with the stubs of every service on it."""
 
-    def __init__(self, address, options=()):
-        self.channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.use_local_subchannel_pool", 1),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.max_receive_message_length", -1),
-                ("grpc.enable_retries", 0),
-                ("grpc.initial_reconnect_backoff_ms", 100),
-                ("grpc.min_reconnect_backoff_ms", 100),
-                ("grpc.max_reconnect_backoff_ms", 500),
-                *options,
-            ],
-        )
+    def __init__(self, address, options=(), credentials=None):
+        options = [
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.enable_retries", 0),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 500),
+            *options,
+        ]
+        if credentials:
+            self.channel = grpc.secure_channel(address, credentials, options=options)
+        else:
+            self.channel = grpc.insecure_channel(address, options=options)
         calls = grpc.intercept_channel(self.channel, DefaultDeadline())
         self.flags = flags_grpc.FlagServiceStub(calls)
         self.health = health_grpc.HealthServiceStub(calls)

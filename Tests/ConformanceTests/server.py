@@ -12,7 +12,10 @@ import time
 from stubs import REPOSITORY
 
 BINARY = pathlib.Path(os.environ.get("KEELSON_BINARY", REPOSITORY / ".build/release/keelson"))
-SERVING = re.compile(r"^Keelson (?P<version>\S+) is serving on (?P<address>\S+)$")
+SERVING = re.compile(
+    r"^Keelson (?P<version>\S+) is serving (?P<probe>health checks )?on (?P<address>\S+)"
+    r"(?P<tls> with TLS.*)?$"
+)
 START_TIMEOUT_SECONDS = 20
 STOP_TIMEOUT_SECONDS = 30
 
@@ -30,7 +33,8 @@ class KeelsonServer:
         limits=(),
         arguments=(),
     ):
-        """`limits` are settings, `NAME=VALUE` each; `arguments` are further words."""
+        """`limits` are settings, `NAME=VALUE` each; `arguments` are further words, of which each
+        `--probe-listen` brings one more address, in `probe_addresses`."""
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data = pathlib.Path(data) if data else self.folder / "data"
@@ -42,6 +46,7 @@ class KeelsonServer:
         self.process = None
         self.lines = []
         self.addresses = []
+        self.probe_addresses = []
         self.version = None
 
     def arguments(self):
@@ -76,9 +81,10 @@ class KeelsonServer:
             target=self._read, args=(self.process.stdout, arrived), daemon=True
         )
         reader.start()
-        self.lines, self.addresses = [], []
+        self.lines, self.addresses, self.probe_addresses = [], [], []
+        probes = self.more.count("--probe-listen")
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
-        while len(self.addresses) < len(self.listen):
+        while len(self.addresses) < len(self.listen) or len(self.probe_addresses) < probes:
             try:
                 line = arrived.get(timeout=max(0.01, deadline - time.monotonic()))
             except queue.Empty:
@@ -98,7 +104,8 @@ class KeelsonServer:
             match = SERVING.match(line)
             if match:
                 self.version = match["version"]
-                self.addresses.append(match["address"])
+                found = self.probe_addresses if match["probe"] else self.addresses
+                found.append(match["address"])
         return self
 
     @staticmethod

@@ -19,7 +19,9 @@ extension HTTP2Connection {
         tearDown(HTTP2CloseReason(.closedByPeer, "The peer closed the connection."))
         return
       case .failed(let error):
-        tearDown(HTTP2CloseReason(.transportFailed, error.message))
+        tearDown(
+          HTTP2CloseReason(
+            error.code == .peerMisbehaved ? .peerMisbehaved : .transportFailed, error.message))
         return
       }
     }

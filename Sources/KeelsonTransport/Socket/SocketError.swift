@@ -12,6 +12,8 @@ package struct SocketError: Error, Hashable, CustomStringConvertible {
     package static let permissionDenied = Code(name: "permissionDenied")
     /// Nobody answers there, or the connection broke.
     package static let connectionFailed = Code(name: "connectionFailed")
+    /// The peer went past a limit, and was cut off.
+    package static let peerMisbehaved = Code(name: "peerMisbehaved")
     /// Anything else the operating system refused.
     package static let system = Code(name: "system")
   }

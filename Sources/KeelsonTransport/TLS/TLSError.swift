@@ -16,6 +16,8 @@ package struct TLSError: Error, Hashable, CustomStringConvertible {
     package static let untrustedPeer = Code(name: "untrustedPeer")
     /// The handshake failed for another reason, or took too long.
     package static let handshakeFailed = Code(name: "handshakeFailed")
+    /// The peer went past a limit.
+    package static let misbehaviour = Code(name: "misbehaviour")
     /// The peer speaks no TLS.
     package static let plaintext = Code(name: "plaintext")
     /// OpenSSL refused; out of memory as a rule.
@@ -35,6 +37,11 @@ package struct TLSError: Error, Hashable, CustomStringConvertible {
   }
 
   package var description: String { message }
+
+  /// As whoever reads and writes the stream sees it.
+  var asSocketError: SocketError {
+    SocketError(code == .misbehaviour ? .peerMisbehaved : .connectionFailed, message)
+  }
 }
 
 /// What OpenSSL's error queue of this thread holds.

@@ -178,7 +178,7 @@ package import KeelsonCore
       if failure != nil || hasPeerEnded || hasMore { scheduleReading() }
       return .bytes(produced)
     }
-    if let failure { return .failed(SocketError(.connectionFailed, failure.message)) }
+    if let failure { return .failed(failure.asSocketError) }
     return hasPeerEnded ? .ended : .wouldBlock
   }
 
@@ -200,14 +200,14 @@ package import KeelsonCore
       }
       if isControlFlooded {
         failure = TLSError(
-          .handshakeFailed, "The peer was cut off: it asked for new keys or handshakes too often.")
+          .misbehaviour, "The peer was cut off: it asked for new keys or handshakes too often.")
       }
       return
     }
   }
 
   package func write(_ bytes: UnsafeRawBufferPointer) -> ByteStreamResult {
-    if let failure { return .failed(SocketError(.connectionFailed, failure.message)) }
+    if let failure { return .failed(failure.asSocketError) }
     guard state == .open, held.isEmpty else { return .wouldBlock }
     guard unsafe !bytes.isEmpty else { return .bytes(0) }
     ERR_clear_error()
@@ -218,7 +218,7 @@ package import KeelsonCore
       let error = TLSError(
         .system, "Encrypting for \(peer) failed: \(failure.text).", cause: failure.text)
       self.failure = error
-      return .failed(SocketError(.connectionFailed, error.message))
+      return .failed(error.asSocketError)
     }
     if let error = sendOutput() { return .failed(error) }
     return .bytes(count)
@@ -317,7 +317,7 @@ package import KeelsonCore
     heldControlBytes += count
     if heldControlBytes > Self.maximumHeldControlBytes {
       failure = TLSError(
-        .handshakeFailed, "The peer was cut off: it does not read our answers in TLS.")
+        .misbehaviour, "The peer was cut off: it does not read our answers in TLS.")
     }
   }
 
