@@ -6,20 +6,25 @@ final class Entrance: Sendable {
   let router: Router
   let plainRoutes: [String: PlainRoute]
 
-  init(
-    _ listener: ListenerConfiguration, routes: [Route], interceptors: [ServerInterceptor],
-    plainRoutes: [PlainRoute]
-  ) {
+  /// - Parameter all: the routes of the whole server.
+  init(_ listener: ListenerConfiguration, all: Router, plainRoutes: [String: PlainRoute]) {
     self.listener = listener
     switch listener.services {
     case .all:
-      router = Router(routes, interceptors)
-      self.plainRoutes = Dictionary(plainRoutes.map { ($0.path, $0) }) { first, _ in first }
+      router = all
+      self.plainRoutes = plainRoutes
     case .only(let service):
-      router = Router(routes.filter { $0.method.service == service }, interceptors) { path in
-        "This address serves \(service) only, not \(path): use another address of the server."
-      }
+      router = all.only(service: service)
       self.plainRoutes = [:]
     }
+  }
+
+  /// What a method that is not served here is answered with; nil: as any that there is not.
+  func refusal(of path: String) -> RPCError? {
+    guard case .only(let service) = listener.services else { return nil }
+    return RPCError(
+      .unimplemented,
+      "This address serves \(service) only, not \(path.prefix(256)): use another address of the "
+        + "server.")
   }
 }

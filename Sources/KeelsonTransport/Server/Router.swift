@@ -40,34 +40,38 @@ struct Router: Sendable {
   /// What calls of methods that there are not have instead.
   let unknown: Entry
 
-  /// - Parameter unimplemented: what a call of a method is told that there is not.
   /// - Precondition: each path stands once.
-  init(
-    _ routes: [Route], _ interceptors: [ServerInterceptor] = [],
-    unimplemented: @escaping @Sendable (_ path: String) -> String = { path in
-      "There is no method \(path)."
-    }
-  ) {
+  init(_ routes: [Route], _ interceptors: [ServerInterceptor] = []) {
+    let refusal = Route(
+      method: .unknown,
+      handler: .unary { _, context in
+        throw RPCError(.unimplemented, "There is no method \(context.method.path).")
+      })
+    self.init(
+      entries: routes.map { Entry($0, interceptors) }, unknown: Entry(refusal, interceptors))
+  }
+
+  /// The routes of one service only, with the same functions around them.
+  func only(service: String) -> Router {
+    Router(
+      entries: slots.compactMap { $0 }.filter { $0.method.service == service }, unknown: unknown)
+  }
+
+  private init(entries: [Entry], unknown: Entry) {
     var capacity = 8
-    while capacity < routes.count * 2 { capacity *= 2 }
+    while capacity < entries.count * 2 { capacity *= 2 }
     var slots = [Entry?](repeating: nil, count: capacity)
-    for route in routes {
-      let entry = Entry(route, interceptors)
+    for entry in entries {
       let path = entry.path
       var index = Self.hash(path.span) & (capacity - 1)
       while let other = slots[index] {
-        precondition(other.path != entry.path, "two routes for \(route.method.path)")
+        precondition(other.path != entry.path, "two routes for \(entry.method.path)")
         index = (index + 1) & (capacity - 1)
       }
       slots[index] = entry
     }
     self.slots = slots
-    let refusal = Route(
-      method: .unknown,
-      handler: .unary { _, context in
-        throw RPCError(.unimplemented, unimplemented(context.method.path))
-      })
-    unknown = Entry(refusal, interceptors)
+    self.unknown = unknown
   }
 
   func route(for path: Span<UInt8>) -> Entry? {

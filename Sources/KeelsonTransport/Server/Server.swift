@@ -18,10 +18,12 @@ package final class Server: Sendable {
     plainRoutes: [PlainRoute] = [],
     encodeDetails: @escaping @Sendable (RPCError) -> RPCError = { $0 }, logger: Logger
   ) {
+    let all = Router(routes, interceptors)
+    let plainByPath = Dictionary(plainRoutes.map { ($0.path, $0) }) { first, _ in first }
     let core = ServerCore(
       configuration: configuration,
       entrances: configuration.listeners.map {
-        Entrance($0, routes: routes, interceptors: interceptors, plainRoutes: plainRoutes)
+        Entrance($0, all: all, plainRoutes: plainByPath)
       },
       encodeDetails: encodeDetails, logger: logger)
     self.core = core

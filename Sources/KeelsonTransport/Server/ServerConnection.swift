@@ -55,6 +55,7 @@ final class ServerConnection: HTTP2ConnectionHandler {
         ResponseFields.plain(status: "405", allow: "POST"), endStream: true)
     }
     let entry = head.entry ?? entrance.router.unknown
+    let refusal = head.entry == nil ? entrance.refusal(of: head.path) : nil
     let context = ServerContext(
       method: head.entry?.method ?? MethodDescriptor(unknownPath: head.path),
       metadata: head.metadata, peer: connection.peer, identity: identity,
@@ -63,7 +64,7 @@ final class ServerConnection: HTTP2ConnectionHandler {
       server: server, home: home, origin: self, stream: stream, context: context, entry: entry,
       encodings: head.encodings)
     stream.handler = call
-    call.start(timeout: head.timeout, refusal: head.refusal)
+    call.start(timeout: head.timeout, refusal: refusal ?? head.refusal)
   }
 
   /// Fails all calls under way, in order that the connection can end.
