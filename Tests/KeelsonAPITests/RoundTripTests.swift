@@ -26,6 +26,18 @@ import Testing
     }
   }
 
+  @Test func bytesOfEachSizeComeBackEqualWhereverTheyStand() throws {
+    for size in [1, 1_023, 1_024, 1_025, 100_000] {
+      let bytes = (0..<size).map { UInt8(truncatingIfNeeded: $0 &* 31) }
+      var message = Everything(oneBytes: bytes, manyBytes: [bytes, [], bytes.reversed()])
+      message.maybeBytes = bytes
+      message.choice = .choiceBytes(bytes)
+      message.mapBytes = ["a": bytes, "b": bytes.reversed()]
+      #expect(try Everything(decoding: message.encoded()) == message, "\(size) bytes")
+      #expect(try Everything(decoding: Everything(oneBytes: bytes).encoded()).oneBytes == bytes)
+    }
+  }
+
   @Test func anEmptyMessageHasAnEmptyEncoding() throws {
     #expect(Everything().encoded() == [])
     #expect(try Everything(decoding: []) == Everything())

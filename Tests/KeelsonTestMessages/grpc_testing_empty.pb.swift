@@ -17,10 +17,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.Empty" }
   }

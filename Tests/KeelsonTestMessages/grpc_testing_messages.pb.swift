@@ -105,10 +105,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.BoolValue" }
   }
@@ -136,10 +143,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.Payload" }
   }
@@ -168,10 +182,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.EchoStatus" }
   }
@@ -249,10 +270,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.SimpleRequest" }
   }
@@ -296,10 +324,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.SimpleResponse" }
   }
@@ -327,10 +362,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.StreamingInputCallRequest" }
   }
@@ -354,10 +396,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.StreamingInputCallResponse" }
   }
@@ -392,10 +441,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.ResponseParameters" }
   }
@@ -437,10 +493,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.StreamingOutputCallRequest" }
   }
@@ -463,10 +526,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.StreamingOutputCallResponse" }
   }
@@ -502,10 +572,17 @@ extension GrpcTesting {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.testing.TestOrcaReport" }
   }
@@ -608,16 +685,16 @@ extension GrpcTesting.SimpleRequest: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Testing__SimpleRequest.self)
     unsafe self.responseType = GrpcTesting.PayloadType(rawValue: c.pointee.response_type_1)
     unsafe self.responseSize = c.pointee.response_size_2
-    unsafe self.payload = Wire.message(c.pointee.payload_3)
+    unsafe self.payload = c.pointee.payload_3.map { unsafe GrpcTesting.Payload(wire: $0) }
     unsafe self.fillUsername = c.pointee.fill_username_4 != 0
     unsafe self.fillOauthScope = c.pointee.fill_oauth_scope_5 != 0
-    unsafe self.responseCompressed = Wire.message(c.pointee.response_compressed_6)
-    unsafe self.responseStatus = Wire.message(c.pointee.response_status_7)
-    unsafe self.expectCompressed = Wire.message(c.pointee.expect_compressed_8)
+    unsafe self.responseCompressed = c.pointee.response_compressed_6.map { unsafe GrpcTesting.BoolValue(wire: $0) }
+    unsafe self.responseStatus = c.pointee.response_status_7.map { unsafe GrpcTesting.EchoStatus(wire: $0) }
+    unsafe self.expectCompressed = c.pointee.expect_compressed_8.map { unsafe GrpcTesting.BoolValue(wire: $0) }
     unsafe self.fillServerId = c.pointee.fill_server_id_9 != 0
     unsafe self.fillGrpclbRouteType = c.pointee.fill_grpclb_route_type_10 != 0
-    unsafe self.orcaPerQueryReport = Wire.message(c.pointee.orca_per_query_report_11)
-    unsafe self.orcaOobReport = Wire.message(c.pointee.orca_oob_report_12)
+    unsafe self.orcaPerQueryReport = c.pointee.orca_per_query_report_11.map { unsafe GrpcTesting.TestOrcaReport(wire: $0) }
+    unsafe self.orcaOobReport = c.pointee.orca_oob_report_12.map { unsafe GrpcTesting.TestOrcaReport(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -678,7 +755,7 @@ extension GrpcTesting.SimpleResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Testing__SimpleResponse.self)
-    unsafe self.payload = Wire.message(c.pointee.payload_1)
+    unsafe self.payload = c.pointee.payload_1.map { unsafe GrpcTesting.Payload(wire: $0) }
     unsafe self.username = Wire.string(c.pointee.username_2)
     unsafe self.oauthScope = Wire.string(c.pointee.oauth_scope_3)
     unsafe self.serverId = Wire.string(c.pointee.server_id_4)
@@ -722,8 +799,8 @@ extension GrpcTesting.StreamingInputCallRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Testing__StreamingInputCallRequest.self)
-    unsafe self.payload = Wire.message(c.pointee.payload_1)
-    unsafe self.expectCompressed = Wire.message(c.pointee.expect_compressed_2)
+    unsafe self.payload = c.pointee.payload_1.map { unsafe GrpcTesting.Payload(wire: $0) }
+    unsafe self.expectCompressed = c.pointee.expect_compressed_2.map { unsafe GrpcTesting.BoolValue(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -785,7 +862,7 @@ extension GrpcTesting.ResponseParameters: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Testing__ResponseParameters.self)
     unsafe self.size = c.pointee.size_1
     unsafe self.intervalUs = c.pointee.interval_us_2
-    unsafe self.compressed = Wire.message(c.pointee.compressed_3)
+    unsafe self.compressed = c.pointee.compressed_3.map { unsafe GrpcTesting.BoolValue(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -819,10 +896,10 @@ extension GrpcTesting.StreamingOutputCallRequest: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Testing__StreamingOutputCallRequest.self)
     unsafe self.responseType = GrpcTesting.PayloadType(rawValue: c.pointee.response_type_1)
-    unsafe self.responseParameters = Wire.messages(c.pointee.response_parameters_2, c.pointee.n_response_parameters_2)
-    unsafe self.payload = Wire.message(c.pointee.payload_3)
-    unsafe self.responseStatus = Wire.message(c.pointee.response_status_7)
-    unsafe self.orcaOobReport = Wire.message(c.pointee.orca_oob_report_8)
+    unsafe self.responseParameters = UnsafeBufferPointer(start: c.pointee.response_parameters_2, count: c.pointee.n_response_parameters_2).map { unsafe $0.map { unsafe GrpcTesting.ResponseParameters(wire: $0) } ?? GrpcTesting.ResponseParameters() }
+    unsafe self.payload = c.pointee.payload_3.map { unsafe GrpcTesting.Payload(wire: $0) }
+    unsafe self.responseStatus = c.pointee.response_status_7.map { unsafe GrpcTesting.EchoStatus(wire: $0) }
+    unsafe self.orcaOobReport = c.pointee.orca_oob_report_8.map { unsafe GrpcTesting.TestOrcaReport(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -864,7 +941,7 @@ extension GrpcTesting.StreamingOutputCallResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Testing__StreamingOutputCallResponse.self)
-    unsafe self.payload = Wire.message(c.pointee.payload_1)
+    unsafe self.payload = c.pointee.payload_1.map { unsafe GrpcTesting.Payload(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 

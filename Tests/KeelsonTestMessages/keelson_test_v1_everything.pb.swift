@@ -546,10 +546,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Everything" }
 
@@ -596,10 +603,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Leaf" }
   }
@@ -623,10 +637,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Stranger" }
   }
@@ -654,10 +675,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Left" }
   }
@@ -680,10 +708,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Right" }
 
@@ -718,7 +753,7 @@ extension KeelsonTestV1.Everything: WireMessage {
     unsafe self.oneString = Wire.string(c.pointee.one_string_14)
     unsafe self.oneBytes = Wire.bytes(c.pointee.one_bytes_15)
     unsafe self.oneColor = KeelsonTestV1.Color(rawValue: c.pointee.one_color_16)
-    unsafe self.oneLeaf = Wire.message(c.pointee.one_leaf_17)
+    unsafe self.oneLeaf = c.pointee.one_leaf_17.map { unsafe KeelsonTestV1.Leaf(wire: $0) }
     if unsafe c.pointee.presence_21_case.rawValue == 21 {
       unsafe self.maybeDouble = Double(bitPattern: c.pointee.maybe_double_21)
     }
@@ -767,38 +802,38 @@ extension KeelsonTestV1.Everything: WireMessage {
     if unsafe c.pointee.presence_36_case.rawValue == 36 {
       unsafe self.maybeColor = KeelsonTestV1.Color(rawValue: c.pointee.maybe_color_36)
     }
-    unsafe self.maybeLeaf = Wire.message(c.pointee.maybe_leaf_37)
-    unsafe self.manyDouble = Wire.array(c.pointee.many_double_41, c.pointee.n_many_double_41) { Double(bitPattern: $0) }
-    unsafe self.manyFloat = Wire.array(c.pointee.many_float_42, c.pointee.n_many_float_42) { Swift.Float(bitPattern: $0) }
-    unsafe self.manyInt32 = Wire.array(c.pointee.many_int32_43, c.pointee.n_many_int32_43)
-    unsafe self.manyInt64 = Wire.array(c.pointee.many_int64_44, c.pointee.n_many_int64_44)
-    unsafe self.manyUint32 = Wire.array(c.pointee.many_uint32_45, c.pointee.n_many_uint32_45)
-    unsafe self.manyUint64 = Wire.array(c.pointee.many_uint64_46, c.pointee.n_many_uint64_46)
-    unsafe self.manySint32 = Wire.array(c.pointee.many_sint32_47, c.pointee.n_many_sint32_47)
-    unsafe self.manySint64 = Wire.array(c.pointee.many_sint64_48, c.pointee.n_many_sint64_48)
-    unsafe self.manyFixed32 = Wire.array(c.pointee.many_fixed32_49, c.pointee.n_many_fixed32_49)
-    unsafe self.manyFixed64 = Wire.array(c.pointee.many_fixed64_50, c.pointee.n_many_fixed64_50)
-    unsafe self.manySfixed32 = Wire.array(c.pointee.many_sfixed32_51, c.pointee.n_many_sfixed32_51)
-    unsafe self.manySfixed64 = Wire.array(c.pointee.many_sfixed64_52, c.pointee.n_many_sfixed64_52)
-    unsafe self.manyBool = Wire.array(c.pointee.many_bool_53, c.pointee.n_many_bool_53) { $0 != 0 }
-    unsafe self.manyString = Wire.array(c.pointee.many_string_54, c.pointee.n_many_string_54) { unsafe Wire.string($0) }
-    unsafe self.manyBytes = Wire.array(c.pointee.many_bytes_55, c.pointee.n_many_bytes_55) { unsafe Wire.bytes($0) }
-    unsafe self.manyColor = Wire.array(c.pointee.many_color_56, c.pointee.n_many_color_56) { KeelsonTestV1.Color(rawValue: $0) }
-    unsafe self.manyLeaf = Wire.messages(c.pointee.many_leaf_57, c.pointee.n_many_leaf_57)
-    unsafe self.unpackedDouble = Wire.array(c.pointee.unpacked_double_61, c.pointee.n_unpacked_double_61) { Double(bitPattern: $0) }
-    unsafe self.unpackedFloat = Wire.array(c.pointee.unpacked_float_62, c.pointee.n_unpacked_float_62) { Swift.Float(bitPattern: $0) }
-    unsafe self.unpackedInt32 = Wire.array(c.pointee.unpacked_int32_63, c.pointee.n_unpacked_int32_63)
-    unsafe self.unpackedInt64 = Wire.array(c.pointee.unpacked_int64_64, c.pointee.n_unpacked_int64_64)
-    unsafe self.unpackedUint32 = Wire.array(c.pointee.unpacked_uint32_65, c.pointee.n_unpacked_uint32_65)
-    unsafe self.unpackedUint64 = Wire.array(c.pointee.unpacked_uint64_66, c.pointee.n_unpacked_uint64_66)
-    unsafe self.unpackedSint32 = Wire.array(c.pointee.unpacked_sint32_67, c.pointee.n_unpacked_sint32_67)
-    unsafe self.unpackedSint64 = Wire.array(c.pointee.unpacked_sint64_68, c.pointee.n_unpacked_sint64_68)
-    unsafe self.unpackedFixed32 = Wire.array(c.pointee.unpacked_fixed32_69, c.pointee.n_unpacked_fixed32_69)
-    unsafe self.unpackedFixed64 = Wire.array(c.pointee.unpacked_fixed64_70, c.pointee.n_unpacked_fixed64_70)
-    unsafe self.unpackedSfixed32 = Wire.array(c.pointee.unpacked_sfixed32_71, c.pointee.n_unpacked_sfixed32_71)
-    unsafe self.unpackedSfixed64 = Wire.array(c.pointee.unpacked_sfixed64_72, c.pointee.n_unpacked_sfixed64_72)
-    unsafe self.unpackedBool = Wire.array(c.pointee.unpacked_bool_73, c.pointee.n_unpacked_bool_73) { $0 != 0 }
-    unsafe self.unpackedColor = Wire.array(c.pointee.unpacked_color_74, c.pointee.n_unpacked_color_74) { KeelsonTestV1.Color(rawValue: $0) }
+    unsafe self.maybeLeaf = c.pointee.maybe_leaf_37.map { unsafe KeelsonTestV1.Leaf(wire: $0) }
+    unsafe self.manyDouble = UnsafeBufferPointer(start: c.pointee.many_double_41, count: c.pointee.n_many_double_41).map { Double(bitPattern: $0) }
+    unsafe self.manyFloat = UnsafeBufferPointer(start: c.pointee.many_float_42, count: c.pointee.n_many_float_42).map { Swift.Float(bitPattern: $0) }
+    unsafe self.manyInt32 = Swift.Array(UnsafeBufferPointer(start: c.pointee.many_int32_43, count: c.pointee.n_many_int32_43))
+    unsafe self.manyInt64 = Swift.Array(UnsafeBufferPointer(start: c.pointee.many_int64_44, count: c.pointee.n_many_int64_44))
+    unsafe self.manyUint32 = Swift.Array(UnsafeBufferPointer(start: c.pointee.many_uint32_45, count: c.pointee.n_many_uint32_45))
+    unsafe self.manyUint64 = Swift.Array(UnsafeBufferPointer(start: c.pointee.many_uint64_46, count: c.pointee.n_many_uint64_46))
+    unsafe self.manySint32 = Swift.Array(UnsafeBufferPointer(start: c.pointee.many_sint32_47, count: c.pointee.n_many_sint32_47))
+    unsafe self.manySint64 = Swift.Array(UnsafeBufferPointer(start: c.pointee.many_sint64_48, count: c.pointee.n_many_sint64_48))
+    unsafe self.manyFixed32 = Swift.Array(UnsafeBufferPointer(start: c.pointee.many_fixed32_49, count: c.pointee.n_many_fixed32_49))
+    unsafe self.manyFixed64 = Swift.Array(UnsafeBufferPointer(start: c.pointee.many_fixed64_50, count: c.pointee.n_many_fixed64_50))
+    unsafe self.manySfixed32 = Swift.Array(UnsafeBufferPointer(start: c.pointee.many_sfixed32_51, count: c.pointee.n_many_sfixed32_51))
+    unsafe self.manySfixed64 = Swift.Array(UnsafeBufferPointer(start: c.pointee.many_sfixed64_52, count: c.pointee.n_many_sfixed64_52))
+    unsafe self.manyBool = UnsafeBufferPointer(start: c.pointee.many_bool_53, count: c.pointee.n_many_bool_53).map { $0 != 0 }
+    unsafe self.manyString = UnsafeBufferPointer(start: c.pointee.many_string_54, count: c.pointee.n_many_string_54).map { unsafe Wire.string($0) }
+    unsafe self.manyBytes = UnsafeBufferPointer(start: c.pointee.many_bytes_55, count: c.pointee.n_many_bytes_55).map { unsafe Wire.bytes($0) }
+    unsafe self.manyColor = UnsafeBufferPointer(start: c.pointee.many_color_56, count: c.pointee.n_many_color_56).map { KeelsonTestV1.Color(rawValue: $0) }
+    unsafe self.manyLeaf = UnsafeBufferPointer(start: c.pointee.many_leaf_57, count: c.pointee.n_many_leaf_57).map { unsafe $0.map { unsafe KeelsonTestV1.Leaf(wire: $0) } ?? KeelsonTestV1.Leaf() }
+    unsafe self.unpackedDouble = UnsafeBufferPointer(start: c.pointee.unpacked_double_61, count: c.pointee.n_unpacked_double_61).map { Double(bitPattern: $0) }
+    unsafe self.unpackedFloat = UnsafeBufferPointer(start: c.pointee.unpacked_float_62, count: c.pointee.n_unpacked_float_62).map { Swift.Float(bitPattern: $0) }
+    unsafe self.unpackedInt32 = Swift.Array(UnsafeBufferPointer(start: c.pointee.unpacked_int32_63, count: c.pointee.n_unpacked_int32_63))
+    unsafe self.unpackedInt64 = Swift.Array(UnsafeBufferPointer(start: c.pointee.unpacked_int64_64, count: c.pointee.n_unpacked_int64_64))
+    unsafe self.unpackedUint32 = Swift.Array(UnsafeBufferPointer(start: c.pointee.unpacked_uint32_65, count: c.pointee.n_unpacked_uint32_65))
+    unsafe self.unpackedUint64 = Swift.Array(UnsafeBufferPointer(start: c.pointee.unpacked_uint64_66, count: c.pointee.n_unpacked_uint64_66))
+    unsafe self.unpackedSint32 = Swift.Array(UnsafeBufferPointer(start: c.pointee.unpacked_sint32_67, count: c.pointee.n_unpacked_sint32_67))
+    unsafe self.unpackedSint64 = Swift.Array(UnsafeBufferPointer(start: c.pointee.unpacked_sint64_68, count: c.pointee.n_unpacked_sint64_68))
+    unsafe self.unpackedFixed32 = Swift.Array(UnsafeBufferPointer(start: c.pointee.unpacked_fixed32_69, count: c.pointee.n_unpacked_fixed32_69))
+    unsafe self.unpackedFixed64 = Swift.Array(UnsafeBufferPointer(start: c.pointee.unpacked_fixed64_70, count: c.pointee.n_unpacked_fixed64_70))
+    unsafe self.unpackedSfixed32 = Swift.Array(UnsafeBufferPointer(start: c.pointee.unpacked_sfixed32_71, count: c.pointee.n_unpacked_sfixed32_71))
+    unsafe self.unpackedSfixed64 = Swift.Array(UnsafeBufferPointer(start: c.pointee.unpacked_sfixed64_72, count: c.pointee.n_unpacked_sfixed64_72))
+    unsafe self.unpackedBool = UnsafeBufferPointer(start: c.pointee.unpacked_bool_73, count: c.pointee.n_unpacked_bool_73).map { $0 != 0 }
+    unsafe self.unpackedColor = UnsafeBufferPointer(start: c.pointee.unpacked_color_74, count: c.pointee.n_unpacked_color_74).map { KeelsonTestV1.Color(rawValue: $0) }
     switch unsafe c.pointee.choice_0_case.rawValue {
     case 81:
       unsafe self.choice = .choiceDouble(Double(bitPattern: c.pointee.choice_double_81))
@@ -833,7 +868,7 @@ extension KeelsonTestV1.Everything: WireMessage {
     case 96:
       unsafe self.choice = .choiceColor(KeelsonTestV1.Color(rawValue: c.pointee.choice_color_96))
     case 97:
-      unsafe self.choice = .choiceLeaf(Wire.message(c.pointee.choice_leaf_97) ?? KeelsonTestV1.Leaf())
+      unsafe self.choice = .choiceLeaf(c.pointee.choice_leaf_97.map { unsafe KeelsonTestV1.Leaf(wire: $0) } ?? KeelsonTestV1.Leaf())
     default: break
     }
     unsafe self.byInt32 = Wire.dictionary(c.pointee.by_int32_101, c.pointee.n_by_int32_101) {
@@ -921,32 +956,32 @@ extension KeelsonTestV1.Everything: WireMessage {
       unsafe (Wire.string($0.pointee.key_1), KeelsonTestV1.Color(rawValue: $0.pointee.value_2))
     }
     unsafe self.mapLeaf = Wire.dictionary(c.pointee.map_leaf_137, c.pointee.n_map_leaf_137) {
-      unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? KeelsonTestV1.Leaf())
+      unsafe (Wire.string($0.pointee.key_1), $0.pointee.value_2.map { unsafe KeelsonTestV1.Leaf(wire: $0) } ?? KeelsonTestV1.Leaf())
     }
-    unsafe self.inner = Wire.message(c.pointee.inner_141)
-    unsafe self.children = Wire.messages(c.pointee.children_142, c.pointee.n_children_142)
+    unsafe self.inner = c.pointee.inner_141.map { unsafe KeelsonTestV1.Everything(wire: $0) }
+    unsafe self.children = UnsafeBufferPointer(start: c.pointee.children_142, count: c.pointee.n_children_142).map { unsafe $0.map { unsafe KeelsonTestV1.Everything(wire: $0) } ?? KeelsonTestV1.Everything() }
     unsafe self.tree = Wire.dictionary(c.pointee.tree_143, c.pointee.n_tree_143) {
-      unsafe ($0.pointee.key_1, Wire.message($0.pointee.value_2) ?? KeelsonTestV1.Everything())
+      unsafe ($0.pointee.key_1, $0.pointee.value_2.map { unsafe KeelsonTestV1.Everything(wire: $0) } ?? KeelsonTestV1.Everything())
     }
-    unsafe self.left = Wire.message(c.pointee.left_144)
-    unsafe self.knownAny = Wire.message(c.pointee.known_any_161)
-    unsafe self.knownDuration = Wire.message(c.pointee.known_duration_162)
-    unsafe self.knownEmpty = Wire.message(c.pointee.known_empty_163)
-    unsafe self.knownFieldmask = Wire.message(c.pointee.known_fieldmask_164)
-    unsafe self.knownStruct = Wire.message(c.pointee.known_struct_165)
-    unsafe self.knownValue = Wire.message(c.pointee.known_value_166)
-    unsafe self.knownListvalue = Wire.message(c.pointee.known_listvalue_167)
+    unsafe self.left = c.pointee.left_144.map { unsafe KeelsonTestV1.Left(wire: $0) }
+    unsafe self.knownAny = c.pointee.known_any_161.map { unsafe GoogleProtobuf.`Any`(wire: $0) }
+    unsafe self.knownDuration = c.pointee.known_duration_162.map { unsafe GoogleProtobuf.Duration(wire: $0) }
+    unsafe self.knownEmpty = c.pointee.known_empty_163.map { unsafe GoogleProtobuf.Empty(wire: $0) }
+    unsafe self.knownFieldmask = c.pointee.known_fieldmask_164.map { unsafe GoogleProtobuf.FieldMask(wire: $0) }
+    unsafe self.knownStruct = c.pointee.known_struct_165.map { unsafe GoogleProtobuf.Struct(wire: $0) }
+    unsafe self.knownValue = c.pointee.known_value_166.map { unsafe GoogleProtobuf.Value(wire: $0) }
+    unsafe self.knownListvalue = c.pointee.known_listvalue_167.map { unsafe GoogleProtobuf.ListValue(wire: $0) }
     unsafe self.knownNullvalue = GoogleProtobuf.NullValue(rawValue: c.pointee.known_nullvalue_168)
-    unsafe self.knownTimestamp = Wire.message(c.pointee.known_timestamp_169)
-    unsafe self.knownDoublevalue = Wire.message(c.pointee.known_doublevalue_170)
-    unsafe self.knownFloatvalue = Wire.message(c.pointee.known_floatvalue_171)
-    unsafe self.knownInt64value = Wire.message(c.pointee.known_int64value_172)
-    unsafe self.knownUint64value = Wire.message(c.pointee.known_uint64value_173)
-    unsafe self.knownInt32value = Wire.message(c.pointee.known_int32value_174)
-    unsafe self.knownUint32value = Wire.message(c.pointee.known_uint32value_175)
-    unsafe self.knownBoolvalue = Wire.message(c.pointee.known_boolvalue_176)
-    unsafe self.knownStringvalue = Wire.message(c.pointee.known_stringvalue_177)
-    unsafe self.knownBytesvalue = Wire.message(c.pointee.known_bytesvalue_178)
+    unsafe self.knownTimestamp = c.pointee.known_timestamp_169.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
+    unsafe self.knownDoublevalue = c.pointee.known_doublevalue_170.map { unsafe GoogleProtobuf.DoubleValue(wire: $0) }
+    unsafe self.knownFloatvalue = c.pointee.known_floatvalue_171.map { unsafe GoogleProtobuf.FloatValue(wire: $0) }
+    unsafe self.knownInt64value = c.pointee.known_int64value_172.map { unsafe GoogleProtobuf.Int64Value(wire: $0) }
+    unsafe self.knownUint64value = c.pointee.known_uint64value_173.map { unsafe GoogleProtobuf.UInt64Value(wire: $0) }
+    unsafe self.knownInt32value = c.pointee.known_int32value_174.map { unsafe GoogleProtobuf.Int32Value(wire: $0) }
+    unsafe self.knownUint32value = c.pointee.known_uint32value_175.map { unsafe GoogleProtobuf.UInt32Value(wire: $0) }
+    unsafe self.knownBoolvalue = c.pointee.known_boolvalue_176.map { unsafe GoogleProtobuf.BoolValue(wire: $0) }
+    unsafe self.knownStringvalue = c.pointee.known_stringvalue_177.map { unsafe GoogleProtobuf.StringValue(wire: $0) }
+    unsafe self.knownBytesvalue = c.pointee.known_bytesvalue_178.map { unsafe GoogleProtobuf.BytesValue(wire: $0) }
     unsafe self.last = c.pointee.last_536870911
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -1609,7 +1644,7 @@ extension KeelsonTestV1.Left: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Left.self)
-    unsafe self.right = Wire.message(c.pointee.right_1)
+    unsafe self.right = c.pointee.right_1.map { unsafe KeelsonTestV1.Right(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -1640,7 +1675,7 @@ extension KeelsonTestV1.Right: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Right.self)
     switch unsafe c.pointee.back_0_case.rawValue {
     case 1:
-      unsafe self.back = .left(Wire.message(c.pointee.left_1) ?? KeelsonTestV1.Left())
+      unsafe self.back = .left(c.pointee.left_1.map { unsafe KeelsonTestV1.Left(wire: $0) } ?? KeelsonTestV1.Left())
     case 2:
       unsafe self.back = .text(Wire.string(c.pointee.text_2))
     default: break

@@ -142,10 +142,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Names" }
 
@@ -209,10 +216,17 @@ extension KeelsonTestV1 {
       }
 
       public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+        self.init()
+        try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+          unsafe self = Self(wire: $0)
+        }
       }
 
-      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] {
+        unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+          unsafe self.write(to: $0, in: $1)
+        }
+      }
 
       public static var fullName: Swift.String { "keelson.test.v1.Names.Type" }
     }
@@ -233,10 +247,17 @@ extension KeelsonTestV1 {
       }
 
       public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+        self.init()
+        try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+          unsafe self = Self(wire: $0)
+        }
       }
 
-      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] {
+        unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+          unsafe self.write(to: $0, in: $1)
+        }
+      }
 
       public static var fullName: Swift.String { "keelson.test.v1.Names.Self_" }
     }
@@ -260,10 +281,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.String" }
   }
@@ -286,10 +314,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Optional" }
   }
@@ -316,10 +351,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Message" }
   }
@@ -347,10 +389,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Channel" }
 
@@ -382,10 +431,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Box" }
   }
@@ -400,10 +456,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.RPCError" }
   }
@@ -418,10 +481,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.UnknownFields" }
   }
@@ -436,10 +506,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.DecodingLimits" }
   }
@@ -454,10 +531,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.Route" }
   }
@@ -472,10 +556,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.ServerContext" }
   }
@@ -490,10 +581,17 @@ extension KeelsonTestV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.test.v1.RequestStream" }
   }
@@ -511,7 +609,7 @@ extension KeelsonTestV1.Names: WireMessage {
     unsafe self.`in` = Wire.string(c.pointee.in_2)
     unsafe self.int = Wire.string(c.pointee.int_3)
     unsafe self.base = Wire.string(c.pointee.base_4)
-    unsafe self.tags = Wire.array(c.pointee.tags_5, c.pointee.n_tags_5) { unsafe Wire.string($0) }
+    unsafe self.tags = UnsafeBufferPointer(start: c.pointee.tags_5, count: c.pointee.n_tags_5).map { unsafe Wire.string($0) }
     unsafe self.nTags = Wire.string(c.pointee.n_tags_6)
     unsafe self.fooBar = Wire.string(c.pointee.foobar_7)
     unsafe self.self_ = Wire.string(c.pointee.self_8)
@@ -534,9 +632,9 @@ extension KeelsonTestV1.Names: WireMessage {
     if unsafe c.pointee.presence_20_case.rawValue == 20 {
       unsafe self.descriptor = Wire.string(c.pointee.descriptor_20)
     }
-    unsafe self.type = Wire.message(c.pointee.type_21)
-    unsafe self.text = Wire.message(c.pointee.text_22)
-    unsafe self.me = Wire.message(c.pointee.me_23)
+    unsafe self.type = c.pointee.type_21.map { unsafe KeelsonTestV1.Names.Type_(wire: $0) }
+    unsafe self.text = c.pointee.text_22.map { unsafe KeelsonTestV1.String(wire: $0) }
+    unsafe self.me = c.pointee.me_23.map { unsafe KeelsonTestV1.Names.Self_(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -740,7 +838,7 @@ extension KeelsonTestV1.Message: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Message.self)
-    unsafe self.message = Wire.message(c.pointee.message_1)
+    unsafe self.message = c.pointee.message_1.map { unsafe KeelsonTestV1.Message(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -769,12 +867,12 @@ extension KeelsonTestV1.Channel: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Channel.self)
-    unsafe self.box = Wire.message(c.pointee.box_1)
+    unsafe self.box = c.pointee.box_1.map { unsafe KeelsonTestV1.Box(wire: $0) }
     switch unsafe c.pointee.float_0_case.rawValue {
     case 2:
       unsafe self.float = .number(Swift.Float(bitPattern: c.pointee.number_2))
     case 3:
-      unsafe self.float = .error(Wire.message(c.pointee.error_3) ?? KeelsonTestV1.RPCError())
+      unsafe self.float = .error(c.pointee.error_3.map { unsafe KeelsonTestV1.RPCError(wire: $0) } ?? KeelsonTestV1.RPCError())
     default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
@@ -819,7 +917,7 @@ extension KeelsonTestV1.Box: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Test__V1__Box.self)
-    unsafe self.box = Wire.message(c.pointee.box_1)
+    unsafe self.box = c.pointee.box_1.map { unsafe KeelsonTestV1.Box(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 

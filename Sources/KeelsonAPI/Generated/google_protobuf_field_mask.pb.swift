@@ -23,10 +23,17 @@ extension GoogleProtobuf {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.protobuf.FieldMask" }
   }
@@ -40,7 +47,7 @@ extension GoogleProtobuf.FieldMask: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__FieldMask.self)
-    unsafe self.paths = Wire.array(c.pointee.paths_1, c.pointee.n_paths_1) { unsafe Wire.string($0) }
+    unsafe self.paths = UnsafeBufferPointer(start: c.pointee.paths_1, count: c.pointee.n_paths_1).map { unsafe Wire.string($0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 

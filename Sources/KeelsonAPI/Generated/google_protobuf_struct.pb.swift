@@ -56,10 +56,17 @@ extension GoogleProtobuf {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.protobuf.Struct" }
   }
@@ -83,10 +90,17 @@ extension GoogleProtobuf {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.protobuf.Value" }
 
@@ -119,10 +133,17 @@ extension GoogleProtobuf {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.protobuf.ListValue" }
   }
@@ -137,7 +158,7 @@ extension GoogleProtobuf.Struct: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__Struct.self)
     unsafe self.fields = Wire.dictionary(c.pointee.fields_1, c.pointee.n_fields_1) {
-      unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? GoogleProtobuf.Value())
+      unsafe (Wire.string($0.pointee.key_1), $0.pointee.value_2.map { unsafe GoogleProtobuf.Value(wire: $0) } ?? GoogleProtobuf.Value())
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -172,9 +193,9 @@ extension GoogleProtobuf.Value: WireMessage {
     case 4:
       unsafe self.kind = .boolValue(c.pointee.bool_value_4 != 0)
     case 5:
-      unsafe self.kind = .structValue(Wire.message(c.pointee.struct_value_5) ?? GoogleProtobuf.Struct())
+      unsafe self.kind = .structValue(c.pointee.struct_value_5.map { unsafe GoogleProtobuf.Struct(wire: $0) } ?? GoogleProtobuf.Struct())
     case 6:
-      unsafe self.kind = .listValue(Wire.message(c.pointee.list_value_6) ?? GoogleProtobuf.ListValue())
+      unsafe self.kind = .listValue(c.pointee.list_value_6.map { unsafe GoogleProtobuf.ListValue(wire: $0) } ?? GoogleProtobuf.ListValue())
     default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
@@ -215,7 +236,7 @@ extension GoogleProtobuf.ListValue: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Protobuf__ListValue.self)
-    unsafe self.values = Wire.messages(c.pointee.values_1, c.pointee.n_values_1)
+    unsafe self.values = UnsafeBufferPointer(start: c.pointee.values_1, count: c.pointee.n_values_1).map { unsafe $0.map { unsafe GoogleProtobuf.Value(wire: $0) } ?? GoogleProtobuf.Value() }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 

@@ -34,10 +34,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.ErrorInfo" }
   }
@@ -62,10 +69,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.RetryInfo" }
   }
@@ -95,10 +109,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.DebugInfo" }
   }
@@ -122,10 +143,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.QuotaFailure" }
 
@@ -181,10 +209,17 @@ extension GoogleRpc {
       }
 
       public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+        self.init()
+        try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+          unsafe self = Self(wire: $0)
+        }
       }
 
-      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] {
+        unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+          unsafe self.write(to: $0, in: $1)
+        }
+      }
 
       public static var fullName: Swift.String { "google.rpc.QuotaFailure.Violation" }
     }
@@ -209,10 +244,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.PreconditionFailure" }
 
@@ -243,10 +285,17 @@ extension GoogleRpc {
       }
 
       public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+        self.init()
+        try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+          unsafe self = Self(wire: $0)
+        }
       }
 
-      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] {
+        unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+          unsafe self.write(to: $0, in: $1)
+        }
+      }
 
       public static var fullName: Swift.String { "google.rpc.PreconditionFailure.Violation" }
     }
@@ -271,10 +320,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.BadRequest" }
 
@@ -310,10 +366,17 @@ extension GoogleRpc {
       }
 
       public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+        self.init()
+        try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+          unsafe self = Self(wire: $0)
+        }
       }
 
-      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] {
+        unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+          unsafe self.write(to: $0, in: $1)
+        }
+      }
 
       public static var fullName: Swift.String { "google.rpc.BadRequest.FieldViolation" }
     }
@@ -344,10 +407,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.RequestInfo" }
   }
@@ -387,10 +457,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.ResourceInfo" }
   }
@@ -414,10 +491,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.Help" }
 
@@ -442,10 +526,17 @@ extension GoogleRpc {
       }
 
       public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-        self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+        self.init()
+        try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+          unsafe self = Self(wire: $0)
+        }
       }
 
-      public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+      public func encoded() -> [Swift.UInt8] {
+        unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+          unsafe self.write(to: $0, in: $1)
+        }
+      }
 
       public static var fullName: Swift.String { "google.rpc.Help.Link" }
     }
@@ -475,10 +566,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.LocalizedMessage" }
   }
@@ -532,7 +630,7 @@ extension GoogleRpc.RetryInfo: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__RetryInfo.self)
-    unsafe self.retryDelay = Wire.message(c.pointee.retry_delay_1)
+    unsafe self.retryDelay = c.pointee.retry_delay_1.map { unsafe GoogleProtobuf.Duration(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -561,7 +659,7 @@ extension GoogleRpc.DebugInfo: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__DebugInfo.self)
-    unsafe self.stackEntries = Wire.array(c.pointee.stack_entries_1, c.pointee.n_stack_entries_1) { unsafe Wire.string($0) }
+    unsafe self.stackEntries = UnsafeBufferPointer(start: c.pointee.stack_entries_1, count: c.pointee.n_stack_entries_1).map { unsafe Wire.string($0) }
     unsafe self.detail = Wire.string(c.pointee.detail_2)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -592,7 +690,7 @@ extension GoogleRpc.QuotaFailure: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__QuotaFailure.self)
-    unsafe self.violations = Wire.messages(c.pointee.violations_1, c.pointee.n_violations_1)
+    unsafe self.violations = UnsafeBufferPointer(start: c.pointee.violations_1, count: c.pointee.n_violations_1).map { unsafe $0.map { unsafe GoogleRpc.QuotaFailure.Violation(wire: $0) } ?? GoogleRpc.QuotaFailure.Violation() }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -680,7 +778,7 @@ extension GoogleRpc.PreconditionFailure: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__PreconditionFailure.self)
-    unsafe self.violations = Wire.messages(c.pointee.violations_1, c.pointee.n_violations_1)
+    unsafe self.violations = UnsafeBufferPointer(start: c.pointee.violations_1, count: c.pointee.n_violations_1).map { unsafe $0.map { unsafe GoogleRpc.PreconditionFailure.Violation(wire: $0) } ?? GoogleRpc.PreconditionFailure.Violation() }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -741,7 +839,7 @@ extension GoogleRpc.BadRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__BadRequest.self)
-    unsafe self.fieldViolations = Wire.messages(c.pointee.field_violations_1, c.pointee.n_field_violations_1)
+    unsafe self.fieldViolations = UnsafeBufferPointer(start: c.pointee.field_violations_1, count: c.pointee.n_field_violations_1).map { unsafe $0.map { unsafe GoogleRpc.BadRequest.FieldViolation(wire: $0) } ?? GoogleRpc.BadRequest.FieldViolation() }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -772,7 +870,7 @@ extension GoogleRpc.BadRequest.FieldViolation: WireMessage {
     unsafe self.field = Wire.string(c.pointee.field_1)
     unsafe self.description = Wire.string(c.pointee.description_2)
     unsafe self.reason = Wire.string(c.pointee.reason_3)
-    unsafe self.localizedMessage = Wire.message(c.pointee.localized_message_4)
+    unsafe self.localizedMessage = c.pointee.localized_message_4.map { unsafe GoogleRpc.LocalizedMessage(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -873,7 +971,7 @@ extension GoogleRpc.Help: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__Help.self)
-    unsafe self.links = Wire.messages(c.pointee.links_1, c.pointee.n_links_1)
+    unsafe self.links = UnsafeBufferPointer(start: c.pointee.links_1, count: c.pointee.n_links_1).map { unsafe $0.map { unsafe GoogleRpc.Help.Link(wire: $0) } ?? GoogleRpc.Help.Link() }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 

@@ -34,10 +34,17 @@ extension GoogleRpc {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "google.rpc.Status" }
   }
@@ -53,7 +60,7 @@ extension GoogleRpc.Status: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Google__Rpc__Status.self)
     unsafe self.code = c.pointee.code_1
     unsafe self.message = Wire.string(c.pointee.message_2)
-    unsafe self.details = Wire.messages(c.pointee.details_3, c.pointee.n_details_3)
+    unsafe self.details = UnsafeBufferPointer(start: c.pointee.details_3, count: c.pointee.n_details_3).map { unsafe $0.map { unsafe GoogleProtobuf.`Any`(wire: $0) } ?? GoogleProtobuf.`Any`() }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 

@@ -23,10 +23,17 @@ extension GrpcHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.health.v1.HealthCheckRequest" }
   }
@@ -49,10 +56,17 @@ extension GrpcHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.health.v1.HealthCheckResponse" }
 
@@ -111,10 +125,17 @@ extension GrpcHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.health.v1.HealthListRequest" }
   }
@@ -138,10 +159,17 @@ extension GrpcHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.health.v1.HealthListResponse" }
   }
@@ -233,7 +261,7 @@ extension GrpcHealthV1.HealthListResponse: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Health__V1__HealthListResponse.self)
     unsafe self.statuses = Wire.dictionary(c.pointee.statuses_1, c.pointee.n_statuses_1) {
-      unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? GrpcHealthV1.HealthCheckResponse())
+      unsafe (Wire.string($0.pointee.key_1), $0.pointee.value_2.map { unsafe GrpcHealthV1.HealthCheckResponse(wire: $0) } ?? GrpcHealthV1.HealthCheckResponse())
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }

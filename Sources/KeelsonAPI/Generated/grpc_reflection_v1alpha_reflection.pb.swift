@@ -28,10 +28,17 @@ extension GrpcReflectionV1alpha {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.reflection.v1alpha.ServerReflectionRequest" }
 
@@ -76,10 +83,17 @@ extension GrpcReflectionV1alpha {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.reflection.v1alpha.ExtensionRequest" }
   }
@@ -113,10 +127,17 @@ extension GrpcReflectionV1alpha {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.reflection.v1alpha.ServerReflectionResponse" }
 
@@ -153,10 +174,17 @@ extension GrpcReflectionV1alpha {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.reflection.v1alpha.FileDescriptorResponse" }
   }
@@ -186,10 +214,17 @@ extension GrpcReflectionV1alpha {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.reflection.v1alpha.ExtensionNumberResponse" }
   }
@@ -213,10 +248,17 @@ extension GrpcReflectionV1alpha {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.reflection.v1alpha.ListServiceResponse" }
   }
@@ -241,10 +283,17 @@ extension GrpcReflectionV1alpha {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.reflection.v1alpha.ServiceResponse" }
   }
@@ -274,10 +323,17 @@ extension GrpcReflectionV1alpha {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "grpc.reflection.v1alpha.ErrorResponse" }
   }
@@ -298,7 +354,7 @@ extension GrpcReflectionV1alpha.ServerReflectionRequest: WireMessage {
     case 4:
       unsafe self.messageRequest = .fileContainingSymbol(Wire.string(c.pointee.file_containing_symbol_4))
     case 5:
-      unsafe self.messageRequest = .fileContainingExtension(Wire.message(c.pointee.file_containing_extension_5) ?? GrpcReflectionV1alpha.ExtensionRequest())
+      unsafe self.messageRequest = .fileContainingExtension(c.pointee.file_containing_extension_5.map { unsafe GrpcReflectionV1alpha.ExtensionRequest(wire: $0) } ?? GrpcReflectionV1alpha.ExtensionRequest())
     case 6:
       unsafe self.messageRequest = .allExtensionNumbersOfType(Wire.string(c.pointee.all_extension_numbers_of_type_6))
     case 7:
@@ -388,16 +444,16 @@ extension GrpcReflectionV1alpha.ServerReflectionResponse: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Reflection__V1alpha__ServerReflectionResponse.self)
     unsafe self.validHost = Wire.string(c.pointee.valid_host_1)
-    unsafe self.originalRequest = Wire.message(c.pointee.original_request_2)
+    unsafe self.originalRequest = c.pointee.original_request_2.map { unsafe GrpcReflectionV1alpha.ServerReflectionRequest(wire: $0) }
     switch unsafe c.pointee.message_response_0_case.rawValue {
     case 4:
-      unsafe self.messageResponse = .fileDescriptorResponse(Wire.message(c.pointee.file_descriptor_response_4) ?? GrpcReflectionV1alpha.FileDescriptorResponse())
+      unsafe self.messageResponse = .fileDescriptorResponse(c.pointee.file_descriptor_response_4.map { unsafe GrpcReflectionV1alpha.FileDescriptorResponse(wire: $0) } ?? GrpcReflectionV1alpha.FileDescriptorResponse())
     case 5:
-      unsafe self.messageResponse = .allExtensionNumbersResponse(Wire.message(c.pointee.all_extension_numbers_response_5) ?? GrpcReflectionV1alpha.ExtensionNumberResponse())
+      unsafe self.messageResponse = .allExtensionNumbersResponse(c.pointee.all_extension_numbers_response_5.map { unsafe GrpcReflectionV1alpha.ExtensionNumberResponse(wire: $0) } ?? GrpcReflectionV1alpha.ExtensionNumberResponse())
     case 6:
-      unsafe self.messageResponse = .listServicesResponse(Wire.message(c.pointee.list_services_response_6) ?? GrpcReflectionV1alpha.ListServiceResponse())
+      unsafe self.messageResponse = .listServicesResponse(c.pointee.list_services_response_6.map { unsafe GrpcReflectionV1alpha.ListServiceResponse(wire: $0) } ?? GrpcReflectionV1alpha.ListServiceResponse())
     case 7:
-      unsafe self.messageResponse = .errorResponse(Wire.message(c.pointee.error_response_7) ?? GrpcReflectionV1alpha.ErrorResponse())
+      unsafe self.messageResponse = .errorResponse(c.pointee.error_response_7.map { unsafe GrpcReflectionV1alpha.ErrorResponse(wire: $0) } ?? GrpcReflectionV1alpha.ErrorResponse())
     default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
@@ -452,7 +508,7 @@ extension GrpcReflectionV1alpha.FileDescriptorResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Reflection__V1alpha__FileDescriptorResponse.self)
-    unsafe self.fileDescriptorProto = Wire.array(c.pointee.file_descriptor_proto_1, c.pointee.n_file_descriptor_proto_1) { unsafe Wire.bytes($0) }
+    unsafe self.fileDescriptorProto = UnsafeBufferPointer(start: c.pointee.file_descriptor_proto_1, count: c.pointee.n_file_descriptor_proto_1).map { unsafe Wire.bytes($0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -481,7 +537,7 @@ extension GrpcReflectionV1alpha.ExtensionNumberResponse: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Reflection__V1alpha__ExtensionNumberResponse.self)
     unsafe self.baseTypeName = Wire.string(c.pointee.base_type_name_1)
-    unsafe self.extensionNumber = Wire.array(c.pointee.extension_number_2, c.pointee.n_extension_number_2)
+    unsafe self.extensionNumber = Swift.Array(UnsafeBufferPointer(start: c.pointee.extension_number_2, count: c.pointee.n_extension_number_2))
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -511,7 +567,7 @@ extension GrpcReflectionV1alpha.ListServiceResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Grpc__Reflection__V1alpha__ListServiceResponse.self)
-    unsafe self.service = Wire.messages(c.pointee.service_1, c.pointee.n_service_1)
+    unsafe self.service = UnsafeBufferPointer(start: c.pointee.service_1, count: c.pointee.n_service_1).map { unsafe $0.map { unsafe GrpcReflectionV1alpha.ServiceResponse(wire: $0) } ?? GrpcReflectionV1alpha.ServiceResponse() }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 

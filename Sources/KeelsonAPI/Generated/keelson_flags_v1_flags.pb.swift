@@ -258,10 +258,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Flag" }
   }
@@ -299,10 +306,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagState" }
   }
@@ -363,10 +377,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Segment" }
   }
@@ -426,10 +447,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagSet" }
   }
@@ -453,10 +481,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.CreateFlagRequest" }
   }
@@ -483,10 +518,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.GetFlagRequest" }
   }
@@ -544,10 +586,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagsRequest" }
   }
@@ -576,10 +625,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagsResponse" }
   }
@@ -611,10 +667,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.UpdateFlagRequest" }
   }
@@ -655,10 +718,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ToggleFlagRequest" }
   }
@@ -690,10 +760,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ArchiveFlagRequest" }
   }
@@ -725,10 +802,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.RestoreFlagRequest" }
   }
@@ -764,10 +848,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagHistoryRequest" }
   }
@@ -816,10 +907,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagHistoryEntry" }
   }
@@ -846,10 +944,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagHistoryResponse" }
   }
@@ -904,10 +1009,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Evaluation" }
   }
@@ -953,10 +1065,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagRequest" }
   }
@@ -984,10 +1103,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagResponse" }
   }
@@ -1028,10 +1154,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagsRequest" }
   }
@@ -1059,10 +1192,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.EvaluateFlagsResponse" }
   }
@@ -1094,10 +1234,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.WatchFlagsRequest" }
   }
@@ -1150,10 +1297,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagRules" }
   }
@@ -1182,10 +1336,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.SegmentRules" }
   }
@@ -1213,10 +1374,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagSetRules" }
   }
@@ -1249,10 +1417,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagsSnapshot" }
   }
@@ -1276,10 +1451,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.FlagsChange" }
 
@@ -1320,10 +1502,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.WatchFlagsResponse" }
 
@@ -1356,10 +1545,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.Heartbeat" }
   }
@@ -1382,10 +1578,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.CreateSegmentRequest" }
   }
@@ -1412,10 +1615,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.GetSegmentRequest" }
   }
@@ -1447,10 +1657,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListSegmentsRequest" }
   }
@@ -1477,10 +1694,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListSegmentsResponse" }
   }
@@ -1510,10 +1734,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.UpdateSegmentRequest" }
   }
@@ -1545,10 +1776,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.DeleteSegmentRequest" }
   }
@@ -1563,10 +1801,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.DeleteSegmentResponse" }
   }
@@ -1589,10 +1834,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.CreateFlagSetRequest" }
   }
@@ -1615,10 +1867,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.GetFlagSetRequest" }
   }
@@ -1646,10 +1905,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagSetsRequest" }
   }
@@ -1676,10 +1942,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.ListFlagSetsResponse" }
   }
@@ -1708,10 +1981,17 @@ extension KeelsonFlagsV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.flags.v1.UpdateFlagSetRequest" }
   }
@@ -1730,18 +2010,18 @@ extension KeelsonFlagsV1.Flag: WireMessage {
     unsafe self.description = Wire.string(c.pointee.description_3)
     unsafe self.type = KeelsonFlagsV1.FlagType(rawValue: c.pointee.type_4)
     unsafe self.variants = Wire.dictionary(c.pointee.variants_5, c.pointee.n_variants_5) {
-      unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? GoogleProtobuf.Value())
+      unsafe (Wire.string($0.pointee.key_1), $0.pointee.value_2.map { unsafe GoogleProtobuf.Value(wire: $0) } ?? GoogleProtobuf.Value())
     }
     unsafe self.environments = Wire.dictionary(c.pointee.environments_6, c.pointee.n_environments_6) {
-      unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? KeelsonFlagsV1.FlagState())
+      unsafe (Wire.string($0.pointee.key_1), $0.pointee.value_2.map { unsafe KeelsonFlagsV1.FlagState(wire: $0) } ?? KeelsonFlagsV1.FlagState())
     }
     unsafe self.owner = Wire.string(c.pointee.owner_7)
-    unsafe self.tags = Wire.array(c.pointee.tags_8, c.pointee.n_tags_8) { unsafe Wire.string($0) }
-    unsafe self.expireTime = Wire.message(c.pointee.expire_time_9)
-    unsafe self.metadata = Wire.message(c.pointee.metadata_10)
-    unsafe self.archiveTime = Wire.message(c.pointee.archive_time_11)
-    unsafe self.createTime = Wire.message(c.pointee.create_time_12)
-    unsafe self.updateTime = Wire.message(c.pointee.update_time_13)
+    unsafe self.tags = UnsafeBufferPointer(start: c.pointee.tags_8, count: c.pointee.n_tags_8).map { unsafe Wire.string($0) }
+    unsafe self.expireTime = c.pointee.expire_time_9.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
+    unsafe self.metadata = c.pointee.metadata_10.map { unsafe GoogleProtobuf.Struct(wire: $0) }
+    unsafe self.archiveTime = c.pointee.archive_time_11.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
+    unsafe self.createTime = c.pointee.create_time_12.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
+    unsafe self.updateTime = c.pointee.update_time_13.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
     unsafe self.revision = c.pointee.revision_14
     unsafe self.etag = Wire.string(c.pointee.etag_15)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
@@ -1856,8 +2136,8 @@ extension KeelsonFlagsV1.Segment: WireMessage {
     unsafe self.key = Wire.string(c.pointee.key_2)
     unsafe self.description = Wire.string(c.pointee.description_3)
     unsafe self.condition = Wire.string(c.pointee.condition_4)
-    unsafe self.createTime = Wire.message(c.pointee.create_time_5)
-    unsafe self.updateTime = Wire.message(c.pointee.update_time_6)
+    unsafe self.createTime = c.pointee.create_time_5.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
+    unsafe self.updateTime = c.pointee.update_time_6.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
     unsafe self.revision = c.pointee.revision_7
     unsafe self.etag = Wire.string(c.pointee.etag_8)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
@@ -1907,9 +2187,9 @@ extension KeelsonFlagsV1.FlagSet: WireMessage {
     unsafe self.key = Wire.string(c.pointee.key_1)
     unsafe self.description = Wire.string(c.pointee.description_2)
     unsafe self.bucketing = KeelsonFlagsV1.Bucketing(rawValue: c.pointee.bucketing_3)
-    unsafe self.metadata = Wire.message(c.pointee.metadata_4)
-    unsafe self.createTime = Wire.message(c.pointee.create_time_5)
-    unsafe self.updateTime = Wire.message(c.pointee.update_time_6)
+    unsafe self.metadata = c.pointee.metadata_4.map { unsafe GoogleProtobuf.Struct(wire: $0) }
+    unsafe self.createTime = c.pointee.create_time_5.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
+    unsafe self.updateTime = c.pointee.update_time_6.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
     unsafe self.revision = c.pointee.revision_7
     unsafe self.etag = Wire.string(c.pointee.etag_8)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
@@ -1958,7 +2238,7 @@ extension KeelsonFlagsV1.CreateFlagRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__CreateFlagRequest.self)
-    unsafe self.flag = Wire.message(c.pointee.flag_1)
+    unsafe self.flag = c.pointee.flag_1.map { unsafe KeelsonFlagsV1.Flag(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2020,7 +2300,7 @@ extension KeelsonFlagsV1.ListFlagsRequest: WireMessage {
     unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
     unsafe self.pageSize = c.pointee.page_size_2
     unsafe self.pageToken = Wire.string(c.pointee.page_token_3)
-    unsafe self.tags = Wire.array(c.pointee.tags_4, c.pointee.n_tags_4) { unsafe Wire.string($0) }
+    unsafe self.tags = UnsafeBufferPointer(start: c.pointee.tags_4, count: c.pointee.n_tags_4).map { unsafe Wire.string($0) }
     unsafe self.owner = Wire.string(c.pointee.owner_5)
     unsafe self.type = KeelsonFlagsV1.FlagType(rawValue: c.pointee.type_6)
     unsafe self.query = Wire.string(c.pointee.query_7)
@@ -2066,7 +2346,7 @@ extension KeelsonFlagsV1.ListFlagsResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagsResponse.self)
-    unsafe self.flags = Wire.messages(c.pointee.flags_1, c.pointee.n_flags_1)
+    unsafe self.flags = UnsafeBufferPointer(start: c.pointee.flags_1, count: c.pointee.n_flags_1).map { unsafe $0.map { unsafe KeelsonFlagsV1.Flag(wire: $0) } ?? KeelsonFlagsV1.Flag() }
     unsafe self.nextPageToken = Wire.string(c.pointee.next_page_token_2)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -2097,8 +2377,8 @@ extension KeelsonFlagsV1.UpdateFlagRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__UpdateFlagRequest.self)
-    unsafe self.flag = Wire.message(c.pointee.flag_1)
-    unsafe self.updateMask = Wire.message(c.pointee.update_mask_2)
+    unsafe self.flag = c.pointee.flag_1.map { unsafe KeelsonFlagsV1.Flag(wire: $0) }
+    unsafe self.updateMask = c.pointee.update_mask_2.map { unsafe GoogleProtobuf.FieldMask(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2273,11 +2553,11 @@ extension KeelsonFlagsV1.FlagHistoryEntry: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagHistoryEntry.self)
     unsafe self.revision = c.pointee.revision_1
-    unsafe self.time = Wire.message(c.pointee.time_2)
+    unsafe self.time = c.pointee.time_2.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
     unsafe self.action = Wire.string(c.pointee.action_3)
     unsafe self.actor = Wire.string(c.pointee.actor_4)
     unsafe self.correlationId = Wire.string(c.pointee.correlation_id_5)
-    unsafe self.flag = Wire.message(c.pointee.flag_6)
+    unsafe self.flag = c.pointee.flag_6.map { unsafe KeelsonFlagsV1.Flag(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2318,7 +2598,7 @@ extension KeelsonFlagsV1.ListFlagHistoryResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagHistoryResponse.self)
-    unsafe self.entries = Wire.messages(c.pointee.entries_1, c.pointee.n_entries_1)
+    unsafe self.entries = UnsafeBufferPointer(start: c.pointee.entries_1, count: c.pointee.n_entries_1).map { unsafe $0.map { unsafe KeelsonFlagsV1.FlagHistoryEntry(wire: $0) } ?? KeelsonFlagsV1.FlagHistoryEntry() }
     unsafe self.nextPageToken = Wire.string(c.pointee.next_page_token_2)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -2350,12 +2630,12 @@ extension KeelsonFlagsV1.Evaluation: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__Evaluation.self)
     unsafe self.key = Wire.string(c.pointee.key_1)
-    unsafe self.value = Wire.message(c.pointee.value_2)
+    unsafe self.value = c.pointee.value_2.map { unsafe GoogleProtobuf.Value(wire: $0) }
     unsafe self.variant = Wire.string(c.pointee.variant_3)
     unsafe self.reason = KeelsonFlagsV1.Reason(rawValue: c.pointee.reason_4)
     unsafe self.errorCode = Wire.string(c.pointee.error_code_5)
     unsafe self.errorMessage = Wire.string(c.pointee.error_message_6)
-    unsafe self.metadata = Wire.message(c.pointee.metadata_7)
+    unsafe self.metadata = c.pointee.metadata_7.map { unsafe GoogleProtobuf.Struct(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2402,7 +2682,7 @@ extension KeelsonFlagsV1.EvaluateFlagRequest: WireMessage {
     unsafe self.environment = Wire.string(c.pointee.environment_2)
     unsafe self.key = Wire.string(c.pointee.key_3)
     unsafe self.targetingKey = Wire.string(c.pointee.targeting_key_4)
-    unsafe self.context = Wire.message(c.pointee.context_5)
+    unsafe self.context = c.pointee.context_5.map { unsafe GoogleProtobuf.Struct(wire: $0) }
     unsafe self.expectedType = KeelsonFlagsV1.FlagType(rawValue: c.pointee.expected_type_6)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -2442,7 +2722,7 @@ extension KeelsonFlagsV1.EvaluateFlagResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagResponse.self)
-    unsafe self.evaluation = Wire.message(c.pointee.evaluation_1)
+    unsafe self.evaluation = c.pointee.evaluation_1.map { unsafe KeelsonFlagsV1.Evaluation(wire: $0) }
     unsafe self.revision = c.pointee.revision_2
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -2476,9 +2756,9 @@ extension KeelsonFlagsV1.EvaluateFlagsRequest: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagsRequest.self)
     unsafe self.flagSet = Wire.string(c.pointee.flag_set_1)
     unsafe self.environment = Wire.string(c.pointee.environment_2)
-    unsafe self.keys = Wire.array(c.pointee.keys_3, c.pointee.n_keys_3) { unsafe Wire.string($0) }
+    unsafe self.keys = UnsafeBufferPointer(start: c.pointee.keys_3, count: c.pointee.n_keys_3).map { unsafe Wire.string($0) }
     unsafe self.targetingKey = Wire.string(c.pointee.targeting_key_4)
-    unsafe self.context = Wire.message(c.pointee.context_5)
+    unsafe self.context = c.pointee.context_5.map { unsafe GoogleProtobuf.Struct(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2516,7 +2796,7 @@ extension KeelsonFlagsV1.EvaluateFlagsResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__EvaluateFlagsResponse.self)
-    unsafe self.evaluations = Wire.messages(c.pointee.evaluations_1, c.pointee.n_evaluations_1)
+    unsafe self.evaluations = UnsafeBufferPointer(start: c.pointee.evaluations_1, count: c.pointee.n_evaluations_1).map { unsafe $0.map { unsafe KeelsonFlagsV1.Evaluation(wire: $0) } ?? KeelsonFlagsV1.Evaluation() }
     unsafe self.revision = c.pointee.revision_2
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -2584,11 +2864,11 @@ extension KeelsonFlagsV1.FlagRules: WireMessage {
     unsafe self.type = KeelsonFlagsV1.FlagType(rawValue: c.pointee.type_2)
     unsafe self.enabled = c.pointee.enabled_3 != 0
     unsafe self.variants = Wire.dictionary(c.pointee.variants_4, c.pointee.n_variants_4) {
-      unsafe (Wire.string($0.pointee.key_1), Wire.message($0.pointee.value_2) ?? GoogleProtobuf.Value())
+      unsafe (Wire.string($0.pointee.key_1), $0.pointee.value_2.map { unsafe GoogleProtobuf.Value(wire: $0) } ?? GoogleProtobuf.Value())
     }
     unsafe self.defaultVariant = Wire.string(c.pointee.default_variant_5)
     unsafe self.targeting = Wire.string(c.pointee.targeting_6)
-    unsafe self.metadata = Wire.message(c.pointee.metadata_7)
+    unsafe self.metadata = c.pointee.metadata_7.map { unsafe GoogleProtobuf.Struct(wire: $0) }
     unsafe self.revision = c.pointee.revision_8
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -2668,7 +2948,7 @@ extension KeelsonFlagsV1.FlagSetRules: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagSetRules.self)
     unsafe self.bucketing = KeelsonFlagsV1.Bucketing(rawValue: c.pointee.bucketing_1)
-    unsafe self.metadata = Wire.message(c.pointee.metadata_2)
+    unsafe self.metadata = c.pointee.metadata_2.map { unsafe GoogleProtobuf.Struct(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2699,9 +2979,9 @@ extension KeelsonFlagsV1.FlagsSnapshot: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagsSnapshot.self)
-    unsafe self.flagSet = Wire.message(c.pointee.flag_set_1)
-    unsafe self.flags = Wire.messages(c.pointee.flags_2, c.pointee.n_flags_2)
-    unsafe self.segments = Wire.messages(c.pointee.segments_3, c.pointee.n_segments_3)
+    unsafe self.flagSet = c.pointee.flag_set_1.map { unsafe KeelsonFlagsV1.FlagSetRules(wire: $0) }
+    unsafe self.flags = UnsafeBufferPointer(start: c.pointee.flags_2, count: c.pointee.n_flags_2).map { unsafe $0.map { unsafe KeelsonFlagsV1.FlagRules(wire: $0) } ?? KeelsonFlagsV1.FlagRules() }
+    unsafe self.segments = UnsafeBufferPointer(start: c.pointee.segments_3, count: c.pointee.n_segments_3).map { unsafe $0.map { unsafe KeelsonFlagsV1.SegmentRules(wire: $0) } ?? KeelsonFlagsV1.SegmentRules() }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2738,15 +3018,15 @@ extension KeelsonFlagsV1.FlagsChange: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__FlagsChange.self)
     switch unsafe c.pointee.change_0_case.rawValue {
     case 1:
-      unsafe self.change = .flag(Wire.message(c.pointee.flag_1) ?? KeelsonFlagsV1.FlagRules())
+      unsafe self.change = .flag(c.pointee.flag_1.map { unsafe KeelsonFlagsV1.FlagRules(wire: $0) } ?? KeelsonFlagsV1.FlagRules())
     case 2:
       unsafe self.change = .removedFlag(Wire.string(c.pointee.removed_flag_2))
     case 3:
-      unsafe self.change = .segment(Wire.message(c.pointee.segment_3) ?? KeelsonFlagsV1.SegmentRules())
+      unsafe self.change = .segment(c.pointee.segment_3.map { unsafe KeelsonFlagsV1.SegmentRules(wire: $0) } ?? KeelsonFlagsV1.SegmentRules())
     case 4:
       unsafe self.change = .removedSegment(Wire.string(c.pointee.removed_segment_4))
     case 5:
-      unsafe self.change = .flagSet(Wire.message(c.pointee.flag_set_5) ?? KeelsonFlagsV1.FlagSetRules())
+      unsafe self.change = .flagSet(c.pointee.flag_set_5.map { unsafe KeelsonFlagsV1.FlagSetRules(wire: $0) } ?? KeelsonFlagsV1.FlagSetRules())
     default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
@@ -2802,11 +3082,11 @@ extension KeelsonFlagsV1.WatchFlagsResponse: WireMessage {
     unsafe self.revision = c.pointee.revision_1
     switch unsafe c.pointee.event_0_case.rawValue {
     case 2:
-      unsafe self.event = .snapshot(Wire.message(c.pointee.snapshot_2) ?? KeelsonFlagsV1.FlagsSnapshot())
+      unsafe self.event = .snapshot(c.pointee.snapshot_2.map { unsafe KeelsonFlagsV1.FlagsSnapshot(wire: $0) } ?? KeelsonFlagsV1.FlagsSnapshot())
     case 3:
-      unsafe self.event = .change(Wire.message(c.pointee.change_3) ?? KeelsonFlagsV1.FlagsChange())
+      unsafe self.event = .change(c.pointee.change_3.map { unsafe KeelsonFlagsV1.FlagsChange(wire: $0) } ?? KeelsonFlagsV1.FlagsChange())
     case 4:
-      unsafe self.event = .heartbeat(Wire.message(c.pointee.heartbeat_4) ?? KeelsonFlagsV1.Heartbeat())
+      unsafe self.event = .heartbeat(c.pointee.heartbeat_4.map { unsafe KeelsonFlagsV1.Heartbeat(wire: $0) } ?? KeelsonFlagsV1.Heartbeat())
     default: break
     }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
@@ -2853,7 +3133,7 @@ extension KeelsonFlagsV1.Heartbeat: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__Heartbeat.self)
-    unsafe self.interval = Wire.message(c.pointee.interval_1)
+    unsafe self.interval = c.pointee.interval_1.map { unsafe GoogleProtobuf.Duration(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2882,7 +3162,7 @@ extension KeelsonFlagsV1.CreateSegmentRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__CreateSegmentRequest.self)
-    unsafe self.segment = Wire.message(c.pointee.segment_1)
+    unsafe self.segment = c.pointee.segment_1.map { unsafe KeelsonFlagsV1.Segment(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2974,7 +3254,7 @@ extension KeelsonFlagsV1.ListSegmentsResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListSegmentsResponse.self)
-    unsafe self.segments = Wire.messages(c.pointee.segments_1, c.pointee.n_segments_1)
+    unsafe self.segments = UnsafeBufferPointer(start: c.pointee.segments_1, count: c.pointee.n_segments_1).map { unsafe $0.map { unsafe KeelsonFlagsV1.Segment(wire: $0) } ?? KeelsonFlagsV1.Segment() }
     unsafe self.nextPageToken = Wire.string(c.pointee.next_page_token_2)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -3005,8 +3285,8 @@ extension KeelsonFlagsV1.UpdateSegmentRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__UpdateSegmentRequest.self)
-    unsafe self.segment = Wire.message(c.pointee.segment_1)
-    unsafe self.updateMask = Wire.message(c.pointee.update_mask_2)
+    unsafe self.segment = c.pointee.segment_1.map { unsafe KeelsonFlagsV1.Segment(wire: $0) }
+    unsafe self.updateMask = c.pointee.update_mask_2.map { unsafe GoogleProtobuf.FieldMask(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -3095,7 +3375,7 @@ extension KeelsonFlagsV1.CreateFlagSetRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__CreateFlagSetRequest.self)
-    unsafe self.flagSet = Wire.message(c.pointee.flag_set_1)
+    unsafe self.flagSet = c.pointee.flag_set_1.map { unsafe KeelsonFlagsV1.FlagSet(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -3181,7 +3461,7 @@ extension KeelsonFlagsV1.ListFlagSetsResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__ListFlagSetsResponse.self)
-    unsafe self.flagSets = Wire.messages(c.pointee.flag_sets_1, c.pointee.n_flag_sets_1)
+    unsafe self.flagSets = UnsafeBufferPointer(start: c.pointee.flag_sets_1, count: c.pointee.n_flag_sets_1).map { unsafe $0.map { unsafe KeelsonFlagsV1.FlagSet(wire: $0) } ?? KeelsonFlagsV1.FlagSet() }
     unsafe self.nextPageToken = Wire.string(c.pointee.next_page_token_2)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -3212,8 +3492,8 @@ extension KeelsonFlagsV1.UpdateFlagSetRequest: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Flags__V1__UpdateFlagSetRequest.self)
-    unsafe self.flagSet = Wire.message(c.pointee.flag_set_1)
-    unsafe self.updateMask = Wire.message(c.pointee.update_mask_2)
+    unsafe self.flagSet = c.pointee.flag_set_1.map { unsafe KeelsonFlagsV1.FlagSet(wire: $0) }
+    unsafe self.updateMask = c.pointee.update_mask_2.map { unsafe GoogleProtobuf.FieldMask(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 

@@ -102,10 +102,17 @@ extension KeelsonHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.health.v1.Component" }
   }
@@ -120,10 +127,17 @@ extension KeelsonHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.health.v1.GetHealthRequest" }
   }
@@ -176,10 +190,17 @@ extension KeelsonHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.health.v1.GetHealthResponse" }
   }
@@ -194,10 +215,17 @@ extension KeelsonHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.health.v1.CheckLivenessRequest" }
   }
@@ -220,10 +248,17 @@ extension KeelsonHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.health.v1.CheckLivenessResponse" }
   }
@@ -238,10 +273,17 @@ extension KeelsonHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.health.v1.CheckReadinessRequest" }
   }
@@ -269,10 +311,17 @@ extension KeelsonHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.health.v1.CheckReadinessResponse" }
   }
@@ -287,10 +336,17 @@ extension KeelsonHealthV1 {
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
-      self = try KeelsonAPI.Wire.decode(bytes, limits: limits)
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
     }
 
-    public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
 
     public static var fullName: Swift.String { "keelson.health.v1.WatchHealthRequest" }
   }
@@ -306,8 +362,8 @@ extension KeelsonHealthV1.Component: WireMessage {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__Component.self)
     unsafe self.name = Wire.string(c.pointee.name_1)
     unsafe self.status = KeelsonHealthV1.Status(rawValue: c.pointee.status_2)
-    unsafe self.responseTime = Wire.message(c.pointee.response_time_3)
-    unsafe self.checkTime = Wire.message(c.pointee.check_time_4)
+    unsafe self.responseTime = c.pointee.response_time_3.map { unsafe GoogleProtobuf.Duration(wire: $0) }
+    unsafe self.checkTime = c.pointee.check_time_4.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
     unsafe self.message = Wire.string(c.pointee.message_5)
     unsafe self.essential = c.pointee.essential_6 != 0
     unsafe self.consecutiveFailures = c.pointee.consecutive_failures_7
@@ -377,11 +433,11 @@ extension KeelsonHealthV1.GetHealthResponse: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__GetHealthResponse.self)
     unsafe self.status = KeelsonHealthV1.Status(rawValue: c.pointee.status_1)
-    unsafe self.components = Wire.messages(c.pointee.components_2, c.pointee.n_components_2)
-    unsafe self.time = Wire.message(c.pointee.time_3)
+    unsafe self.components = UnsafeBufferPointer(start: c.pointee.components_2, count: c.pointee.n_components_2).map { unsafe $0.map { unsafe KeelsonHealthV1.Component(wire: $0) } ?? KeelsonHealthV1.Component() }
+    unsafe self.time = c.pointee.time_3.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
     unsafe self.version = Wire.string(c.pointee.version_4)
     unsafe self.environment = Wire.string(c.pointee.environment_5)
-    unsafe self.uptime = Wire.message(c.pointee.uptime_6)
+    unsafe self.uptime = c.pointee.uptime_6.map { unsafe GoogleProtobuf.Duration(wire: $0) }
     unsafe self.ready = c.pointee.ready_7 != 0
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
@@ -449,7 +505,7 @@ extension KeelsonHealthV1.CheckLivenessResponse: WireMessage {
   package init(wire: UnsafeRawPointer) {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Health__V1__CheckLivenessResponse.self)
-    unsafe self.uptime = Wire.message(c.pointee.uptime_1)
+    unsafe self.uptime = c.pointee.uptime_1.map { unsafe GoogleProtobuf.Duration(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 

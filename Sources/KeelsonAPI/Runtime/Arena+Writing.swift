@@ -1,7 +1,8 @@
 package import CProtobufC
 package import KeelsonProtoC
 
-/// The parts that generated code fills C structs with. All they return lives in the arena.
+/// The parts that generated code fills C structs with. What they return lives in the arena, or in
+/// the message that is packed.
 extension Arena {
   package func copy(_ text: String) -> ProtobufCBinaryData {
     if text.isEmpty { return unsafe ProtobufCBinaryData() }
@@ -9,9 +10,19 @@ extension Arena {
     return text.withUTF8 { unsafe copy(UnsafeRawBufferPointer($0)) }
   }
 
+  /// Bytes of a message that is being packed. From this many on they are not copied but pointed
+  /// to: their array lies on the heap, and the message holds it until it is packed.
+  private static let borrowedBytes = 1_024
+
   package func copy(_ bytes: [UInt8]) -> ProtobufCBinaryData {
     if bytes.isEmpty { return unsafe ProtobufCBinaryData() }
-    return unsafe bytes.withUnsafeBytes { unsafe copy($0) }
+    return unsafe bytes.withUnsafeBytes { bytes in
+      if bytes.count < Self.borrowedBytes { return unsafe copy(bytes) }
+      // protobuf-c only reads what it packs.
+      let start = unsafe UnsafeMutableRawPointer(mutating: bytes.baseAddress)
+      return unsafe ProtobufCBinaryData(
+        len: bytes.count, data: start?.assumingMemoryBound(to: UInt8.self))
+    }
   }
 
   private func copy(_ source: UnsafeRawBufferPointer) -> ProtobufCBinaryData {

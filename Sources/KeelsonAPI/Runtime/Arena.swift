@@ -35,12 +35,8 @@ package struct Arena {
   ///
   /// - Parameter limit: how many bytes may come from malloc; past it protobuf-c's allocations
   ///   fail, while those of ``allocate(bytes:)`` trap.
-  static func withArena<Result, Failure: Error>(
-    limit: Int, _ body: (Arena) throws(Failure) -> Result
-  ) throws(Failure) -> Result {
-    let outcome: Swift.Result<Result, Failure> = unsafe withUnsafeTemporaryAllocation(
-      byteCount: stackBytes, alignment: 16
-    ) { buffer in
+  static func withArena<Result>(limit: Int, _ body: (Arena) -> Result) -> Result {
+    unsafe withUnsafeTemporaryAllocation(byteCount: stackBytes, alignment: 16) { buffer in
       // A temporary allocation of more than no bytes has an address.
       guard let start = buffer.baseAddress else { preconditionFailure() }
       var state = unsafe State(
@@ -55,14 +51,9 @@ package struct Arena {
           free: { _, _ in },
           allocator_data: UnsafeMutableRawPointer(state))
         defer { unsafe Arena.freeBlocks(of: state) }
-        do throws(Failure) {
-          return .success(try body(unsafe Arena(state: state)))
-        } catch {
-          return .failure(error)
-        }
+        return body(unsafe Arena(state: state))
       }
     }
-    return try outcome.get()
   }
 
   private init(state: UnsafeMutablePointer<State>) {

@@ -52,7 +52,7 @@ package protocol WireMessage: Message {
   init(wire: UnsafeRawPointer)
 
   /// Sets the fields of an initialised C struct of the message's type. What it points to lives in
-  /// the arena.
+  /// the arena, or in the message.
   func write(to wire: UnsafeMutableRawPointer, in arena: Arena)
 }
 

@@ -13,34 +13,6 @@ extension Wire {
     return unsafe Array(UnsafeBufferPointer(start: start, count: data.len))
   }
 
-  package static func array<Element>(_ start: UnsafeMutablePointer<Element>?, _ count: Int)
-    -> [Element]
-  {
-    unsafe Array(UnsafeBufferPointer(start: start, count: count))
-  }
-
-  package static func array<CElement, Element>(
-    _ start: UnsafeMutablePointer<CElement>?, _ count: Int, _ convert: (CElement) -> Element
-  ) -> [Element] {
-    unsafe UnsafeBufferPointer(start: start, count: count).map(convert)
-  }
-
-  /// `CMessage` must be the struct of `M`; the field it comes from says so.
-  package static func message<M: WireMessage, CMessage>(
-    _ pointer: UnsafeMutablePointer<CMessage>?
-  ) -> M? {
-    guard let pointer = unsafe pointer else { return nil }
-    return unsafe M(wire: UnsafeRawPointer(pointer))
-  }
-
-  package static func messages<M: WireMessage, CMessage>(
-    _ start: UnsafeMutablePointer<UnsafeMutablePointer<CMessage>?>?, _ count: Int
-  ) -> [M] {
-    unsafe UnsafeBufferPointer(start: start, count: count).map { pointer in
-      unsafe message(pointer) ?? M()
-    }
-  }
-
   /// A map from its entries; of several with one key the last counts, as protobuf demands.
   package static func dictionary<CEntry, Key: Hashable, Value>(
     _ start: UnsafeMutablePointer<UnsafeMutablePointer<CEntry>?>?, _ count: Int,

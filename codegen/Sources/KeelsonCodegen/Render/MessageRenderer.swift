@@ -65,9 +65,18 @@ struct MessageRenderer {
     out.block(
       "public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) "
         + "throws(KeelsonCore.RPCError) {"
-    ) { $0.line("self = try KeelsonAPI.Wire.decode(bytes, limits: limits)") }
+    ) { out in
+      out.line("self.init()")
+      out.block("try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {") {
+        $0.line("unsafe self = Self(wire: $0)")
+      }
+    }
     out.line()
-    out.line("public func encoded() -> [Swift.UInt8] { KeelsonAPI.Wire.encode(self) }")
+    out.block("public func encoded() -> [Swift.UInt8] {") { out in
+      out.block("unsafe KeelsonAPI.Wire.pack(Self.wireTable) {") {
+        $0.line("unsafe self.write(to: $0, in: $1)")
+      }
+    }
     out.line()
     out.line("public static var fullName: Swift.String { \"\(message.fullName)\" }")
   }

@@ -32,20 +32,19 @@ struct WireRenderer {
         $0.line("unsafe self.\(property.name) = \(value(field, "c.pointee.\(field.cName)"))")
       }
     case .message(let field, _):
-      out.line("unsafe self.\(property.name) = Wire.message(c.pointee.\(field.cName))")
+      out.line("unsafe self.\(property.name) = \(value(field, "c.pointee.\(field.cName)"))")
     case .repeated(let field):
-      let source = "c.pointee.\(field.cName), c.pointee.n_\(field.cName)"
-      switch field.kind {
-      case .message:
-        out.line("unsafe self.\(property.name) = Wire.messages(\(source))")
-      case .string, .bytes:
-        out.line(
-          "unsafe self.\(property.name) = Wire.array(\(source)) { unsafe \(value(field, "$0")) }")
-      case .bool, .float, .double, .enum:
-        out.line("unsafe self.\(property.name) = Wire.array(\(source)) { \(value(field, "$0")) }")
-      default:
-        out.line("unsafe self.\(property.name) = Wire.array(\(source))")
-      }
+      let pointer = "c.pointee.\(field.cName)"
+      let source = "UnsafeBufferPointer(start: \(pointer), count: c.pointee.n_\(field.cName))"
+      // What is generic in the standard library is made for the type at hand; ours would not be.
+      let array =
+        switch field.kind {
+        case .message: "\(source).map { unsafe \(value(field, "$0")) ?? \(field.zero) }"
+        case .string, .bytes: "\(source).map { unsafe \(value(field, "$0")) }"
+        case .bool, .float, .double, .enum: "\(source).map { \(value(field, "$0")) }"
+        default: "Swift.Array(\(source))"
+        }
+      out.line("unsafe self.\(property.name) = \(array)")
     case .map(let field, let key, let element):
       let source = "c.pointee.\(field.cName), c.pointee.n_\(field.cName)"
       out.block("unsafe self.\(property.name) = Wire.dictionary(\(source)) {") { out in
@@ -77,7 +76,7 @@ struct WireRenderer {
     case .bool: "\(source) != 0"
     case .float, .double: "\(field.swiftType)(bitPattern: \(source))"
     case .enum: "\(field.swiftType)(rawValue: \(source))"
-    case .message: "Wire.message(\(source))"
+    case .message: "\(source).map { unsafe \(field.swiftType)(wire: $0) }"
     default: source
     }
   }
