@@ -1,6 +1,7 @@
 """Servers under measurement, and what the operating system says of them. Linux only."""
 
 import contextlib
+import dataclasses
 import hashlib
 import math
 import os
@@ -32,24 +33,66 @@ def keelson_binary() -> pathlib.Path:
     return pathlib.Path(os.environ["KEELSON_BINARY"])
 
 
+def body_file(body: bytes) -> pathlib.Path:
+    """A file with these bytes, for programs that want one."""
+    folder = BUILD / "bodies"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / hashlib.sha256(body).hexdigest()[:16]
+    if not file.exists():
+        file.write_bytes(body)
+    return file
+
+
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """A self-signed certificate with its key: ECDSA on P-256."""
+
+    certificate: pathlib.Path
+    key: pathlib.Path
+
+    @staticmethod
+    def make(folder: pathlib.Path) -> "Certificate":
+        made = Certificate(folder / "certificate.pem", folder / "key.pem")
+        command = ["openssl", "req", "-x509", "-days", "2", "-subj", "/CN=localhost"]
+        command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+        command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"]
+        command += ["-keyout", str(made.key), "-out", str(made.certificate)]
+        subprocess.run(command, check=True, capture_output=True)
+        return made
+
+    def options(self) -> list[str]:
+        """As the servers that speak gRPC take it."""
+        return ["--tls-certificate", str(self.certificate), "--tls-key", str(self.key)]
+
+
 class Server:
     """A server process of its own, stopped when its `with` block ends."""
 
-    def __init__(self, name: str, command: list[str], port: int, core: int | None = None):
+    speaks_grpc = True
+
+    def __init__(
+        self, name: str, command: list[str], port: int, core: int | None = None,
+        is_secure: bool = False,
+    ):  # fmt: skip
         self.name = name
         self.port = port
         self.address = f"127.0.0.1:{port}"
+        self.is_secure = is_secure
+        self.url = f"{'https' if is_secure else 'http'}://{self.address}"
         if core is not None:
             command = ["taskset", "--cpu-list", str(core), *command]
         self.log = BUILD / f"{name.replace(' ', '-')}.log"
+        #: Added to what it finds in its environment.
+        self.environment: dict[str, str] = {}
         self._command = command
 
     def __enter__(self) -> "Server":
         with open(self.log, "wb") as log:
             # taskset replaces itself by the server, so that the process is the server's.
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=os.environ | self.environment,
+            )  # fmt: skip
         self._wait_until_serving()
         return self
 
@@ -100,15 +143,46 @@ class Server:
 
 
 def keelson(
-    data: pathlib.Path, arguments: list[str] | None = None, core: int | None = None
-) -> Server:
+    data: pathlib.Path, arguments: list[str] | None = None, core: int | None = None,
+    tls: Certificate | None = None,
+) -> Server:  # fmt: skip
+    """`keelson serve`, with all that a call meets in it."""
     port = free_port()
     command = [str(keelson_binary()), "serve", "--listen", f"127.0.0.1:{port}"]
-    command += ["--data", str(data), *(arguments or [])]
-    return Server("keelson", command, port, core)
+    command += ["--data", str(data), *(arguments or []), *(tls.options() if tls else [])]
+    return Server("keelson", command, port, core, is_secure=tls is not None)
+
+
+def interop_server(core: int | None = None, tls: Certificate | None = None) -> Server:
+    """Keelson's own server of grpc.testing.TestService, on one loop."""
+    port = free_port()
+    binary = keelson_binary().with_name("InteropServer")
+    command = [str(binary), "--port", str(port), "--loops", "1"]
+    command += tls.options() if tls else []
+    return Server("keelson", command, port, core, is_secure=tls is not None)
+
+
+def test_server(core: int | None = None, tls: Certificate | None = None) -> Server:
+    """gRPC C++; see Tests/Peers/cpp."""
+    port = free_port()
+    command = [str(BUILD / "test_server"), "--port", str(port), *(tls.options() if tls else [])]
+    return Server("gRPC C++", command, port, core, is_secure=tls is not None)
+
+
+def nghttpd(
+    folder: pathlib.Path, core: int | None = None, tls: Certificate | None = None
+) -> Server:
+    """nghttpd with one worker, serving the files of a folder."""
+    port = free_port()
+    command = ["nghttpd", "--address=127.0.0.1", "--workers=1", "--htdocs", str(folder), str(port)]
+    command += [str(tls.key), str(tls.certificate)] if tls else ["--no-tls"]
+    server = Server("nghttpd", command, port, core, is_secure=tls is not None)
+    server.speaks_grpc = False
+    return server
 
 
 def grpc_peer(payload_bytes: int = 0, core: int | None = None) -> Server:
+    """gRPC C++ with a fan-out; see peers/grpc_peer.cc."""
     port = free_port()
     command = [str(BUILD / "grpc_peer"), f"127.0.0.1:{port}", str(payload_bytes)]
     return Server("gRPC C++", command, port, core)
@@ -121,11 +195,9 @@ class Subscribers:
         self, server: Server, streams: int, watch_path: str, watch_body: bytes,
         connections: int = 100,
     ):  # fmt: skip
-        self._bodies = BUILD / "bodies"
-        self._bodies.mkdir(parents=True, exist_ok=True)
         self._command = [
             str(BUILD / "flag_subscribers"), server.address, str(connections), str(streams),
-            watch_path, self._body(watch_body),
+            watch_path, str(body_file(watch_body)),
         ]  # fmt: skip
 
     def __enter__(self) -> "Subscribers":
@@ -143,7 +215,7 @@ class Subscribers:
 
     def call(self, path: str, body: bytes) -> None:
         """A unary call. Raises BenchmarkError unless it succeeds."""
-        self._command_line("call", path, self._body(body))
+        self._command_line("call", path, str(body_file(body)))
         self._answer("ok")
 
     def publish(self, count: int, path: str, bodies: list[bytes]) -> list[tuple[float, ...]]:
@@ -152,15 +224,10 @@ class Subscribers:
         For each change (call, first, last, messages): microseconds from the start of the call to
         its response, the first arrival and the last, and how many messages arrived.
         """
-        self._command_line("publish", str(count), path, *map(self._body, bodies))
+        self._command_line("publish", str(count), path, *(str(body_file(body)) for body in bodies))
         changes = [tuple(map(float, self._answer("change"))) for _ in range(count)]
         self._answer("done")
         return changes
-
-    def _body(self, body: bytes) -> str:
-        file = self._bodies / hashlib.sha256(body).hexdigest()[:16]
-        file.write_bytes(body)
-        return str(file)
 
     def _command_line(self, *words: str) -> None:
         self._process.stdin.write(" ".join(words) + "\n")
@@ -176,7 +243,7 @@ class Subscribers:
         return words[1:]
 
 
-def machine() -> str:
+def machine(when: str = "at the start") -> str:
     """The machine in one line, for docs/benchmarks.md."""
     model = "unknown CPU"
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
@@ -192,7 +259,7 @@ def machine() -> str:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{os.cpu_count()} cores of {model}, {memory:.0f} GiB, {system},"
-        f" Linux {os.uname().release}; load {os.getloadavg()[0]:.2f} at the start"
+        f" Linux {os.uname().release}; load {os.getloadavg()[0]:.2f} {when}"
     )
 
 

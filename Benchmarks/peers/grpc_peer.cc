@@ -1,5 +1,5 @@
-// The peer that Keelson is measured against: gRPC C++ with its callback API, a health check and a
-// fan-out to subscribers.
+// The peer that Keelson's fan-out is measured against: gRPC C++ with its callback API. Single calls
+// and streams are measured against the server in Tests/Peers/cpp.
 //
 //   grpc_peer ADDRESS PAYLOAD_BYTES
 //
@@ -16,24 +16,12 @@
 #include <unordered_set>
 
 #include "fanout.grpc.pb.h"
-#include "health.grpc.pb.h"
 
 namespace {
 
 using keelson::benchmarks::PublishRequest;
 using keelson::benchmarks::SubscribeRequest;
 using keelson::benchmarks::Update;
-
-class HealthService final : public grpc::health::v1::Health::CallbackService {
-  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
-                                  const grpc::health::v1::HealthCheckRequest*,
-                                  grpc::health::v1::HealthCheckResponse* response) override {
-    response->set_status(grpc::health::v1::HealthCheckResponse::SERVING);
-    auto* reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
-    return reactor;
-  }
-};
 
 class Subscriber;
 
@@ -161,11 +149,9 @@ int main(int argc, char** argv) {
     return 2;
   }
   Hub hub(std::string(std::strtoul(argv[2], nullptr, 10), 'x'));
-  HealthService health;
   FanoutService fanout(&hub);
   grpc::ServerBuilder builder;
   builder.AddListeningPort(argv[1], grpc::InsecureServerCredentials());
-  builder.RegisterService(&health);
   builder.RegisterService(&fanout);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (!server) {
