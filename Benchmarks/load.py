@@ -16,6 +16,8 @@ import harness
 SERVER_CORE = 0
 CLIENT_CORE = 1
 
+PING_PONG_MESSAGES = 1_000
+
 HEADERS = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
 
 
@@ -127,18 +129,33 @@ def check_sample(contestant: Contestant) -> None:
         raise harness.BenchmarkError(f"{server.name} did not end {call.path} with grpc-status 0")
 
 
-def measure(contestants: list[Contestant], load: Load, rounds: int) -> dict[str, Figures]:
+def play_ping_pong(contestant: Contestant, load: Load) -> float:
+    """Streams as many as the load's calls at once, each with a thousand messages, of which every
+    one waits for its answer. Returns the streams per second."""
+    server, call = contestant.server, contestant.call
+    command = ["taskset", "--cpu-list", str(CLIENT_CORE), str(harness.BUILD / "ping_pong")]
+    command += [str(server.port), str(load.connections), str(load.streams)]
+    command += [str(PING_PONG_MESSAGES), call.path, str(call.file()), str(call.answer_bytes)]
+    played = subprocess.run(command, capture_output=True, text=True)
+    if played.returncode != 0:
+        raise harness.BenchmarkError(f"{server.name}: {played.stderr}")
+    return load.calls / float(played.stdout.split()[1])
+
+
+def measure(
+    contestants: list[Contestant], load: Load, rounds: int, make=make_calls
+) -> dict[str, Figures]:
     """Rounds in turns, after a warm-up: the first server, the second, …, the first again."""
     figures = {contestant.name: Figures() for contestant in contestants}
     for contestant in contestants:
         if contestant.server.speaks_grpc:
             check_sample(contestant)
-        make_calls(contestant, load.smaller(10))
+        make(contestant, load.smaller(10))
     for number in range(rounds):
         for contestant in contestants:
             server, figure = contestant.server, figures[contestant.name]
             before = server.cpu_seconds()
-            rate = make_calls(contestant, load)
+            rate = make(contestant, load)
             used = (server.cpu_seconds() - before) * 1e6 / load.calls
             figure.cpu_microseconds.append(used)
             figure.calls_per_second.append(rate)

@@ -6,7 +6,16 @@ import pathlib
 
 import calls
 import harness
-from load import SERVER_CORE, Call, Contestant, Figures, Load, measure
+from load import (
+    PING_PONG_MESSAGES,
+    SERVER_CORE,
+    Call,
+    Contestant,
+    Figures,
+    Load,
+    measure,
+    play_ping_pong,
+)
 
 FILE_PATH = "/answer"
 
@@ -81,6 +90,10 @@ def streaming(bench: Bench) -> None:
     for kind, (call, messages) in STREAMS.items():
         figures = _measure_all(bench, servers, call, bench.load(400, streams=2))
         rows += _message_rows(kind, figures, messages)
+    ping = [Contestant(server, calls.both_streams(messages=1)) for server in servers]
+    load = Load(calls=200, connections=10, streams=20)
+    figures = measure(ping, load, bench.rounds, make=play_ping_pong)
+    rows += _message_rows("ping-pong", figures, PING_PONG_MESSAGES)
     print(
         f"\nServer CPU per message of {calls.STREAM_PAYLOAD_BYTES} bytes of payload,"
         f" {calls.STREAM_MESSAGES:,} messages a call, microseconds:\n"
