@@ -1,3 +1,5 @@
+/* mallopt, which Swift's own module of glibc leaves out. */
+#include <malloc.h>
 #include <sys/socket.h>
 #include <uv.h>
 

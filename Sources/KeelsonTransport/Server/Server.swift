@@ -41,6 +41,7 @@ package final class Server: Sendable {
   /// - Throws: ``SocketError`` for the first address that cannot be had; the server has then
   ///   ended.
   package func start() async throws -> [BoundAddress] {
+    FreedMemory.keep()
     let home = homes[0]
     let result = await home.loop.call { [core, homes] in
       home.listen(core.entrances, homes: homes)
