@@ -17,8 +17,8 @@ extension ClientStream: HTTP2StreamHandler {
     }
   }
 
-  func stream(_ stream: HTTP2Stream, receivedData bytes: [UInt8]) {
-    let failure = reader.data(bytes.span) { message in
+  func stream(_ stream: HTTP2Stream, receivedData bytes: Span<UInt8>) {
+    let failure = reader.data(bytes) { message in
       if let responses {
         credit?.isWithheld = !responses.push(message)
       } else if unaryMessage == nil {

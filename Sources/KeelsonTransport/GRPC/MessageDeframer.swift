@@ -52,19 +52,26 @@ package struct MessageDeframer: Sendable {
         position += length
         finish(message, deliver)
       } else if available >= missing {
+        makeRoom(for: missing, of: length)
         gathered.append(copying: piece.extracting(position..<position + missing))
         position += missing
         let message = gathered
         gathered = []
         finish(message, deliver)
       } else {
-        if gathered.isEmpty {
-          gathered.reserveCapacity(min(length, max(available, Self.trustedBytes)))
-        }
+        makeRoom(for: available, of: length)
         gathered.append(copying: piece.extracting(position..<piece.count))
         return
       }
     }
+  }
+
+  /// Grows by four, so that a long message is moved a few times only, but to no more than its
+  /// length.
+  private mutating func makeRoom(for count: Int, of length: Int) {
+    let needed = gathered.count + count
+    guard gathered.capacity < needed else { return }
+    gathered.reserveCapacity(min(length, max(needed, gathered.count * 4, Self.trustedBytes)))
   }
 
   private mutating func takePrefix(byte: UInt8) {

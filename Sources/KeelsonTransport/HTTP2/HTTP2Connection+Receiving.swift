@@ -174,15 +174,12 @@ extension HTTP2Connection {
       }
       loop.spareFields.give(fields)
     }
-    if !stream.arrived.body.isEmpty {
-      var body: [UInt8] = []
-      swap(&body, &stream.arrived.body)
+    while let piece = unsafe stream.arrived.body.takeFirst() {
       if let handler = stream.handler {
-        handler.stream(stream, receivedData: body)
+        unsafe handler.stream(stream, receivedData: piece.span)
       } else {
-        stream.consume(body.count)
+        stream.consume(piece.count)
       }
-      loop.spareBodies.give(body)
     }
     if let fields = stream.arrived.trailers {
       stream.arrived.trailers = nil

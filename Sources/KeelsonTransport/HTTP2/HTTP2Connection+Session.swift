@@ -198,8 +198,7 @@ private let onDataChunk: nghttp2_on_data_chunk_recv_callback = {
     _ = unsafe nghttp2_session_consume_connection(session, count)
     return 0
   }
-  if stream.arrived.body.isEmpty { stream.arrived.body = connection.loop.spareBodies.take() }
-  unsafe stream.arrived.body.append(contentsOf: UnsafeBufferPointer(start: bytes, count: count))
+  unsafe stream.arrived.body.append(UnsafeBufferPointer(start: bytes, count: count))
   stream.unconsumedBytes += count
   connection.touch(stream)
   return 0

@@ -20,24 +20,6 @@ struct SpareFields {
   }
 }
 
-/// Arrays for received data that have been dealt with, kept for their memory.
-struct SpareBodies {
-  private static let maximumCount = 64
-  /// Larger ones come with large messages, where one more allocation does not count.
-  private static let maximumBytes = 1_024
-
-  private var bodies: [[UInt8]] = []
-
-  mutating func take() -> [UInt8] { bodies.popLast() ?? [] }
-
-  mutating func give(_ body: consuming [UInt8]) {
-    guard bodies.count < Self.maximumCount, body.capacity <= Self.maximumBytes else { return }
-    // If somebody has kept it, this leaves it to them and makes a new one, for later.
-    body.removeAll(keepingCapacity: true)
-    bodies.append(body)
-  }
-}
-
 /// A list of header fields, received or to be sent: names and values in one array of bytes.
 package struct HTTP2Fields: Sendable {
   /// One field: its name and then its value stand in `bytes` from `start`.

@@ -34,9 +34,10 @@ package protocol HTTP2StreamHandler: AnyObject {
   /// has nothing else, `streamReceivedEnd` follows at once: "trailers only".
   func stream(_ stream: HTTP2Stream, receivedHeaders fields: HTTP2Fields, isTooLarge: Bool)
 
-  /// Body bytes have come. They count against the peer's window until they are given to
-  /// ``HTTP2Stream/consume(_:)``, at once or as they are processed.
-  func stream(_ stream: HTTP2Stream, receivedData bytes: [UInt8])
+  /// Body bytes have come: what one DATA frame held, or a part of it. They count against the
+  /// peer's window until they are given to ``HTTP2Stream/consume(_:)``, at once or as they are
+  /// processed.
+  func stream(_ stream: HTTP2Stream, receivedData bytes: Span<UInt8>)
 
   func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool)
 

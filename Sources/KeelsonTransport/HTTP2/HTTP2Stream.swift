@@ -20,7 +20,7 @@ import CNghttp2
   struct Arrived {
     var headers: HTTP2Fields?
     var trailers: HTTP2Fields?
-    var body: [UInt8] = []
+    var body = BodyPieces()
     var isTooLarge = false
     var end = false
     var room = false

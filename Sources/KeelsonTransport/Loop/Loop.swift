@@ -68,8 +68,6 @@ import Synchronization
   let tlsOutput = SendBuffer()
   /// Header lists whose memory is to be used again; shared by all connections of this loop.
   @safe @exclusivity(unchecked) var spareFields = SpareFields()
-  /// Arrays for received data whose memory is to be used again, likewise.
-  @safe @exclusivity(unchecked) var spareBodies = SpareBodies()
   /// Where nghttp2's sessions of this loop have their memory from.
   let sessionMemory = SessionMemory()
   /// Deflates and inflates the messages of this loop's calls.

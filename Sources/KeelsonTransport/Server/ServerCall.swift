@@ -110,12 +110,12 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
 
   func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool) {}
 
-  func stream(_ stream: HTTP2Stream, receivedData bytes: [UInt8]) {
+  func stream(_ stream: HTTP2Stream, receivedData bytes: Span<UInt8>) {
     guard !state.isFinished else { return stream.consume(bytes.count) }
     var failure: RPCError?
     var delivered = 0
     do throws(RPCError) {
-      try deframer.read(bytes.span) { message, isCompressed in
+      try deframer.read(bytes) { message, isCompressed in
         guard failure == nil else { return }
         receivedBytes += message.count
         let message = ReceivedMessage(bytes: message, isCompressed: isCompressed)

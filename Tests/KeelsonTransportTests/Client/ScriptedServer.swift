@@ -102,7 +102,9 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
   func connectionClosedStream(_ connection: HTTP2Connection) {}
   func connection(_ connection: HTTP2Connection, closedBecause reason: HTTP2CloseReason) {}
   func stream(_ stream: HTTP2Stream, receivedHeaders fields: HTTP2Fields, isTooLarge: Bool) {}
-  func stream(_ stream: HTTP2Stream, receivedData bytes: [UInt8]) { stream.consume(bytes.count) }
+  func stream(_ stream: HTTP2Stream, receivedData bytes: Span<UInt8>) {
+    stream.consume(bytes.count)
+  }
   func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool) {}
   func streamReceivedEnd(_ stream: HTTP2Stream) {}
   func streamBecameWritable(_ stream: HTTP2Stream) {}

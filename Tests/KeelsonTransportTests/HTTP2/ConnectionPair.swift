@@ -159,9 +159,9 @@ final class ConnectionPair: @unchecked Sendable {
     func stream(_ stream: HTTP2Stream, receivedHeaders fields: HTTP2Fields, isTooLarge: Bool) {
       report(.headers(status: fields.value(of: ":status") ?? ""), stream)
     }
-    func stream(_ stream: HTTP2Stream, receivedData bytes: [UInt8]) {
+    func stream(_ stream: HTTP2Stream, receivedData bytes: Span<UInt8>) {
       if consumesAtOnce { stream.consume(bytes.count) }
-      report(.data(bytes), stream)
+      report(.data((0..<bytes.count).map { bytes[$0] }), stream)
     }
     func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool) {
       report(.trailers(status: fields.value(of: "grpc-status") ?? ""), stream)

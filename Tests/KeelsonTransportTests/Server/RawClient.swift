@@ -165,9 +165,9 @@ final class RawCall: HTTP2StreamHandler, @unchecked Sendable {
   func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool) {
     take(fields)
   }
-  func stream(_ stream: HTTP2Stream, receivedData bytes: [UInt8]) {
+  func stream(_ stream: HTTP2Stream, receivedData bytes: Span<UInt8>) {
     if consumes { stream.consume(bytes.count) }
-    try? deframer.read(bytes.span) { message, isCompressed in
+    try? deframer.read(bytes) { message, isCompressed in
       outcome.messages.append(message)
       outcome.areCompressed.append(isCompressed)
       arrivalsContinuation.yield(message)
