@@ -167,7 +167,7 @@ struct RaceTests {
         for _ in 0..<4 {
           group.addTask {
             var count = 0
-            while loop.tryRun({ _ = ran.add() }), count < 10_000 {
+            while count < 10_000, loop.tryRun({ _ = ran.add() }) {
               count += 1
               await Task.yield()
             }
