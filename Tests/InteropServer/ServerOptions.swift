@@ -1,13 +1,17 @@
 /// What the command line says.
 struct ServerOptions {
   static let usage = """
-    usage: InteropServer [--port N] [--loops N]
+    usage: InteropServer [--port N] [--loops N] [--tls-certificate FILE --tls-key FILE]
       --port N    where on 127.0.0.1 to listen; 0, the default, takes a free one
       --loops N   how many threads serve connections; one for each core when not given
+      --tls-certificate FILE, --tls-key FILE
+                  serve over TLS with this certificate and its key, both PEM
     """
 
   var port: UInt16 = 0
   var loops: Int?
+  var certificateFile: String?
+  var keyFile: String?
 
   /// - Throws: ``UsageError`` with a sentence that says what would be right.
   init(_ arguments: some Sequence<String>) throws(UsageError) {
@@ -25,8 +29,13 @@ struct ServerOptions {
           throw UsageError("--loops takes a number from 1 to 1024, not \(value).")
         }
         self.loops = loops
+      case "--tls-certificate": certificateFile = value
+      case "--tls-key": keyFile = value
       default: throw UsageError("There is no option \(option).")
       }
+    }
+    guard (certificateFile == nil) == (keyFile == nil) else {
+      throw UsageError("--tls-certificate and --tls-key go together.")
     }
   }
 }

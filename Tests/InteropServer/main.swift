@@ -10,11 +10,14 @@ import KeelsonTransport
 /// Kept off the main actor, on which each step of a call would cost a change of threads.
 @concurrent
 func serve(_ options: ServerOptions, until stopped: StopSignals) async throws {
-  var configuration = ServerConfiguration(addresses: [
-    try ListenAddress(parsing: "127.0.0.1:\(options.port)")
-  ])
-  configuration.loopCount = options.loops
   let logger = Logger.standardError(component: "interop", minimum: .warning)
+  var listener = ListenerConfiguration(try ListenAddress(parsing: "127.0.0.1:\(options.port)"))
+  if let certificateFile = options.certificateFile, let keyFile = options.keyFile {
+    let files = TLSServerConfiguration(certificateFile: certificateFile, keyFile: keyFile)
+    listener.security = .tls(try TLSServerCertificates(files, logger: logger))
+  }
+  var configuration = ServerConfiguration(listeners: [listener])
+  configuration.loopCount = options.loops
   let routes = InteropService().served
   let monitor = HealthMonitor(checks: [], logger: logger)
   let health = StandardHealthService(
