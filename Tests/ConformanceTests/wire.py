@@ -123,13 +123,18 @@ class Wire:
             made.flags.add("END_STREAM")
         return made
 
+    def without_table(self):
+        """Encodes header blocks without a dynamic table from now on; the next one says so."""
+        self.encoder.header_table_size = 0
+        return self
+
     def data(self, payload, stream, *, end_stream=True):
         made = frames.DataFrame(stream, payload)
         if end_stream:
             made.flags.add("END_STREAM")
         return made
 
-    def answer(self, stream):
+    def answer(self, stream, *, until_reset=False):
         """Headers (trailers among them), message bytes and reset code of one stream."""
         fields, body, reset = {}, b"", None
         while True:
@@ -145,7 +150,7 @@ class Wire:
                 return fields, body, frame.error_code
             elif isinstance(frame, frames.GoAwayFrame):
                 raise AssertionError(f"GOAWAY {frame.error_code} {frame.additional_data!r}")
-            if getattr(frame, "stream_id", None) == stream and "END_STREAM" in frame.flags:
+            if frame.stream_id == stream and "END_STREAM" in frame.flags and not until_reset:
                 return fields, body, reset
 
     def goaway(self):
@@ -159,9 +164,9 @@ class Wire:
             if isinstance(frame, frames.GoAwayFrame):
                 code = frame.error_code
 
-    def check(self):
+    def check(self, stream=None):
         """A good health check on this connection, which must succeed."""
-        request = self.headers()
+        request = self.headers(stream=stream)
         self.send(request, self.data(message(), request.stream_id))
         fields, body, reset = self.answer(request.stream_id)
         assert (fields.get(":status"), fields.get("grpc-status")) == ("200", "0"), fields

@@ -164,6 +164,29 @@ struct IdleFrames {
   }
 }
 
+/// The streams that we reset last. The peer may have sent more on them before it knew; it cannot
+/// have more such streams than it may open at once.
+struct OwnResets {
+  private let capacity: Int
+  private var ids: [Int32] = []
+  private var next = 0
+
+  init(capacity: Int) {
+    self.capacity = capacity
+  }
+
+  mutating func insert(_ id: Int32) {
+    if ids.count < capacity {
+      ids.append(id)
+    } else {
+      ids[next] = id
+      next = (next + 1) % capacity
+    }
+  }
+
+  func contains(_ id: Int32) -> Bool { ids.contains(id) }
+}
+
 /// Where a graceful shutdown stands.
 enum ShutdownState {
   case none

@@ -15,6 +15,9 @@ extension HTTP2Connection {
       unsafe nghttp2_session_callbacks_del(callbacks)
       unsafe nghttp2_option_del(option)
     }
+    if role == .server {
+      unsafe nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, onBeginFrame)
+    }
     unsafe nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, onBeginHeaders)
     unsafe nghttp2_session_callbacks_set_on_header_callback(callbacks, onHeader)
     unsafe nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, onFrameReceived)
@@ -72,6 +75,13 @@ extension HTTP2Connection {
       session, none, 0, Int32(clamping: limits.connectionWindowBytes))
   }
 
+  /// Ends the connection for a rule that nghttp2 does not watch. Called while nghttp2 works, which
+  /// it allows.
+  func submitTermination(_ errorCode: HTTP2ErrorCode) {
+    guard let session = unsafe session else { return }
+    _ = unsafe nghttp2_session_terminate_session(session, errorCode.rawValue)
+  }
+
   /// The peer did something that costs us and brings it nothing.
   func countIdleFrame(_ kind: IdleFrames.Kind) {
     if let misbehaviour = idleFrames.count(kind, now: loop.now) {
@@ -90,6 +100,31 @@ private func stream(_ session: OpaquePointer?, _ id: Int32) -> HTTP2Stream? {
   return unsafe Unmanaged<HTTP2Stream>.fromOpaque(data).takeUnretainedValue()
 }
 
+/// Server only, and called for each frame: the rules that nghttp2 1.52 leaves to us.
+private let onBeginFrame: nghttp2_on_begin_frame_callback = { session, header, data in
+  guard let header = unsafe header?.pointee else { return 0 }
+  switch UInt32(header.type) {
+  case NGHTTP2_HEADERS.rawValue:
+    // RFC 9113 section 5.1.1: a request on a number that is used up. What comes on a stream that
+    // we reset may have been on its way.
+    guard let connection = unsafe connection(data), header.stream_id <= connection.lastStreamID,
+      unsafe nghttp2_session_find_stream(session, header.stream_id) == nil,
+      !connection.ownResets.contains(header.stream_id)
+    else { return 0 }
+    connection.submitTermination(.protocolError)
+  case NGHTTP2_PRIORITY.rawValue:
+    // Priorities are off, and so are nghttp2's checks of them: RFC 9113 section 6.3.
+    guard let connection = unsafe connection(data) else { return 0 }
+    connection.countIdleFrame(.priority)
+    if header.stream_id == 0 { connection.submitTermination(.protocolError) }
+  case NGHTTP2_SETTINGS.rawValue:
+    guard let connection = unsafe connection(data) else { return 0 }
+    connection.queuedBeforeSettings = unsafe nghttp2_session_get_outbound_queue_size(session)
+  default: break
+  }
+  return 0
+}
+
 private let onBeginHeaders: nghttp2_on_begin_headers_callback = { session, frame, data in
   guard let connection = unsafe connection(data), let frame = unsafe frame else { return 0 }
   let id = unsafe frame.pointee.hd.stream_id
@@ -99,6 +134,7 @@ private let onBeginHeaders: nghttp2_on_begin_headers_callback = { session, frame
   connection.incoming.fields = connection.loop.spareFields.take()
   if unsafe connection.role == .server && frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
     let stream = HTTP2Stream(connection: connection, id: id)
+    connection.lastStreamID = id
     connection.add(stream)
     connection.incoming.stream = stream
     _ = unsafe nghttp2_session_set_stream_user_data(
@@ -152,6 +188,14 @@ private let onFrameReceived: nghttp2_on_frame_recv_callback = { session, frame, 
     if header.flags & UInt8(NGHTTP2_FLAG_ACK.rawValue) == 0 {
       if connection.hasReceivedSettings { connection.countIdleFrame(.settings) }
       connection.hasReceivedSettings = true
+      // Beside its acknowledgement nghttp2 has only resets to queue: for streams whose windows
+      // have grown too large, which is an error of the connection (RFC 9113 section 6.9.2).
+      if connection.role == .server,
+        unsafe nghttp2_session_get_outbound_queue_size(session)
+          > connection.queuedBeforeSettings + 1
+      {
+        connection.submitTermination(.flowControlError)
+      }
       connection.events.settings = true
     }
   case NGHTTP2_PING.rawValue:
@@ -173,8 +217,6 @@ private let onFrameReceived: nghttp2_on_frame_recv_callback = { session, frame, 
         lastStreamID: goAway.last_stream_id,
         errorCode: HTTP2ErrorCode(rawValue: goAway.error_code),
         debugText: String(decoding: text, as: UTF8.self)))
-  case NGHTTP2_PRIORITY.rawValue:
-    connection.countIdleFrame(.priority)
   case NGHTTP2_WINDOW_UPDATE.rawValue:
     connection.countIdleFrame(.windowUpdate)
   default: break
@@ -240,6 +282,7 @@ private let onFrameSent: nghttp2_on_frame_send_callback = { session, frame, data
         session, UInt8(NGHTTP2_FLAG_NONE.rawValue), header.stream_id, NGHTTP2_NO_ERROR.rawValue)
     }
   case NGHTTP2_RST_STREAM.rawValue:
+    connection.ownResets.insert(header.stream_id)
     // A reset that the client made us send (CVE-2025-8671). Some come without a frame that
     // nghttp2 calls invalid, a body longer than its content-length for one; our own resets have
     // these two codes.

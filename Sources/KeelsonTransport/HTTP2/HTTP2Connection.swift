@@ -66,6 +66,11 @@ import CNghttp2
   var pings = PendingPings()
   @safe @exclusivity(unchecked) var pingStrikes = PingStrikes()
   @safe @exclusivity(unchecked) var idleFrames: IdleFrames
+  /// The number of the last stream that the peer opened.
+  @safe @exclusivity(unchecked) var lastStreamID: Int32 = 0
+  @safe @exclusivity(unchecked) var ownResets: OwnResets
+  /// How many frames waited to be sent before the SETTINGS frame that is arriving.
+  @safe @exclusivity(unchecked) var queuedBeforeSettings = 0
   @safe @exclusivity(unchecked) var times: ConnectionTimes
   var shutdownState = ShutdownState.none
 
@@ -95,6 +100,7 @@ import CNghttp2
     peer = stream.peer
     times = ConnectionTimes(now: loop.now)
     idleFrames = IdleFrames(limits, now: loop.now)
+    ownResets = OwnResets(capacity: limits.maximumConcurrentStreams)
   }
 
   deinit {

@@ -9,6 +9,7 @@ package struct HTTP2ErrorCode: RawRepresentable, Sendable, Hashable, CustomStrin
   package static let noError = HTTP2ErrorCode(rawValue: 0x0)
   package static let protocolError = HTTP2ErrorCode(rawValue: 0x1)
   package static let internalError = HTTP2ErrorCode(rawValue: 0x2)
+  package static let flowControlError = HTTP2ErrorCode(rawValue: 0x3)
   package static let settingsTimeout = HTTP2ErrorCode(rawValue: 0x4)
   package static let streamClosed = HTTP2ErrorCode(rawValue: 0x5)
   package static let refusedStream = HTTP2ErrorCode(rawValue: 0x7)
