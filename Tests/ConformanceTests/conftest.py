@@ -8,7 +8,8 @@ import stubs
 
 stubs.generate()
 
-from client import Client  # noqa: E402  (needs the stubs)
+from attacks import MIB, memory_table  # noqa: E402  (needs the stubs)
+from client import Client  # noqa: E402
 from server import BINARY, KeelsonServer, run  # noqa: E402
 from watching import arriving  # noqa: E402
 
@@ -168,3 +169,17 @@ def fails(server):
         return ended.stderr.strip()
 
     return fails
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What the attacks cost: the server's memory, and the good client's calls meanwhile."""
+    if not memory_table:
+        return
+    terminalreporter.section("memory of the server under attack, MiB")
+    heading = ("attack", "before", "most", "after", "good calls", "slowest")
+    terminalreporter.write_line("%-52s %7s %7s %7s %11s %9s" % heading)
+    for name, before, peak, after, calls, slowest in memory_table:
+        terminalreporter.write_line(
+            f"{name[:52]:52} {before / MIB:7.1f} {peak / MIB:7.1f} {after / MIB:7.1f}"
+            f" {calls:11} {slowest * 1000:6.0f} ms"
+        )

@@ -31,8 +31,12 @@ class Ended(Exception):
 
 
 class Wire:
-    def __init__(self, endpoint, *, greet=True, timeout_seconds=10):
-        self.socket = socket.create_connection(endpoint, timeout=timeout_seconds)
+    def __init__(self, endpoint, *, greet=True, timeout_seconds=10, receive_bytes=None):
+        self.socket = socket.socket()
+        if receive_bytes is not None:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self.socket.settimeout(timeout_seconds)
+        self.socket.connect(endpoint)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.encoder, self.decoder = hpack.Encoder(), hpack.Decoder()
         self.authority = "%s:%d" % endpoint
@@ -155,14 +159,19 @@ class Wire:
 
     def goaway(self):
         """Reads until the connection ends; the code of the GOAWAY, None without one."""
-        code = None
+        frame = self.last_goaway()
+        return None if frame is None else frame.error_code
+
+    def last_goaway(self):
+        """Reads until the connection ends; the last GOAWAY frame, None without one."""
+        goaway = None
         while True:
             try:
                 frame = self.read()
             except Ended:
-                return code
+                return goaway
             if isinstance(frame, frames.GoAwayFrame):
-                code = frame.error_code
+                goaway = frame
 
     def check(self, stream=None):
         """A good health check on this connection, which must succeed."""

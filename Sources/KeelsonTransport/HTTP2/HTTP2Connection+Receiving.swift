@@ -44,27 +44,36 @@ extension HTTP2Connection {
       session, bytes.baseAddress?.assumingMemoryBound(to: UInt8.self), bytes.count)
     isInsideSession = false
     guard status >= 0 else {
-      // NGHTTP2_ERR_BAD_CLIENT_MAGIC, _FLOODED, _CALLBACK_FAILURE, _NOMEM.
-      if role == .server, isFirst, unsafe HTTP1Refusal.isHTTP1(bytes) { refuseHTTP1() }
+      if role == .server, isFirst, unsafe HTTP1Refusal.isHTTP1(bytes) { return refuseHTTP1() }
       if role == .server, isFirst, unsafe Plaintext.isTLS(bytes) {
         tearDown(
           HTTP2CloseReason(.peerMisbehaved, "A client spoke TLS on a port without TLS."))
         return
       }
-      let text = unsafe String(cString: nghttp2_strerror(Int32(status)))
-      deliver()
-      if let session = unsafe self.session { unsafe writeLastBytes(session) }
-      tearDown(HTTP2CloseReason(.peerMisbehaved, "The peer broke the protocol: \(text)."))
-      return
+      return endBroken(Int32(status))
     }
     if times.headersBegan != nil { armTimer() }
     deliver()
     checkHealth()
   }
 
-  /// Answers a client that speaks HTTP/1.1, so that a person with a browser or curl sees why.
+  /// nghttp2 does not go on: NGHTTP2_ERR_BAD_CLIENT_MAGIC, _FLOODED, _CALLBACK_FAILURE, _NOMEM.
+  private func endBroken(_ status: Int32) {
+    deliver()
+    guard !isClosed, !cutOffIfMisbehaving() else { return }
+    let text = unsafe String(cString: nghttp2_strerror(status))
+    let isFlood = status == NGHTTP2_ERR_FLOODED.rawValue
+    close(
+      HTTP2CloseReason(.peerMisbehaved, "The peer broke the protocol: \(text)."),
+      errorCode: isFlood ? .enhanceYourCalm : .protocolError,
+      debugText: isFlood ? "too many frames that want an answer" : "")
+  }
+
+  /// Answers a client that speaks HTTP/1.1, so that a person with a browser or curl sees why. No
+  /// frames go out behind it.
   private func refuseHTTP1() {
     _ = unsafe HTTP1Refusal.response.withUnsafeBytes { unsafe byteStream.write($0) }
+    tearDown(HTTP2CloseReason(.peerMisbehaved, "The peer speaks HTTP/1.1."))
   }
 
   /// After nghttp2 has worked: ends the connection if it has to end.
@@ -85,16 +94,17 @@ extension HTTP2Connection {
 
   /// Ends the connection of a peer that has gone past a limit; true if it had.
   func cutOffIfMisbehaving() -> Bool {
-    if let misbehaviour = events.misbehaviour {
-      close(
-        HTTP2CloseReason(.peerMisbehaved, "The peer was cut off: \(misbehaviour)."),
-        errorCode: .enhanceYourCalm, debugText: misbehaviour)
-      return true
-    }
+    // First, since clients know this text and ping less often from then on.
     if events.tooManyPings {
       close(
         HTTP2CloseReason(.peerMisbehaved, "The peer was cut off: it pinged too often."),
         errorCode: .enhanceYourCalm, debugText: "too_many_pings")
+      return true
+    }
+    if let misbehaviour = events.misbehaviour {
+      close(
+        HTTP2CloseReason(.peerMisbehaved, "The peer was cut off: \(misbehaviour)."),
+        errorCode: .enhanceYourCalm, debugText: misbehaviour)
       return true
     }
     return false
