@@ -43,7 +43,7 @@ def impatient(binary, tmp_path_factory):
 def attacked(impatient, request):
     with Attacked(impatient, request.node.name.removeprefix("test_")) as attacked:
         yield attacked
-        assert attacked.grown() < 32 * MIB
+        assert attacked.grown() < 64 * MIB
 
 
 def in_parallel(count, run):

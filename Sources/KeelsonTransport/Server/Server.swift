@@ -78,6 +78,11 @@ final class ServerCore: Sendable {
   let connectionOverloaded: RPCError
   let requestBufferFull: RPCError
   let sendQueueFull: RPCError
+  /// Without RetryInfo: what the call did is done.
+  let answerDropped = RPCError(
+    .resourceExhausted,
+    "The call was served, but its answer was dropped: too many bytes wait to be sent on this "
+      + "connection. Read the answers.")
   private let runningCalls = Atomic<Int>(0)
   private let connections = Mutex(ConnectionCounts())
 

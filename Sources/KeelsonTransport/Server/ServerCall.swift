@@ -205,7 +205,10 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   // Not inlined, so that what they need does not enlarge the frame of each call's task.
   @inline(never)
   private func handlerReplied(_ reply: [UInt8]) {
-    if !state.isFinished { send(reply) }
+    guard !state.isFinished else { return handlerEnded(nil) }
+    // Calls that began together can all end together.
+    guard !isSendQueueFull else { return handlerEnded(server.answerDropped) }
+    send(reply)
     handlerEnded(nil)
   }
 
