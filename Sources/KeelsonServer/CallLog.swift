@@ -3,7 +3,7 @@ import KeelsonCore
 /// Logs calls as they end: method, status, duration, sizes, who and which. Source: SYS-106.
 ///
 /// Calls that change something, and calls that the server could not serve, are logged at info;
-/// reads and refusals, which are frequent, at debug.
+/// reads and refused calls, which are frequent, at debug.
 struct CallLog: Sendable {
   let logger: Logger
 
@@ -30,7 +30,9 @@ struct CallLog: Sendable {
   }
 
   private static func level(of call: CallSummary, _ method: MethodDescriptor) -> Logger.Level {
-    switch call.code {
+    // The transport says so once a second, however many they are.
+    if call.wasRefused { return .debug }
+    return switch call.code {
     case .ok: method.isIdempotent ? .debug : .info
     case .unknown, .internalError, .dataLoss: .error
     case .resourceExhausted, .unavailable, .deadlineExceeded: .warning

@@ -171,8 +171,21 @@ def fails(server):
     return fails
 
 
+measured = []
+
+
+@pytest.fixture
+def terminal():
+    """Takes a line with a figure, printed at the end of the run."""
+    return measured.append
+
+
 def pytest_terminal_summary(terminalreporter):
     """What the attacks cost: the server's memory, and the good client's calls meanwhile."""
+    if measured:
+        terminalreporter.section("measured")
+        for line in measured:
+            terminalreporter.write_line(line)
     if not memory_table:
         return
     terminalreporter.section("memory of the server under attack, MiB")

@@ -31,6 +31,7 @@ class KeelsonServer:
         environment="production",
         data=None,
         limits=(),
+        log_level="info",
         arguments=(),
     ):
         """`limits` are settings, `NAME=VALUE` each; `arguments` are further words, of which each
@@ -41,6 +42,7 @@ class KeelsonServer:
         self.listen = list(listen)
         self.environment = environment
         self.limits = list(limits)
+        self.log_level = log_level
         self.more = list(map(str, arguments))
         self.log = self.folder / "stderr.log"
         self.process = None
@@ -62,7 +64,7 @@ class KeelsonServer:
             "--environment",
             self.environment,
             "--log-level",
-            "info",
+            self.log_level,
         ]
 
     def start(self):

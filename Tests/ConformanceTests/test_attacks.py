@@ -4,7 +4,9 @@ Each attack is carried out while a good client on another connection makes calls
 succeed in time, and the server's memory must stay bounded.
 """
 
+import gzip
 import struct
+import zlib
 
 import pytest
 from hyperframe import frame as frames
@@ -25,7 +27,7 @@ from wire import (
 
 PRIORITY, RST_STREAM, SETTINGS, PING, WINDOW_UPDATE, CONTINUATION = 2, 3, 4, 6, 8, 9
 GET_FLAG = "/keelson.flags.v1.FlagService/GetFlag"
-RESOURCE_EXHAUSTED = "8"
+RESOURCE_EXHAUSTED, INTERNAL = "8", "13"
 LIMITS = [
     "idle-frame-burst=300",
     "idle-frame-rate=10",
@@ -244,6 +246,41 @@ def test_message_over_the_limit(attacked):
             wire.send(request, wire.data(prefix, request.stream_id, end_stream=False))
             fields, _, _ = wire.answer(request.stream_id)
             assert fields["grpc-status"] == RESOURCE_EXHAUSTED
+        wire.check()
+
+
+def gzipped(size):
+    """So many zeros, compressed to a thousandth."""
+    squeezer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    piece = bytes(MIB)
+    return b"".join(squeezer.compress(piece) for _ in range(size // MIB)) + squeezer.flush()
+
+
+def test_compressed_bomb(attacked):
+    """256 KiB that inflate to 256 MiB, on twenty calls."""
+    bomb = message(gzipped(256 * MIB), compressed=1)
+    assert len(bomb) < MIB // 2
+    with attacked.wire() as wire:
+        for _ in range(20):
+            request = wire.headers(CHECK, grpc_encoding="gzip")
+            wire.send(request)
+            for start in range(0, len(bomb), 16384):
+                piece = bomb[start : start + 16384]
+                is_last = start + 16384 >= len(bomb)
+                wire.send(wire.data(piece, request.stream_id, end_stream=is_last))
+            fields, _, _ = wire.answer(request.stream_id)
+            assert fields["grpc-status"] == RESOURCE_EXHAUSTED, fields
+
+
+def test_compressed_garbage(attacked):
+    """What is no gzip, or ends too early, is an error of its call alone."""
+    good = gzip.compress(b"")
+    with attacked.wire() as wire:
+        for body in (b"", b"\x1f\x8b", good[:-1], b"x" * 5000, good + b"more", bytes(9)):
+            request = wire.headers(CHECK, grpc_encoding="gzip")
+            wire.send(request, wire.data(message(body, compressed=1), request.stream_id))
+            fields, _, _ = wire.answer(request.stream_id)
+            assert fields["grpc-status"] == INTERNAL, (body, fields)
         wire.check()
 
 

@@ -18,6 +18,9 @@ DEADLINE_EXCEEDED = "4"
 LIMIT_SECONDS = 1
 # Each limit is a second; what it ends has to be over after that, and not much later.
 LATEST_SECONDS = LIMIT_SECONDS + 4
+# What eight stalled readers ask for comes to 380 MiB; each may have 4 MiB of it waiting.
+ANSWERS, ANSWER_BYTES = 100, 480_000
+MEMORY_BYTES = 128 * MIB
 LIMITS = [
     "preface-timeout=1s",
     "headers-timeout=1s",
@@ -35,7 +38,7 @@ def impatient(binary, tmp_path_factory):
     from server import KeelsonServer
 
     server = KeelsonServer(tmp_path_factory.mktemp("impatient"), limits=LIMITS).start()
-    create_large_flag(server, "large", 500_000)
+    create_large_flag(server, "large", ANSWER_BYTES)
     yield server
     server.stop()
 
@@ -44,7 +47,7 @@ def impatient(binary, tmp_path_factory):
 def attacked(impatient, request):
     with Attacked(impatient, request.node.name.removeprefix("test_")) as attacked:
         yield attacked
-        assert attacked.grown() < 64 * MIB
+        assert attacked.grown() < MEMORY_BYTES
 
 
 def in_parallel(count, run):
@@ -160,7 +163,7 @@ def stalled_reader(attacked, reads):
         reader = wire.socket
         wire.send(PREFACE, setting(4, 2**31 - 1), grow(0, 2**31 - 1 - 65535))
         begin = time.monotonic()
-        for _ in range(40):
+        for _ in range(ANSWERS):
             request = wire.headers(GET_FLAG)
             wire.send(request, wire.data(GET_LARGE, request.stream_id))
         closed = select.poll()

@@ -44,7 +44,13 @@ import Testing
     #expect(log(method, code).isEmpty)
   }
 
-  private func log(_ method: MethodDescriptor, _ code: RPCError.Code) -> [String] {
+  @Test func whatTheServerHadNoRoomForIsNot() {
+    #expect(log(Self.write, .resourceExhausted, wasRefused: true).isEmpty)
+  }
+
+  private func log(
+    _ method: MethodDescriptor, _ code: RPCError.Code, wasRefused: Bool = false
+  ) -> [String] {
     let lines = Watchable<[String]>([])
     let logger = Logger(component: "calls", minimum: .info, humanReadable: false) { line in
       lines.update { $0.append(line) }
@@ -54,7 +60,7 @@ import Testing
       CallSummary(
         code: code,
         duration: .microseconds(1_500), receivedBytes: 10, sentBytes: 20,
-        message: "what failed", cause: "why it did"))
+        wasRefused: wasRefused, message: "what failed", cause: "why it did"))
     return lines.value
   }
 }

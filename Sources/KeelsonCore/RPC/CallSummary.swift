@@ -8,6 +8,8 @@ package struct CallSummary: Sendable {
   package let receivedBytes: Int
   /// Bytes of messages sent, before compression, without their prefixes.
   package let sentBytes: Int
+  /// No handler ran: the server had no room for the call, or would not have it.
+  package let wasRefused: Bool
   /// What the status says; empty for OK.
   package let message: String
   /// What led to a failure, where the handler knew. Not for the caller's eyes.
@@ -15,12 +17,13 @@ package struct CallSummary: Sendable {
 
   package init(
     code: RPCError.Code, duration: Duration, receivedBytes: Int, sentBytes: Int,
-    message: String = "", cause: String? = nil
+    wasRefused: Bool = false, message: String = "", cause: String? = nil
   ) {
     self.code = code
     self.duration = duration
     self.receivedBytes = receivedBytes
     self.sentBytes = sentBytes
+    self.wasRefused = wasRefused
     self.message = message
     self.cause = cause
   }

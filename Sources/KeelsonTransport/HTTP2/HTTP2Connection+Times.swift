@@ -86,6 +86,7 @@ extension HTTP2Connection {
           .timedOut, "The peer's headers were not complete within \(limits.headersTimeout)."),
         errorCode: .enhanceYourCalm, debugText: "headers_timeout")
     } else if isOver(times.stalledSince, limits.writeTimeout) {
+      byteStream.abort()
       tearDown(
         HTTP2CloseReason(
           .timedOut, "The peer did not read what was sent to it within \(limits.writeTimeout)."))

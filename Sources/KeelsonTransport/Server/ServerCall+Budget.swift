@@ -3,6 +3,15 @@ import KeelsonCore
 // What a request may take of the server's memory and time before its handler has it.
 
 extension ServerCall {
+  /// Counts the call among those that run, unless there is no room for it; then why.
+  func overload() -> RPCError? {
+    guard origin.runningCalls < server.configuration.maximumRunningCallsPerConnection else {
+      return server.connectionOverloaded
+    }
+    guard !isSendQueueFull else { return server.sendQueueFull }
+    return server.admitCall() ? nil : server.overloaded
+  }
+
   /// Whether so much waits to be sent on this connection, or on all of them and this one has its
   /// part in it, that answers to new calls could pile up.
   var isSendQueueFull: Bool {

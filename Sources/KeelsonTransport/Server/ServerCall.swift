@@ -76,11 +76,10 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
       }
     }
     if let refusal { return refuse(refusal) }
-    guard origin.runningCalls < server.configuration.maximumRunningCallsPerConnection else {
-      return refuse(server.connectionOverloaded)
+    if let overload = overload() {
+      home.logOverload(overload, peer: context.peer)
+      return refuse(overload)
     }
-    guard !isSendQueueFull else { return refuse(server.sendQueueFull) }
-    guard server.admitCall() else { return refuse(server.overloaded) }
     isCounted = true
     origin.runningCalls += 1
     home.callBegan()
@@ -292,8 +291,8 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     let failure = statusCode == .ok ? nil : failure ?? endedWith
     let summary = CallSummary(
       code: statusCode, duration: .milliseconds(Int64(loop.now - min(loop.now, startedAt))),
-      receivedBytes: receivedBytes, sentBytes: sentBytes, message: failure?.message ?? "",
-      cause: failure?.cause)
+      receivedBytes: receivedBytes, sentBytes: sentBytes, wasRefused: !isCounted,
+      message: failure?.message ?? "", cause: failure?.cause)
     for (position, end) in entry.ends where position < begunInterceptors { end(context, summary) }
   }
 

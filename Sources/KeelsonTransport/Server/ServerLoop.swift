@@ -22,9 +22,8 @@ final class ServerLoop: @unchecked Sendable {
   /// This loop's share of what the server may hold and queue.
   let requestBufferBytes: Int
   let sendQueueBytes: Int
-  /// Connections refused since that was last logged, and when.
-  private var refusals = 0
-  private var refusalsLogged: UInt64?
+  private var refusedConnections = RareEvent()
+  private var refusedCalls = RareEvent()
   private var turn = 0
 
   /// - Parameter loopCount: how many loops the server has.
@@ -84,20 +83,21 @@ final class ServerLoop: @unchecked Sendable {
     home.loop.run { home.adopt(fileDescriptor, peer: peer, entrance) }
   }
 
-  /// At most once a second: whoever floods with connections must not flood the log.
   private func logRefusal(_ refusal: ConnectionCounts.Refusal, peer: String) {
-    refusals += 1
-    if let refusalsLogged, loop.now - refusalsLogged < 1_000 { return }
+    guard let count = refusedConnections.count(now: loop.now) else { return }
     let text =
       switch refusal {
       case .tooMany(let limit): "there are \(limit) already"
       case .tooManyFromAddress(let limit): "its address has \(limit) already"
       }
     server.logger.log(
-      .warning, "A connection was refused: \(text).",
-      ["peer": peer, "refused_since_last": "\(refusals)"])
-    refusals = 0
-    refusalsLogged = loop.now
+      .warning, "A connection was refused: \(text).", ["peer": peer, "refused": "\(count)"])
+  }
+
+  func logOverload(_ error: RPCError, peer: String) {
+    guard let count = refusedCalls.count(now: loop.now) else { return }
+    server.logger.log(
+      .warning, "A call was refused: \(error.message)", ["peer": peer, "refused": "\(count)"])
   }
 
   private func adopt(_ fileDescriptor: Int32, peer: String, _ entrance: Entrance) {
@@ -230,5 +230,22 @@ extension Loop {
     await withCheckedContinuation { continuation in
       execute { continuation.resume(returning: body()) }
     }
+  }
+}
+
+/// What is worth a line in the log once a second at most: whoever floods the server must not flood
+/// its log.
+struct RareEvent {
+  private static let intervalMilliseconds: UInt64 = 1_000
+  private var count = 0
+  private var last: UInt64?
+
+  /// Counts one; how many came since the last line, when it is time for one.
+  mutating func count(now: UInt64) -> Int? {
+    count += 1
+    if let last, now - min(now, last) < Self.intervalMilliseconds { return nil }
+    defer { count = 0 }
+    last = now
+    return count
   }
 }

@@ -26,6 +26,14 @@ package protocol ByteStream: AnyObject {
 
   /// Ends both directions; the observer hears nothing more. Calling it again does nothing.
   func close()
+
+  /// Like ``close()``, and what was written and not delivered yet is dropped. The system would
+  /// otherwise keep it for a peer that does not read, and keep trying.
+  func abort()
+}
+
+extension ByteStream {
+  package func abort() { close() }
 }
 
 /// What hears of a ``ByteStream``'s readiness, on its loop.

@@ -105,6 +105,15 @@ import Glibc
     }
   }
 
+  package func abort() {
+    guard fileDescriptor >= 0 else { return }
+    // Has close() send a reset: socket(7), SO_LINGER.
+    var linger = linger(l_onoff: 1, l_linger: 0)
+    _ = unsafe setsockopt(
+      fileDescriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<linger>.size))
+    close()
+  }
+
   package func close() {
     guard fileDescriptor >= 0 else { return }
     unsafe observer = nil
