@@ -150,6 +150,8 @@ def test_rfc9113_4_3_blocks_of_malformed_requests_are_decoded(wire):
 def read_until(wire, kind):
     while True:
         frame = wire.read()
+        if isinstance(frame, frames.HeadersFrame):
+            wire.decoder.decode(frame.data)
         if isinstance(frame, kind):
             return frame
 
@@ -205,6 +207,19 @@ def test_rfc9113_6_9_2_a_window_below_zero_grows_again(wire):
     assert isinstance(frame, frames.PingFrame)
     wire.send(grow(stream, 100))
     assert status_of(wire, stream) == "0"
+
+
+def test_rfc9113_6_9_2_settings_open_a_shut_window(wire):
+    wire.send(setting(4, 0))
+    requests = [wire.headers() for _ in range(3)]
+    for request in requests:
+        wire.send(request, wire.data(message(), request.stream_id))
+    wire.send(frame_bytes(PING, 0, 0, b"12345678"))
+    assert isinstance(read_until(wire, (frames.PingFrame, frames.DataFrame)), frames.PingFrame)
+    wire.send(setting(4, 1000))
+    for request in requests:
+        read_until(wire, frames.DataFrame)
+    wire.check()
 
 
 def test_rfc9113_6_9_1_data_beyond_the_servers_window(launch):

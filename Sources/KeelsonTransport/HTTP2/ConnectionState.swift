@@ -126,6 +126,8 @@ struct IdleFrames {
     case ping
     /// More than ten for each DATA frame, and two for each stream, that it got.
     case windowUpdate
+    /// RST_STREAM (CVE-2023-44487); it has a burst and a rate of its own.
+    case reset
     /// What makes us reset a stream (CVE-2025-8671).
     case forcedReset
     /// Header lists over the limit.
@@ -136,7 +138,7 @@ struct IdleFrames {
 
   private static let names = [
     "empty DATA frames", "PRIORITY frames", "SETTINGS frames", "PING frames",
-    "WINDOW_UPDATE frames", "frames that made the server reset streams",
+    "WINDOW_UPDATE frames", "RST_STREAM frames", "frames that made the server reset streams",
     "header lists over the limit", "invalid frames",
   ]
   private static let windowUpdatesPerDataFrame = 10
@@ -145,8 +147,12 @@ struct IdleFrames {
   private var buckets: [TokenBucket]
 
   init(_ limits: HTTP2Limits, now: UInt64) {
-    buckets = Kind.allCases.map { _ in
-      TokenBucket(burst: limits.idleFrameBurst, perSecond: limits.idleFramesPerSecond, now: now)
+    buckets = Kind.allCases.map { kind in
+      let (burst, perSecond) =
+        kind == .reset
+        ? (limits.streamResetBurst, limits.streamResetsPerSecond)
+        : (limits.idleFrameBurst, limits.idleFramesPerSecond)
+      return TokenBucket(burst: burst, perSecond: perSecond, now: now)
     }
   }
 

@@ -57,16 +57,18 @@ extension HTTP2Connection {
     checkHealth()
   }
 
-  /// nghttp2 does not go on: NGHTTP2_ERR_BAD_CLIENT_MAGIC, _FLOODED, _CALLBACK_FAILURE, _NOMEM.
+  /// nghttp2 does not go on: NGHTTP2_ERR_BAD_CLIENT_MAGIC, _FLOODED, _TOO_MANY_CONTINUATIONS,
+  /// _CALLBACK_FAILURE, _NOMEM.
   private func endBroken(_ status: Int32) {
     deliver()
     guard !isClosed, !cutOffIfMisbehaving() else { return }
     let text = unsafe String(cString: nghttp2_strerror(status))
-    let isFlood = status == NGHTTP2_ERR_FLOODED.rawValue
+    let floods = [NGHTTP2_ERR_FLOODED.rawValue, NGHTTP2_ERR_TOO_MANY_CONTINUATIONS.rawValue]
+    let isFlood = floods.contains(status)
     close(
       HTTP2CloseReason(.peerMisbehaved, "The peer broke the protocol: \(text)."),
       errorCode: isFlood ? .enhanceYourCalm : .protocolError,
-      debugText: isFlood ? "too many frames that want an answer" : "")
+      debugText: isFlood ? text : "")
   }
 
   /// Answers a client that speaks HTTP/1.1, so that a person with a browser or curl sees why. No

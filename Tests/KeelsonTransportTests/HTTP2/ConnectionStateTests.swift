@@ -7,6 +7,7 @@ import Testing
     var limits = HTTP2Limits.server
     limits.idleFrameBurst = burst
     limits.idleFramesPerSecond = perSecond
+    limits.streamResetBurst = burst
     return limits
   }
 
@@ -32,7 +33,7 @@ import Testing
       for _ in 0..<10 { #expect(frames.count(.windowUpdate, now: 0) == nil) }
     }
     frames.openedStream()
-    for _ in 0..<20 { #expect(frames.count(.windowUpdate, now: 0) == nil) }
+    for _ in 0..<12 { #expect(frames.count(.windowUpdate, now: 0) == nil) }
     #expect(frames.count(.windowUpdate, now: 0) != nil)
   }
 
