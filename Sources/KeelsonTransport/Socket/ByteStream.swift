@@ -32,10 +32,6 @@ package protocol ByteStream: AnyObject {
   func abort()
 }
 
-extension ByteStream {
-  package func abort() { close() }
-}
-
 /// What hears of a ``ByteStream``'s readiness, on its loop.
 package protocol ByteStreamObserver: AnyObject {
   func byteStreamIsReadable()

@@ -224,6 +224,12 @@ package import KeelsonCore
     return .bytes(count)
   }
 
+  package func abort() {
+    guard state != .closed else { return }
+    transport.abort()
+    close()
+  }
+
   package func close() {
     guard state != .closed else { return }
     if state == .open, failure == nil {

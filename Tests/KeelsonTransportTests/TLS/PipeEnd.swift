@@ -95,6 +95,8 @@ final class PipeEnd: ByteStream, Loop.Flushable {
     notify()
   }
 
+  func abort() { close() }
+
   func close() {
     observer = nil
     other?.hasEnded = true
