@@ -3,9 +3,17 @@ package import KeelsonCore
 import KeelsonFlagRules
 
 extension FlagService {
+  /// Evaluation reads memory only, so it needs no task.
+  package var routes: [Route] {
+    (self as any KeelsonFlagsV1.FlagServiceHandler).routes.servingAtOnce([
+      KeelsonFlagsV1.FlagServiceMethods.evaluateFlag(immediate: evaluateFlag),
+      KeelsonFlagsV1.FlagServiceMethods.evaluateFlags(immediate: evaluateFlags),
+    ])
+  }
+
   package func evaluateFlag(
     _ request: KeelsonFlagsV1.EvaluateFlagRequest, context: ServerContext
-  ) async throws -> KeelsonFlagsV1.EvaluateFlagResponse {
+  ) throws -> KeelsonFlagsV1.EvaluateFlagResponse {
     let rules = try rules(request.flagSet, request.environment)
     guard let flag = rules.set.definition(request.key) else {
       try validation.checkKey(request.key, field: "key")
@@ -26,7 +34,7 @@ extension FlagService {
 
   package func evaluateFlags(
     _ request: KeelsonFlagsV1.EvaluateFlagsRequest, context: ServerContext
-  ) async throws -> KeelsonFlagsV1.EvaluateFlagsResponse {
+  ) throws -> KeelsonFlagsV1.EvaluateFlagsResponse {
     let rules = try rules(request.flagSet, request.environment)
     guard request.keys.count <= limits.keysPerEvaluation else {
       throw RPCError.invalidArgument(

@@ -17,6 +17,9 @@ package final class HealthMonitor: Sendable {
   }
 
   package let report: Watchable<HealthReport>
+  /// Whether the report gives no reason why the server should not be sent calls.
+  package var isReady: Bool { ready.load(ordering: .acquiring) }
+  private let ready = Atomic(false)
   private let checks: [any HealthCheck]
   private let settings: Settings
   /// When the checks began that have not ended yet, by their place in `checks`.
@@ -30,6 +33,14 @@ package final class HealthMonitor: Sendable {
     var initial = HealthReport()
     initial.components = checks.map { .init(name: $0.name, isEssential: $0.isEssential) }
     report = Watchable(initial)
+    ready.store(initial.reasonNotReady == nil, ordering: .releasing)
+  }
+
+  private func update(_ body: (inout HealthReport) -> Void) {
+    report.update { report in
+      body(&report)
+      ready.store(report.reasonNotReady == nil, ordering: .releasing)
+    }
   }
 
   /// Checks every component once, all at the same time. Takes no longer than the timeout, whatever
@@ -50,12 +61,12 @@ package final class HealthMonitor: Sendable {
 
   /// Says that start-up has finished.
   package func markStarted() {
-    report.update { $0.isStarted = true }
+    update { $0.isStarted = true }
   }
 
   /// Says that the server is stopping: from now on it is not ready.
   package func markDraining() {
-    report.update { $0.isDraining = true }
+    update { $0.isDraining = true }
   }
 
   /// What happens to a check that runs.
@@ -153,7 +164,7 @@ package final class HealthMonitor: Sendable {
     component.consecutiveFailures =
       finding.status == .unhealthy ? component.consecutiveFailures + 1 : 0
     let result = component
-    report.update { $0.components[index] = result }
+    update { $0.components[index] = result }
     if before != component.status, before != nil || component.status != .healthy {
       logger.log(
         finding.status == .healthy ? .info : .warning, "A component's health changed.",

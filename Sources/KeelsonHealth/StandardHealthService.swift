@@ -16,9 +16,17 @@ package final class StandardHealthService: GrpcHealthV1.HealthHandler {
     self.services = Set(services)
   }
 
+  /// Checks are frequent and read memory only, so they need no task.
+  package var routes: [Route] {
+    (self as any GrpcHealthV1.HealthHandler).routes.servingAtOnce([
+      GrpcHealthV1.HealthMethods.check(immediate: check),
+      GrpcHealthV1.HealthMethods.list(immediate: list),
+    ])
+  }
+
   package func check(
     _ request: GrpcHealthV1.HealthCheckRequest, context: ServerContext
-  ) async throws -> GrpcHealthV1.HealthCheckResponse {
+  ) throws -> GrpcHealthV1.HealthCheckResponse {
     guard knows(request.service) else {
       // Cut, so that the status stays small whatever was asked for.
       let name = String(request.service.prefix(128))
@@ -26,13 +34,13 @@ package final class StandardHealthService: GrpcHealthV1.HealthHandler {
         .notFound, "There is no service '\(name)' here.",
         details: [.resourceInfo(type: "service", name: name, description: "")])
     }
-    return Self.response(monitor.report.value.servingStatus)
+    return Self.response(monitor.isReady ? .serving : .notServing)
   }
 
   package func list(
     _ request: GrpcHealthV1.HealthListRequest, context: ServerContext
-  ) async throws -> GrpcHealthV1.HealthListResponse {
-    let status = Self.response(monitor.report.value.servingStatus)
+  ) throws -> GrpcHealthV1.HealthListResponse {
+    let status = Self.response(monitor.isReady ? .serving : .notServing)
     var response = GrpcHealthV1.HealthListResponse()
     response.statuses = Dictionary(uniqueKeysWithValues: services.union([""]).map { ($0, status) })
     return response

@@ -66,6 +66,8 @@ private struct Echo: KeelsonTestV1.CallsHandler {
     switch route.handler {
     case .unary(let handler):
       return [try await handler(requests.first ?? [], context)]
+    case .immediate(let handler):
+      return [try handler(requests.first ?? [], context)]
     case .streaming(let handler):
       let written = WrittenMessages()
       try await handler(GivenMessages(requests), written, context)

@@ -34,6 +34,34 @@ extension GrpcTesting {
 
     /// All of them, in the order of the file.
     public static var all: [KeelsonCore.MethodDescriptor] { [emptyCall, unaryCall, cacheableUnaryCall, streamingOutputCall, streamingInputCall, fullDuplexCall, halfDuplexCall, unimplementedCall] }
+
+    /// The route of `emptyCall` with a handler that never waits.
+    package static func emptyCall(
+      immediate handler: @escaping @Sendable (GrpcTesting.Empty, KeelsonCore.ServerContext) throws -> GrpcTesting.Empty
+    ) -> KeelsonCore.Route {
+      .immediate(emptyCall, handler)
+    }
+
+    /// The route of `unaryCall` with a handler that never waits.
+    package static func unaryCall(
+      immediate handler: @escaping @Sendable (GrpcTesting.SimpleRequest, KeelsonCore.ServerContext) throws -> GrpcTesting.SimpleResponse
+    ) -> KeelsonCore.Route {
+      .immediate(unaryCall, handler)
+    }
+
+    /// The route of `cacheableUnaryCall` with a handler that never waits.
+    package static func cacheableUnaryCall(
+      immediate handler: @escaping @Sendable (GrpcTesting.SimpleRequest, KeelsonCore.ServerContext) throws -> GrpcTesting.SimpleResponse
+    ) -> KeelsonCore.Route {
+      .immediate(cacheableUnaryCall, handler)
+    }
+
+    /// The route of `unimplementedCall` with a handler that never waits.
+    package static func unimplementedCall(
+      immediate handler: @escaping @Sendable (GrpcTesting.Empty, KeelsonCore.ServerContext) throws -> GrpcTesting.Empty
+    ) -> KeelsonCore.Route {
+      .immediate(unimplementedCall, handler)
+    }
   }
 
   /// What every gRPC implementation serves for the interop cases of grpc/grpc
@@ -200,6 +228,13 @@ extension GrpcTesting {
 
     /// All of them, in the order of the file.
     public static var all: [KeelsonCore.MethodDescriptor] { [unimplementedCall] }
+
+    /// The route of `unimplementedCall` with a handler that never waits.
+    package static func unimplementedCall(
+      immediate handler: @escaping @Sendable (GrpcTesting.Empty, KeelsonCore.ServerContext) throws -> GrpcTesting.Empty
+    ) -> KeelsonCore.Route {
+      .immediate(unimplementedCall, handler)
+    }
   }
 
   /// No server implements this service.

@@ -22,6 +22,13 @@ extension KeelsonTestV1 {
 
     /// All of them, in the order of the file.
     public static var all: [KeelsonCore.MethodDescriptor] { [unary, clientStream, serverStream, bidirectional] }
+
+    /// The route of `unary` with a handler that never waits.
+    package static func unary(
+      immediate handler: @escaping @Sendable (KeelsonTestV1.Leaf, KeelsonCore.ServerContext) throws -> KeelsonTestV1.Leaf
+    ) -> KeelsonCore.Route {
+      .immediate(unary, handler)
+    }
   }
 
   /// The four kinds of calls.

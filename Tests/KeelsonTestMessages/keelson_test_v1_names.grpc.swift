@@ -16,6 +16,13 @@ extension KeelsonTestV1 {
 
     /// All of them, in the order of the file.
     public static var all: [KeelsonCore.MethodDescriptor] { [`init`, `default`] }
+
+    /// The route of ``init`` with a handler that never waits.
+    package static func `init`(
+      immediate handler: @escaping @Sendable (KeelsonTestV1.Channel, KeelsonCore.ServerContext) throws -> KeelsonTestV1.Route
+    ) -> KeelsonCore.Route {
+      .immediate(`init`, handler)
+    }
   }
 
   package protocol NamingHandler: Swift.Sendable {

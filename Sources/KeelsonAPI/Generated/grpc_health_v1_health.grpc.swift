@@ -18,6 +18,20 @@ extension GrpcHealthV1 {
 
     /// All of them, in the order of the file.
     public static var all: [KeelsonCore.MethodDescriptor] { [check, list, watch] }
+
+    /// The route of `check` with a handler that never waits.
+    package static func check(
+      immediate handler: @escaping @Sendable (GrpcHealthV1.HealthCheckRequest, KeelsonCore.ServerContext) throws -> GrpcHealthV1.HealthCheckResponse
+    ) -> KeelsonCore.Route {
+      .immediate(check, handler)
+    }
+
+    /// The route of `list` with a handler that never waits.
+    package static func list(
+      immediate handler: @escaping @Sendable (GrpcHealthV1.HealthListRequest, KeelsonCore.ServerContext) throws -> GrpcHealthV1.HealthListResponse
+    ) -> KeelsonCore.Route {
+      .immediate(list, handler)
+    }
   }
 
   /// The health protocol that standard gRPC probes and load balancers speak. Compatible with

@@ -69,6 +69,139 @@ extension KeelsonFlagsV1 {
 
     /// All of them, in the order of the file.
     public static var all: [KeelsonCore.MethodDescriptor] { [createFlag, getFlag, listFlags, updateFlag, toggleFlag, archiveFlag, restoreFlag, listFlagHistory, evaluateFlag, evaluateFlags, watchFlags, createSegment, getSegment, listSegments, updateSegment, deleteSegment, createFlagSet, getFlagSet, listFlagSets, updateFlagSet] }
+
+    /// The route of `createFlag` with a handler that never waits.
+    package static func createFlag(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.CreateFlagRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.Flag
+    ) -> KeelsonCore.Route {
+      .immediate(createFlag, handler)
+    }
+
+    /// The route of `getFlag` with a handler that never waits.
+    package static func getFlag(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.GetFlagRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.Flag
+    ) -> KeelsonCore.Route {
+      .immediate(getFlag, handler)
+    }
+
+    /// The route of `listFlags` with a handler that never waits.
+    package static func listFlags(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.ListFlagsRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.ListFlagsResponse
+    ) -> KeelsonCore.Route {
+      .immediate(listFlags, handler)
+    }
+
+    /// The route of `updateFlag` with a handler that never waits.
+    package static func updateFlag(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.UpdateFlagRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.Flag
+    ) -> KeelsonCore.Route {
+      .immediate(updateFlag, handler)
+    }
+
+    /// The route of `toggleFlag` with a handler that never waits.
+    package static func toggleFlag(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.ToggleFlagRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.Flag
+    ) -> KeelsonCore.Route {
+      .immediate(toggleFlag, handler)
+    }
+
+    /// The route of `archiveFlag` with a handler that never waits.
+    package static func archiveFlag(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.ArchiveFlagRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.Flag
+    ) -> KeelsonCore.Route {
+      .immediate(archiveFlag, handler)
+    }
+
+    /// The route of `restoreFlag` with a handler that never waits.
+    package static func restoreFlag(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.RestoreFlagRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.Flag
+    ) -> KeelsonCore.Route {
+      .immediate(restoreFlag, handler)
+    }
+
+    /// The route of `listFlagHistory` with a handler that never waits.
+    package static func listFlagHistory(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.ListFlagHistoryRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.ListFlagHistoryResponse
+    ) -> KeelsonCore.Route {
+      .immediate(listFlagHistory, handler)
+    }
+
+    /// The route of `evaluateFlag` with a handler that never waits.
+    package static func evaluateFlag(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.EvaluateFlagRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.EvaluateFlagResponse
+    ) -> KeelsonCore.Route {
+      .immediate(evaluateFlag, handler)
+    }
+
+    /// The route of `evaluateFlags` with a handler that never waits.
+    package static func evaluateFlags(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.EvaluateFlagsRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.EvaluateFlagsResponse
+    ) -> KeelsonCore.Route {
+      .immediate(evaluateFlags, handler)
+    }
+
+    /// The route of `createSegment` with a handler that never waits.
+    package static func createSegment(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.CreateSegmentRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.Segment
+    ) -> KeelsonCore.Route {
+      .immediate(createSegment, handler)
+    }
+
+    /// The route of `getSegment` with a handler that never waits.
+    package static func getSegment(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.GetSegmentRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.Segment
+    ) -> KeelsonCore.Route {
+      .immediate(getSegment, handler)
+    }
+
+    /// The route of `listSegments` with a handler that never waits.
+    package static func listSegments(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.ListSegmentsRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.ListSegmentsResponse
+    ) -> KeelsonCore.Route {
+      .immediate(listSegments, handler)
+    }
+
+    /// The route of `updateSegment` with a handler that never waits.
+    package static func updateSegment(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.UpdateSegmentRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.Segment
+    ) -> KeelsonCore.Route {
+      .immediate(updateSegment, handler)
+    }
+
+    /// The route of `deleteSegment` with a handler that never waits.
+    package static func deleteSegment(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.DeleteSegmentRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.DeleteSegmentResponse
+    ) -> KeelsonCore.Route {
+      .immediate(deleteSegment, handler)
+    }
+
+    /// The route of `createFlagSet` with a handler that never waits.
+    package static func createFlagSet(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.CreateFlagSetRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.FlagSet
+    ) -> KeelsonCore.Route {
+      .immediate(createFlagSet, handler)
+    }
+
+    /// The route of `getFlagSet` with a handler that never waits.
+    package static func getFlagSet(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.GetFlagSetRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.FlagSet
+    ) -> KeelsonCore.Route {
+      .immediate(getFlagSet, handler)
+    }
+
+    /// The route of `listFlagSets` with a handler that never waits.
+    package static func listFlagSets(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.ListFlagSetsRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.ListFlagSetsResponse
+    ) -> KeelsonCore.Route {
+      .immediate(listFlagSets, handler)
+    }
+
+    /// The route of `updateFlagSet` with a handler that never waits.
+    package static func updateFlagSet(
+      immediate handler: @escaping @Sendable (KeelsonFlagsV1.UpdateFlagSetRequest, KeelsonCore.ServerContext) throws -> KeelsonFlagsV1.FlagSet
+    ) -> KeelsonCore.Route {
+      .immediate(updateFlagSet, handler)
+    }
   }
 
   /// Feature flags: their definition, their state per environment, evaluation, and a stream of

@@ -21,6 +21,27 @@ extension KeelsonHealthV1 {
 
     /// All of them, in the order of the file.
     public static var all: [KeelsonCore.MethodDescriptor] { [getHealth, checkLiveness, checkReadiness, watchHealth] }
+
+    /// The route of `getHealth` with a handler that never waits.
+    package static func getHealth(
+      immediate handler: @escaping @Sendable (KeelsonHealthV1.GetHealthRequest, KeelsonCore.ServerContext) throws -> KeelsonHealthV1.GetHealthResponse
+    ) -> KeelsonCore.Route {
+      .immediate(getHealth, handler)
+    }
+
+    /// The route of `checkLiveness` with a handler that never waits.
+    package static func checkLiveness(
+      immediate handler: @escaping @Sendable (KeelsonHealthV1.CheckLivenessRequest, KeelsonCore.ServerContext) throws -> KeelsonHealthV1.CheckLivenessResponse
+    ) -> KeelsonCore.Route {
+      .immediate(checkLiveness, handler)
+    }
+
+    /// The route of `checkReadiness` with a handler that never waits.
+    package static func checkReadiness(
+      immediate handler: @escaping @Sendable (KeelsonHealthV1.CheckReadinessRequest, KeelsonCore.ServerContext) throws -> KeelsonHealthV1.CheckReadinessResponse
+    ) -> KeelsonCore.Route {
+      .immediate(checkReadiness, handler)
+    }
   }
 
   /// How the server and its parts are. Checks run in the background; every call here answers at

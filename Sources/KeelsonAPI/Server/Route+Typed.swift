@@ -18,6 +18,23 @@ extension Route {
       })
   }
 
+  /// A unary method whose handler never waits: see ``Route/Immediate``. Services make them with
+  /// the function of their method, which knows the types.
+  package static func immediate<Request: Message, Response: Message>(
+    _ method: MethodDescriptor,
+    _ handler: @escaping @Sendable (Request, ServerContext) throws -> Response
+  ) -> Route {
+    Route(
+      method: method,
+      handler: .immediate { bytes, context in
+        do {
+          return try handler(try Request(decoding: bytes, limits: .standard), context).encoded()
+        } catch {
+          throw withEncodedStatus(error)
+        }
+      })
+  }
+
   // Not inlined: what these need would stand in the frame of each call's task, and a task whose
   // frames outgrow its first block of memory takes more from malloc.
   @inline(never)
@@ -80,5 +97,12 @@ extension Route {
           throw withEncodedStatus(error)
         }
       })
+  }
+}
+
+extension [Route] {
+  /// The same routes, with these in place of those of the same methods.
+  package func servingAtOnce(_ immediate: [Route]) -> [Route] {
+    map { route in immediate.first { $0.method == route.method } ?? route }
   }
 }

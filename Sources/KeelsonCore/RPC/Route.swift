@@ -8,6 +8,10 @@ package struct Route: Sendable {
   package typealias Unary =
     @Sendable (_ request: [UInt8], _ context: ServerContext) async throws
     -> [UInt8]
+  /// A unary handler that never waits: it runs on the loop right away, without a task, so it must
+  /// be quick and must not block. Nothing can cancel it.
+  package typealias Immediate =
+    @Sendable (_ request: [UInt8], _ context: ServerContext) throws -> [UInt8]
   package typealias Streaming =
     @Sendable (
       _ requests: any InboundMessages, _ responses: any OutboundMessages, _ context: ServerContext
@@ -16,6 +20,8 @@ package struct Route: Sendable {
   package enum Handler: Sendable {
     /// One message in, one out: the transport gathers the request before it calls.
     case unary(Unary)
+    /// The same for handlers that never wait.
+    case immediate(Immediate)
     /// Any other kind.
     case streaming(Streaming)
   }

@@ -79,6 +79,14 @@ package final class ServerContext: Sendable {
     set { state.withLock { $0.initialMetadata = newValue } }
   }
 
+  /// Whether there is any, without copying it.
+  package var hasInitialMetadata: Bool { state.withLock { !$0.initialMetadata.isEmpty } }
+
+  /// What the trailers carry beside the status.
+  package var closing: (correlation: CorrelationID, trailingMetadata: Metadata) {
+    state.withLock { ($0.correlation, $0.trailingMetadata) }
+  }
+
   /// Metadata sent with the status.
   package var trailingMetadata: Metadata {
     get { state.withLock { $0.trailingMetadata } }

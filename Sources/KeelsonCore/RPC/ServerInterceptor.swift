@@ -58,18 +58,12 @@ extension Route {
     functions.reversed().reduce(self) { route, around in
       switch route.handler {
       case .unary(let handler):
+        Route(method: route.method, handler: .unary(unary(handler, within: around)))
+      case .immediate(let handler):
+        // What stands around it may wait, so it needs a task after all.
         Route(
           method: route.method,
-          handler: .unary { request, context in
-            var reply: [UInt8]?
-            try await around(context) { reply = try await handler(request, context) }
-            guard let reply else {
-              throw RPCError(
-                .internalError, "The call was not let through to its handler.",
-                cause: "An interceptor neither proceeded nor threw an error.")
-            }
-            return reply
-          })
+          handler: .unary(unary({ try handler($0, $1) }, within: around)))
       case .streaming(let handler):
         Route(
           method: route.method,
@@ -77,6 +71,21 @@ extension Route {
             try await around(context) { try await handler(requests, responses, context) }
           })
       }
+    }
+  }
+
+  private func unary(
+    _ handler: @escaping Unary, within around: @escaping ServerInterceptor.Functions.Around
+  ) -> Unary {
+    { request, context in
+      var reply: [UInt8]?
+      try await around(context) { reply = try await handler(request, context) }
+      guard let reply else {
+        throw RPCError(
+          .internalError, "The call was not let through to its handler.",
+          cause: "An interceptor neither proceeded nor threw an error.")
+      }
+      return reply
     }
   }
 }

@@ -40,11 +40,4 @@ final class ClientConnection: HTTP2ConnectionHandler {
   }
 
   func connectionClosedStream(_ connection: HTTP2Connection) {}
-
-  func connection(
-    _ connection: HTTP2Connection, received request: HTTP2Fields, isTooLarge: Bool,
-    on stream: HTTP2Stream
-  ) {
-    // Only servers receive requests.
-  }
 }

@@ -2,6 +2,10 @@
 struct IncomingHeaders {
   var stream: HTTP2Stream?
   var fields = HTTP2Fields()
+  /// The block is a request's, which the connection's handler reads as it comes.
+  var isRequest = false
+  /// The size so far: RFC 9113 section 6.5.2.
+  var listBytes = 0
   var isTooLarge = false
   /// The block is a response with a 1xx status, which is left out.
   var isInformational = false

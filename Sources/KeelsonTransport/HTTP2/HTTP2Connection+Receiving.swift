@@ -114,6 +114,49 @@ extension HTTP2Connection {
 
   // MARK: Recording, while nghttp2 works
 
+  /// The headers of a request begin to arrive: a stream for it.
+  func openIncoming(_ id: Int32) -> HTTP2Stream {
+    let stream = loop.spareStreams.take(self, id)
+    add(stream)
+    requestRecorder?.begin()
+    beginHeaders(of: stream)
+    incoming.isRequest = true
+    return stream
+  }
+
+  /// A header block begins to arrive; of no stream when that has closed.
+  func beginHeaders(of stream: HTTP2Stream?) {
+    times.headersBegan = loop.now
+    incoming.stream = stream
+    incoming.isTooLarge = false
+    incoming.isInformational = false
+    incoming.isRequest = false
+    incoming.listBytes = 0
+    // Of a block that was never complete.
+    if !incoming.fields.isEmpty { incoming.fields.removeAll() }
+  }
+
+  /// A field of the header block that is arriving.
+  func record(name: UnsafeBufferPointer<UInt8>, value: UnsafeBufferPointer<UInt8>) {
+    guard incoming.stream != nil, !incoming.isTooLarge else { return }
+    incoming.listBytes += name.count + value.count + 32
+    guard incoming.listBytes <= limits.maximumHeaderListBytes else {
+      incoming.isTooLarge = true
+      return
+    }
+    if incoming.isRequest {
+      unsafe requestRecorder?.record(name.span, value.span)
+      return
+    }
+    if incoming.fields.isEmpty {
+      incoming.fields = loop.spareFields.take()
+      incoming.isInformational =
+        unsafe role == .client && name.count == 7 && name.first == UInt8(ascii: ":")
+        && value.first == UInt8(ascii: "1")
+    }
+    unsafe incoming.fields.append(name: name, value: value)
+  }
+
   func recordHeaders(endsStream: Bool) {
     guard let stream = incoming.stream else { return }
     incoming.stream = nil
@@ -125,7 +168,11 @@ extension HTTP2Connection {
       stream.arrived.isTooLarge = true
       countIdleFrame(.oversizedHeaders)
     }
-    if stream.hasReceivedHeaders {
+    if incoming.isRequest {
+      stream.hasReceivedHeaders = true
+      stream.arrived.request = true
+      handler?.connection(self, recordsRequestOn: stream, isTooLarge: incoming.isTooLarge)
+    } else if stream.hasReceivedHeaders {
       stream.arrived.trailers = takeIncoming()
     } else {
       stream.hasReceivedHeaders = true
@@ -167,6 +214,11 @@ extension HTTP2Connection {
       stream.isTouched = false
       deliver(stream)
     }
+    if role == .server {
+      for index in touched.indices where touched[index].isOver {
+        loop.spareStreams.give(&touched[index])
+      }
+    }
     touched.removeAll(keepingCapacity: true)
     if events.closedStreams {
       events.closedStreams = false
@@ -175,15 +227,14 @@ extension HTTP2Connection {
   }
 
   private func deliver(_ stream: HTTP2Stream) {
+    if stream.arrived.request {
+      stream.arrived.request = false
+      stream.handler?.streamBegan(stream)
+    }
     if let fields = stream.arrived.headers {
       stream.arrived.headers = nil
-      let isTooLarge = stream.arrived.isTooLarge
-      switch role {
-      case .server:
-        handler?.connection(self, received: fields, isTooLarge: isTooLarge, on: stream)
-      case .client:
-        stream.handler?.stream(stream, receivedHeaders: fields, isTooLarge: isTooLarge)
-      }
+      stream.handler?.stream(
+        stream, receivedHeaders: fields, isTooLarge: stream.arrived.isTooLarge)
       loop.spareFields.give(fields)
     }
     while let piece = unsafe stream.arrived.body.takeFirst() {
@@ -209,6 +260,7 @@ extension HTTP2Connection {
     if let errorCode = stream.arrived.closed, !isClosed {
       let handler = stream.handler
       stream.handler = nil
+      stream.isOver = true
       remove(stream)
       handler?.stream(stream, closedWith: errorCode, connectionReason: nil)
     }

@@ -128,42 +128,27 @@ private let onBeginFrame: nghttp2_on_begin_frame_callback = { session, header, d
 private let onBeginHeaders: nghttp2_on_begin_headers_callback = { session, frame, data in
   guard let connection = unsafe connection(data), let frame = unsafe frame else { return 0 }
   let id = unsafe frame.pointee.hd.stream_id
-  connection.times.headersBegan = connection.loop.now
-  connection.incoming.isTooLarge = false
-  connection.incoming.isInformational = false
-  connection.incoming.fields = connection.loop.spareFields.take()
   if unsafe connection.role == .server && frame.pointee.headers.cat == NGHTTP2_HCAT_REQUEST {
-    let stream = HTTP2Stream(connection: connection, id: id)
+    let stream = connection.openIncoming(id)
     connection.lastStreamID = id
-    connection.add(stream)
-    connection.incoming.stream = stream
     _ = unsafe nghttp2_session_set_stream_user_data(
       session, id, Unmanaged.passUnretained(stream).toOpaque())
   } else {
-    connection.incoming.stream = unsafe stream(session, id)
+    connection.beginHeaders(of: unsafe stream(session, id))
   }
   return 0
 }
 
+// The connection outlives the call of nghttp2 that leads here, so its references are not counted
+// for each field.
 private let onHeader: nghttp2_on_header_callback = {
   _, _, name, nameBytes, value, valueBytes, _, data in
-  guard let connection = unsafe connection(data), connection.incoming.stream != nil else {
-    return 0
+  guard let data = unsafe data else { return 0 }
+  unsafe Unmanaged<HTTP2Connection>.fromOpaque(data)._withUnsafeGuaranteedRef {
+    unsafe $0.record(
+      name: UnsafeBufferPointer(start: name, count: nameBytes),
+      value: UnsafeBufferPointer(start: value, count: valueBytes))
   }
-  guard !connection.incoming.isTooLarge else { return 0 }
-  let size = connection.incoming.fields.listBytes + nameBytes + valueBytes + 32
-  guard size <= connection.limits.maximumHeaderListBytes else {
-    connection.incoming.isTooLarge = true
-    return 0
-  }
-  let name = unsafe UnsafeBufferPointer(start: name, count: nameBytes)
-  let value = unsafe UnsafeBufferPointer(start: value, count: valueBytes)
-  if connection.role == .client, connection.incoming.fields.count == 0, nameBytes == 7,
-    unsafe value.first == UInt8(ascii: "1") && name.first == UInt8(ascii: ":")
-  {
-    connection.incoming.isInformational = true
-  }
-  unsafe connection.incoming.fields.append(name: name, value: value)
   return 0
 }
 

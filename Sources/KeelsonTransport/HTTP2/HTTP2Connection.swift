@@ -35,6 +35,7 @@ import CNghttp2
   package let peer: String
 
   let byteStream: any ByteStream
+  let requestRecorder: (any HTTP2RequestRecorder)?
   @safe @exclusivity(unchecked) var handler: (any HTTP2ConnectionHandler)?
   @exclusivity(unchecked) var session: OpaquePointer?
   private var keepAlive: HTTP2Connection?
@@ -88,15 +89,18 @@ import CNghttp2
   package var openStreams: Int { streams.count }
 
   /// Takes over a byte stream that is connected. On the loop's thread.
+  ///
+  /// - Parameter requestRecorder: server only: reads the headers of requests.
   package init(
     role: Role, stream: any ByteStream, loop: Loop, limits: HTTP2Limits,
-    handler: any HTTP2ConnectionHandler
+    handler: any HTTP2ConnectionHandler, requestRecorder: (any HTTP2RequestRecorder)? = nil
   ) {
     self.role = role
     self.byteStream = stream
     self.loop = loop
     self.limits = limits
     self.handler = handler
+    self.requestRecorder = requestRecorder
     peer = stream.peer
     times = ConnectionTimes(now: loop.now)
     idleFrames = IdleFrames(limits, now: loop.now)

@@ -20,6 +20,27 @@ struct SpareFields {
   }
 }
 
+/// Streams that have closed and that nobody refers to, kept for the next request.
+struct SpareStreams {
+  private static let maximumCount = 1_024
+
+  private var streams: [HTTP2Stream] = []
+
+  mutating func take(_ connection: HTTP2Connection, _ id: Int32) -> HTTP2Stream {
+    guard let stream = streams.popLast() else {
+      return HTTP2Stream(connection: connection, id: id)
+    }
+    stream.reuse(connection, id)
+    return stream
+  }
+
+  /// Keeps a stream, unless its handler or somebody else still refers to it.
+  mutating func give(_ stream: inout HTTP2Stream) {
+    guard streams.count < Self.maximumCount, isKnownUniquelyReferenced(&stream) else { return }
+    streams.append(stream)
+  }
+}
+
 /// A list of header fields, received or to be sent: names and values in one array of bytes.
 package struct HTTP2Fields: Sendable {
   /// One field: its name and then its value stand in `bytes` from `start`.
@@ -44,6 +65,7 @@ package struct HTTP2Fields: Sendable {
   package init() {}
 
   package var count: Int { entries.count }
+  var isEmpty: Bool { entries.isEmpty }
 
   /// Adds a field.
   ///

@@ -1,14 +1,13 @@
 /// What hears of a connection's own events. Called on the connection's loop, never while
 /// nghttp2 works, so it may call anything on the connection or its streams.
 package protocol HTTP2ConnectionHandler: AnyObject {
-  /// Server only: a request's headers have come. Set `stream.handler` now to hear the rest, and
-  /// answer with ``HTTP2Stream/sendHeaders(_:endStream:)``, now or later.
+  /// Server only, and while nghttp2 works, so nothing may be done but to record it: the headers of
+  /// a request are complete; the connection's ``HTTP2RequestRecorder`` has them. Set
+  /// `stream.handler` to hear the rest.
   ///
-  /// - Parameter isTooLarge: the header list is over the limit; `fields` holds what came before
-  ///   the limit was reached.
+  /// - Parameter isTooLarge: the header list is over the limit; fields beyond it were left out.
   func connection(
-    _ connection: HTTP2Connection, received request: HTTP2Fields, isTooLarge: Bool,
-    on stream: HTTP2Stream)
+    _ connection: HTTP2Connection, recordsRequestOn stream: HTTP2Stream, isTooLarge: Bool)
 
   /// The peer's SETTINGS have come: the first time, the connection is ready; each time,
   /// ``HTTP2Connection/availableStreams`` may have changed.
@@ -27,9 +26,25 @@ package protocol HTTP2ConnectionHandler: AnyObject {
   func connection(_ connection: HTTP2Connection, closedBecause reason: HTTP2CloseReason)
 }
 
+/// Reads the headers of requests where nghttp2 has them, so that they need not be copied and kept.
+/// Called while nghttp2 works, so it does nothing but record. An object of its own, which knows
+/// neither the connection nor its handler, so that the connection may hold it as a constant.
+package protocol HTTP2RequestRecorder: AnyObject {
+  /// The headers of a request begin to arrive. What came of those before, and was never complete,
+  /// is void.
+  func begin()
+
+  /// A field of the request whose headers are arriving.
+  func record(_ name: Span<UInt8>, _ value: Span<UInt8>)
+}
+
 /// What hears of one stream's events, in this order: headers, data, trailers, end, closed. Called
 /// on the connection's loop, never while nghttp2 works.
 package protocol HTTP2StreamHandler: AnyObject {
+  /// Server only: the request's headers have come. Answer with
+  /// ``HTTP2Stream/sendHeaders(_:endStream:)``, now or later.
+  func streamBegan(_ stream: HTTP2Stream)
+
   /// Client only: the response's headers have come (1xx responses are left out). If the response
   /// has nothing else, `streamReceivedEnd` follows at once: "trailers only".
   func stream(_ stream: HTTP2Stream, receivedHeaders fields: HTTP2Fields, isTooLarge: Bool)
@@ -55,4 +70,18 @@ package protocol HTTP2StreamHandler: AnyObject {
   func stream(
     _ stream: HTTP2Stream, closedWith errorCode: HTTP2ErrorCode,
     connectionReason: HTTP2CloseReason?)
+}
+
+extension HTTP2ConnectionHandler {
+  package func connection(
+    _ connection: HTTP2Connection, recordsRequestOn stream: HTTP2Stream, isTooLarge: Bool
+  ) {}
+}
+
+extension HTTP2StreamHandler {
+  package func streamBegan(_ stream: HTTP2Stream) {}
+
+  package func stream(
+    _ stream: HTTP2Stream, receivedHeaders fields: HTTP2Fields, isTooLarge: Bool
+  ) {}
 }

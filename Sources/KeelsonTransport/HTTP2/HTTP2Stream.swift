@@ -18,6 +18,8 @@ import CNghttp2
 
   /// What has come and was not handed on yet.
   struct Arrived {
+    /// A request's headers, which the handler knows already.
+    var request = false
     var headers: HTTP2Fields?
     var trailers: HTTP2Fields?
     var body = BodyPieces()
@@ -30,6 +32,8 @@ import CNghttp2
   /// Whether it stands in the connection's list of streams with something arrived.
   @safe @exclusivity(unchecked) var isTouched = false
   @safe @exclusivity(unchecked) var hasReceivedHeaders = false
+  /// Its handler has heard of its end: nothing more comes of it.
+  @safe @exclusivity(unchecked) var isOver = false
   /// Client only: the request's headers are on their way, so the server may see them. Until then
   /// the stream may stand in nghttp2's queue, when the server allows no more at once.
   @safe @exclusivity(unchecked) var hasLeft = false
@@ -53,6 +57,27 @@ import CNghttp2
   init(connection: HTTP2Connection, id: Int32) {
     unsafe self.connection = connection
     self.id = id
+  }
+
+  /// Makes a closed stream, which nobody refers to, the stream of another request.
+  func reuse(_ connection: HTTP2Connection, _ id: Int32) {
+    unsafe self.connection = connection
+    self.id = id
+    handler = nil
+    arrived = Arrived()
+    isTouched = false
+    hasReceivedHeaders = false
+    hasLeft = false
+    index = 0
+    unconsumedBytes = 0
+    outbound = OutboundQueue()
+    lastMoved = 0
+    isFinished = false
+    trailers = nil
+    isDeferred = false
+    isBlocked = false
+    hasSentHeaders = false
+    isOver = false
   }
 
   /// Whether the stream is open for sending: not closed, not finished.

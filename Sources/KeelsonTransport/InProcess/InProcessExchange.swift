@@ -73,6 +73,9 @@ final class InProcessExchange: Sendable {
       case .unary(let handler):
         let response = try await handler(try await onlyRequest(), context)
         try await write(response, context)
+      case .immediate(let handler):
+        let response = try handler(try await onlyRequest(), context)
+        try await write(response, context)
       case .streaming(let handler):
         try await handler(
           InProcessRequests(exchange: self),

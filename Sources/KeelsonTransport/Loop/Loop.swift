@@ -68,6 +68,8 @@ import Synchronization
   let tlsOutput = SendBuffer()
   /// Header lists whose memory is to be used again; shared by all connections of this loop.
   @safe @exclusivity(unchecked) var spareFields = SpareFields()
+  /// Streams whose memory is to be used again; shared by all server connections of this loop.
+  @safe @exclusivity(unchecked) var spareStreams = SpareStreams()
   /// Where nghttp2's sessions of this loop have their memory from.
   let sessionMemory = SessionMemory()
   /// Deflates and inflates the messages of this loop's calls.

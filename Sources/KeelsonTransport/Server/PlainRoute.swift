@@ -24,3 +24,30 @@ package struct PlainRoute: Sendable {
     stream.finish()
   }
 }
+
+/// A request that is no gRPC call: it is answered as soon as its headers have come, and whatever
+/// else comes is dropped.
+final class PlainRequest: HTTP2StreamHandler {
+  private let respond: (HTTP2Stream) -> Void
+
+  init(respond: @escaping (HTTP2Stream) -> Void) {
+    self.respond = respond
+  }
+
+  func streamBegan(_ stream: HTTP2Stream) { respond(stream) }
+
+  func stream(_ stream: HTTP2Stream, receivedData bytes: Span<UInt8>) {
+    stream.consume(bytes.count)
+  }
+
+  func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool) {}
+
+  func streamReceivedEnd(_ stream: HTTP2Stream) {}
+
+  func streamBecameWritable(_ stream: HTTP2Stream) {}
+
+  func stream(
+    _ stream: HTTP2Stream, closedWith errorCode: HTTP2ErrorCode,
+    connectionReason: HTTP2CloseReason?
+  ) {}
+}

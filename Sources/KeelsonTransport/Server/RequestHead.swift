@@ -1,6 +1,26 @@
 import KeelsonCore
 
-/// What the headers of a request say, read in one pass.
+/// Reads the headers of a connection's requests. Confined to the connection's loop.
+final class RequestRecorder: HTTP2RequestRecorder {
+  private let router: Router
+  /// The request whose headers came last.
+  @safe @exclusivity(unchecked) private(set) var head = RequestHead()
+  @safe @exclusivity(unchecked) private var lastUserAgent = LastUserAgent()
+
+  init(_ router: Router) {
+    self.router = router
+  }
+
+  func begin() {
+    head = RequestHead()
+  }
+
+  func record(_ name: Span<UInt8>, _ value: Span<UInt8>) {
+    head.read(name, value, router, &lastUserAgent)
+  }
+}
+
+/// What the headers of a request say, read as they come.
 struct RequestHead {
   var entry: Router.Entry?
   var path = ""
@@ -14,11 +34,8 @@ struct RequestHead {
   var unknownEncoding: String?
   var metadata = Metadata()
 
-  init(_ fields: HTTP2Fields, router: Router, userAgent: inout LastUserAgent) {
-    fields.forEach({ name, value in read(name, value, router, &userAgent) })
-  }
-
-  private mutating func read(
+  /// Reads one field.
+  mutating func read(
     _ name: Span<UInt8>, _ value: Span<UInt8>, _ router: Router, _ userAgent: inout LastUserAgent
   ) {
     // The length tells most names apart, so that at most two are compared.
@@ -52,6 +69,9 @@ struct RequestHead {
       MetadataCodec.add(name: name, value: value, to: &metadata)
     }
   }
+
+  /// Whether the call can begin, as far as its headers say.
+  var isInOrder: Bool { entry != nil && unknownEncoding == nil && !hasMalformedTimeout }
 
   /// Why the call is refused before it begins; nil when its headers are in order.
   var refusal: RPCError? {

@@ -2,7 +2,8 @@ import KeelsonCore
 
 /// The header blocks of a response. Source: grpc/grpc `doc/PROTOCOL-HTTP2.md`, "Responses".
 enum ResponseFields {
-  private static let plainInitial: HTTP2Fields = {
+  /// The headers ahead of the first message, when nothing else is to be said in them.
+  static let plainInitial: HTTP2Fields = {
     var fields = HTTP2Fields()
     fields.append(":status", "200")
     fields.append("content-type", "application/grpc")
@@ -106,14 +107,13 @@ enum ResponseFields {
     }
 
     private func appendRest(to fields: inout HTTP2Fields, _ logger: Logger) {
-      let state = context.snapshot
+      let (correlation, metadata) = context.closing
       // Ahead of the metadata, which must leave room for it.
-      append(state.correlation, to: &fields)
+      append(correlation, to: &fields)
       let limitBytes = limits.headerListBytes
       if let error, !error.metadata.isEmpty {
         append(error.metadata, to: &fields, context, logger, limitBytes: limitBytes)
       }
-      let metadata = state.trailingMetadata
       if !metadata.isEmpty {
         append(metadata, to: &fields, context, logger, limitBytes: limitBytes)
       }

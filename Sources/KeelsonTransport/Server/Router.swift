@@ -22,7 +22,7 @@ struct Router: Sendable {
       path = Array(route.method.path.utf8)
       method = route.method
       handler = around.handler
-      isUnary = if case .unary = route.handler { true } else { false }
+      isUnary = if case .streaming = route.handler { false } else { true }
       var begins: [(position: Int, begin: Functions.Begin)] = []
       var ends: [(position: Int, end: Functions.End)] = []
       for (position, functions) in functions.enumerated() {

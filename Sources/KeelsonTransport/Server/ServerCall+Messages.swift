@@ -126,6 +126,6 @@ extension ServerCall: OutboundMessages {
   }
 
   private var ended: RPCError {
-    endedWith ?? RPCError(.cancelled, "The call has ended.")
+    failure ?? RPCError(.cancelled, "The call has ended.")
   }
 }

@@ -16,6 +16,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   let context: ServerContext
   let entry: Router.Entry
   private let encodings: CallEncodings
+  private let timeout: Duration?
 
   @safe @exclusivity(unchecked) var state: ServerCallState
   @safe @exclusivity(unchecked) private(set) var deframer: MessageDeframer
@@ -28,13 +29,11 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   /// Since when a message, or a unary call's request, is incomplete.
   @safe @exclusivity(unchecked) var requestBegan: UInt64?
   @safe @exclusivity(unchecked) var requestTimer: Loop.Timer?
-  /// Why the handler was told to stop; what it waits for throws this.
-  @safe @exclusivity(unchecked) var endedWith: RPCError?
+  /// Why the status is not OK, or the handler was told to stop; what it waits for throws this.
+  @safe @exclusivity(unchecked) private(set) var failure: RPCError?
 
   private let startedAt: UInt64
   @safe @exclusivity(unchecked) private var statusCode = RPCError.Code.cancelled
-  /// Why the status is not OK.
-  @safe @exclusivity(unchecked) private var failure: RPCError?
   @safe @exclusivity(unchecked) private var receivedBytes = 0
   @safe @exclusivity(unchecked) private var sentBytes = 0
   @safe @exclusivity(unchecked) private var isCounted = false
@@ -43,9 +42,11 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   /// Whether the response's headers have named gzip.
   @safe @exclusivity(unchecked) private var mayCompress = false
 
+  /// - Parameter refusal: why the call is refused as soon as it begins.
   init(
     server: ServerCore, home: ServerLoop, origin: ServerConnection, stream: HTTP2Stream,
-    context: ServerContext, entry: Router.Entry, encodings: CallEncodings
+    context: ServerContext, entry: Router.Entry, encodings: CallEncodings, timeout: Duration?,
+    refusal: RPCError?
   ) {
     self.server = server
     self.home = home
@@ -55,6 +56,8 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     self.context = context
     self.entry = entry
     self.encodings = encodings
+    self.timeout = timeout
+    failure = refusal
     state = ServerCallState(
       isUnary: entry.isUnary, mayBeCompressed: encodings.request != .identity)
     deframer = MessageDeframer(
@@ -62,10 +65,9 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     startedAt = loop.now
   }
 
-  /// Begins the call, its headers read. What a unary handler gets is gathered first.
-  ///
-  /// - Parameter refusal: why it is refused all the same; interceptors hear of it.
-  func start(timeout: Duration?, refusal: RPCError?) {
+  /// Begins the call. What a unary handler gets is gathered first. A call that is refused begins
+  /// too: interceptors hear of it.
+  func streamBegan(_ stream: HTTP2Stream) {
     begunInterceptors = entry.interceptorCount
     for (position, begin) in entry.begins {
       do throws(RPCError) {
@@ -75,7 +77,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
         return refuse(error)
       }
     }
-    if let refusal { return refuse(refusal) }
+    if let failure { return refuse(failure) }
     if let overload = overload() {
       home.logOverload(overload, peer: context.peer)
       return refuse(overload)
@@ -104,8 +106,6 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   }
 
   // MARK: From the stream
-
-  func stream(_ stream: HTTP2Stream, receivedHeaders fields: HTTP2Fields, isTooLarge: Bool) {}
 
   func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool) {}
 
@@ -181,7 +181,6 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   }
 
   private func startUnary(_ received: ReceivedMessage) {
-    guard case .unary(let handler) = entry.handler else { return }
     let message: [UInt8]
     do throws(RPCError) {
       message = try inflated(received)
@@ -190,15 +189,25 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
       _ = state.handlerEnded()
       return end()
     }
-    // Most handlers end without a wait: those run here and now, without a turn in the queue.
-    let task = Task.immediate(executorPreference: loop) { [self] in
+    switch entry.handler {
+    case .immediate(let handler):
       do {
-        handlerReplied(try await handler(message, context))
+        handlerReplied(try handler(message, context))
       } catch {
         handlerEnded(error)
       }
+    case .unary(let handler):
+      // Most handlers end without a wait: those run here and now, without a turn in the queue.
+      let task = Task.immediate(executorPreference: loop) { [self] in
+        do {
+          handlerReplied(try await handler(message, context))
+        } catch {
+          handlerEnded(error)
+        }
+      }
+      if state.isHandlerRunning { self.task = task }
+    case .streaming: break
     }
-    if state.isHandlerRunning { self.task = task }
   }
 
   // Not inlined, so that what they need does not enlarge the frame of each call's task.
@@ -260,7 +269,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   }
 
   private func stopHandler(_ error: RPCError) {
-    endedWith = error
+    if failure == nil { failure = error }
     task?.cancel()
     inbound.fail(error)
     releaseRequest()
@@ -288,7 +297,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     guard let begunInterceptors else { return }
     self.begunInterceptors = nil
     guard !entry.ends.isEmpty else { return }
-    let failure = statusCode == .ok ? nil : failure ?? endedWith
+    let failure = statusCode == .ok ? nil : failure
     let summary = CallSummary(
       code: statusCode, duration: .milliseconds(Int64(loop.now - min(loop.now, startedAt))),
       receivedBytes: receivedBytes, sentBytes: sentBytes, wasRefused: !isCounted,
@@ -328,6 +337,9 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
 
   private func sendInitialHeaders() {
     if encodings.acceptsGzip { mayCompress = wantsCompression }
+    guard encodings.areNamed || context.hasInitialMetadata else {
+      return stream.sendHeaders(ResponseFields.plainInitial)
+    }
     stream.sendHeaders(
       ResponseFields.initial(
         context, namesEncodings: encodings.areNamed, isGzip: mayCompress, server.logger,
@@ -336,8 +348,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
 
   /// Sends the status; nil is OK.
   private func sendStatus(_ error: RPCError?) {
-    let hasInitialMetadata = !context.initialMetadata.isEmpty
-    let action = state.finish(needsHeaders: error == nil || hasInitialMetadata)
+    let action = state.finish(needsHeaders: error == nil || context.hasInitialMetadata)
     guard action != .drop else { return }
     statusCode = error?.code ?? .ok
     failure = error

@@ -9,7 +9,7 @@ final class ServerConnection: HTTP2ConnectionHandler {
   /// Who the client is, by its certificate.
   private let identity: PeerIdentity?
   @safe @exclusivity(unchecked) private(set) var connection: HTTP2Connection?
-  @safe @exclusivity(unchecked) private var lastUserAgent = LastUserAgent()
+  private let recorder: RequestRecorder
   /// The peer's address in gRPC's naming.
   let peer: String
   /// Calls of this connection whose handlers have not returned.
@@ -26,45 +26,64 @@ final class ServerConnection: HTTP2ConnectionHandler {
     identity = (stream as? TLSStream)?.identity
     loop = home.loop
     peer = stream.peer
+    recorder = RequestRecorder(entrance.router)
     connection = HTTP2Connection(
-      role: .server, stream: stream, loop: loop, limits: server.configuration.http2, handler: self)
+      role: .server, stream: stream, loop: loop, limits: server.configuration.http2, handler: self,
+      requestRecorder: recorder)
   }
 
   func connection(
-    _ connection: HTTP2Connection, received request: HTTP2Fields, isTooLarge: Bool,
-    on stream: HTTP2Stream
+    _ connection: HTTP2Connection, recordsRequestOn stream: HTTP2Stream, isTooLarge: Bool
   ) {
+    stream.handler = handler(of: stream, isTooLarge: isTooLarge, peer: connection.peer)
+  }
+
+  /// What serves the request whose headers have come.
+  private func handler(
+    of stream: HTTP2Stream, isTooLarge: Bool, peer: String
+  ) -> any HTTP2StreamHandler {
     guard !isTooLarge else {
       // What there is of the headers may lack anything, so this is no call.
-      return stream.sendHeaders(
-        ResponseFields.refusal(
-          RPCError(
-            .resourceExhausted,
-            "The request's headers are over the limit of "
-              + "\(server.configuration.http2.maximumHeaderListBytes) bytes."),
-          httpStatus: "431", limits: ResponseFields.Limits(server.configuration)),
-        endStream: true)
+      let error = RPCError(
+        .resourceExhausted,
+        "The request's headers are over the limit of "
+          + "\(server.configuration.http2.maximumHeaderListBytes) bytes.")
+      return PlainRequest { [limits = ResponseFields.Limits(server.configuration)] stream in
+        stream.sendHeaders(
+          ResponseFields.refusal(error, httpStatus: "431", limits: limits), endStream: true)
+      }
     }
-    let head = RequestHead(request, router: entrance.router, userAgent: &lastUserAgent)
-    guard head.isGRPC else {
-      if head.isGet, let route = entrance.plainRoutes[head.path] { return route.serve(stream) }
-      return stream.sendHeaders(ResponseFields.plain(status: "415"), endStream: true)
+    guard recorder.head.isGRPC else {
+      if recorder.head.isGet, let route = entrance.plainRoutes[recorder.head.path] {
+        return PlainRequest(respond: route.serve)
+      }
+      return PlainRequest {
+        $0.sendHeaders(ResponseFields.plain(status: "415"), endStream: true)
+      }
     }
-    guard head.isPost else {
-      return stream.sendHeaders(
-        ResponseFields.plain(status: "405", allow: "POST"), endStream: true)
+    guard recorder.head.isPost else {
+      return PlainRequest {
+        $0.sendHeaders(ResponseFields.plain(status: "405", allow: "POST"), endStream: true)
+      }
     }
-    let entry = head.entry ?? entrance.router.unknown
-    let refusal = head.entry == nil ? entrance.refusal(of: head.path) : nil
+    let timeout = recorder.head.timeout
+    let entry = recorder.head.entry
     let context = ServerContext(
-      method: head.entry?.method ?? MethodDescriptor(unknownPath: head.path),
-      metadata: head.metadata, peer: connection.peer, identity: identity,
-      deadline: head.timeout.map(Deadline.init(after:)))
-    let call = ServerCall(
-      server: server, home: home, origin: self, stream: stream, context: context, entry: entry,
-      encodings: head.encodings)
-    stream.handler = call
-    call.start(timeout: head.timeout, refusal: refusal ?? head.refusal)
+      method: entry?.method ?? MethodDescriptor(unknownPath: recorder.head.path),
+      metadata: recorder.head.metadata, peer: peer, identity: identity,
+      deadline: timeout.map(Deadline.init(after:)))
+    return ServerCall(
+      server: server, home: home, origin: self, stream: stream, context: context,
+      entry: entry ?? entrance.router.unknown, encodings: recorder.head.encodings,
+      timeout: timeout, refusal: recorder.head.isInOrder ? nil : refusal)
+  }
+
+  /// Why the request whose headers have come cannot become a call.
+  private var refusal: RPCError? {
+    if recorder.head.entry == nil, let refusal = entrance.refusal(of: recorder.head.path) {
+      return refusal
+    }
+    return recorder.head.refusal
   }
 
   /// Fails all calls under way, in order that the connection can end.

@@ -86,10 +86,12 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
   }
 
   func connection(
-    _ connection: HTTP2Connection, received request: HTTP2Fields, isTooLarge: Bool,
-    on stream: HTTP2Stream
+    _ connection: HTTP2Connection, recordsRequestOn stream: HTTP2Stream, isTooLarge: Bool
   ) {
     stream.handler = self
+  }
+
+  func streamBegan(_ stream: HTTP2Stream) {
     requests += 1
     script(stream, requests)
   }

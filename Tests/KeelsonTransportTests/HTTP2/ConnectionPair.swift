@@ -137,13 +137,24 @@ final class ConnectionPair: @unchecked Sendable {
 
     func wait(for event: PeerEvent) async -> Bool { await wait { $0 == event } != nil }
 
+    private var path = ""
+    private var requests: [Int32: PeerEvent] = [:]
+
+    func connectionRecordsRequest(_ connection: HTTP2Connection) { path = "" }
     func connection(
-      _ connection: HTTP2Connection, received request: HTTP2Fields, isTooLarge: Bool,
-      on stream: HTTP2Stream
+      _ connection: HTTP2Connection, recordsField name: Span<UInt8>, _ value: Span<UInt8>
+    ) {
+      if name.equals(":path") { path = String(repairing: value) }
+    }
+    func connection(
+      _ connection: HTTP2Connection, recordsRequestOn stream: HTTP2Stream, isTooLarge: Bool
     ) {
       stream.handler = self
-      report(
-        .request(path: request.value(of: ":path") ?? "", isTooLarge: isTooLarge), stream)
+      requests[stream.id] = .request(path: path, isTooLarge: isTooLarge)
+    }
+    func streamBegan(_ stream: HTTP2Stream) {
+      guard let request = requests.removeValue(forKey: stream.id) else { return }
+      report(request, stream)
     }
     func connectionReceivedSettings(_ connection: HTTP2Connection) { report(.settings) }
     func connection(

@@ -71,10 +71,6 @@ final class RawClient: HTTP2ConnectionHandler, @unchecked Sendable {
     await loop.stop()
   }
 
-  func connection(
-    _ connection: HTTP2Connection, received request: HTTP2Fields, isTooLarge: Bool,
-    on stream: HTTP2Stream
-  ) {}
   func connectionReceivedSettings(_ connection: HTTP2Connection) {}
   func connection(
     _ connection: HTTP2Connection, receivedGoAwayWith errorCode: HTTP2ErrorCode,

@@ -30,6 +30,17 @@ struct ServiceRenderer {
       out.line()
       out.line("/// All of them, in the order of the file.")
       out.line("public static var all: [KeelsonCore.MethodDescriptor] { [\(all)] }")
+      for method in service.methods where method.kind == "unary" {
+        out.line()
+        out.line("/// The route of `\(method.swiftName)` with a handler that never waits.")
+        out.line("package static func \(method.swiftName)(")
+        out.line(
+          "  immediate handler: @escaping @Sendable "
+            + "(\(method.input), KeelsonCore.ServerContext) throws -> \(method.output)")
+        out.block(") -> KeelsonCore.Route {") {
+          $0.line(".immediate(\(method.swiftName), handler)")
+        }
+      }
     }
   }
 
