@@ -95,6 +95,9 @@ let package = Package(
     // Benchmarks
     .target(name: "CAllocationCount", path: "Benchmarks/CAllocationCount"),
     .executableTarget(
+      name: "client-calls-benchmark", dependencies: ["KeelsonCore", "KeelsonTransport"],
+      path: "Benchmarks/ClientCalls", swiftSettings: common),
+    .executableTarget(
       name: "flag-rules-benchmark",
       dependencies: ["KeelsonCore", "KeelsonFlagRules", "CAllocationCount"],
       path: "Benchmarks/FlagRules", swiftSettings: common),

@@ -32,6 +32,9 @@ package struct ClientCallStateMachine: Sendable {
     var message = ""
     var encodedStatus: [UInt8]?
     var retryPushback: String?
+    var encoding = MessageEncoding.identity
+    /// The `grpc-encoding`, if it is none that is known.
+    var strangeEncoding: String?
     var metadata = Metadata()
 
     init(_ received: HTTP2Fields) {
@@ -53,6 +56,12 @@ package struct ClientCallStateMachine: Sendable {
         encodedStatus = Base64.decode(value)
       } else if name.equals("grpc-retry-pushback-ms") {
         retryPushback = String(repairing: value)
+      } else if name.equals("grpc-encoding") {
+        if let known = MessageEncoding(named: value) {
+          encoding = known
+        } else {
+          strangeEncoding = String(repairing: value)
+        }
       } else {
         MetadataCodec.add(name: name, value: value, to: &metadata)
       }
@@ -61,6 +70,7 @@ package struct ClientCallStateMachine: Sendable {
 
   private var state = State.awaitingHead
   private var deframer: MessageDeframer
+  private var encoding = MessageEncoding.identity
   /// The `grpc-retry-pushback-ms` that came with the status. Source: gRFC A6.
   package private(set) var retryPushback: String?
 
@@ -98,6 +108,14 @@ package struct ClientCallStateMachine: Sendable {
           .unknown,
           "The server answered with content-type \"\(block.contentType)\", which is not gRPC's."))
     }
+    if let name = block.strangeEncoding {
+      return .end(
+        failed(
+          .internalError,
+          "The server encodes its messages with \"\(name)\", which is none of those that this "
+            + "client accepts: \(MessageEncoding.accepted)."))
+    }
+    encoding = block.encoding
     state = .messages
     return .metadata(block.metadata)
   }
@@ -135,29 +153,40 @@ package struct ClientCallStateMachine: Sendable {
 
   /// A piece of the body.
   ///
+  /// - Parameters:
+  ///   - inflate: gives back a gzipped message as it was, or throws why it cannot.
+  ///   - deliver: takes each message.
   /// - Returns: the call's end, if this piece breaks a rule; the stream is then to be reset.
   package mutating func data(
-    _ piece: Span<UInt8>, deliver: (_ message: [UInt8]) -> Void
+    _ piece: Span<UInt8>,
+    inflate: (_ message: [UInt8], _ maximumBytes: Int) throws(RPCError) -> [UInt8],
+    deliver: (_ message: [UInt8]) -> Void
   ) -> CallEnd? {
     switch state {
     case .ended: return nil
     case .awaitingHead: return failed(.internalError, "The server sent data ahead of headers.")
     case .messages: break
     }
-    var isCompressed = false
+    var failure: RPCError?
+    let (encoding, limit) = (encoding, deframer.maximumMessageBytes)
     do throws(RPCError) {
-      try deframer.read(piece) { message, compressed in
-        if compressed { isCompressed = true }
-        if !isCompressed { deliver(message) }
+      try deframer.read(piece) { message, isCompressed in
+        guard failure == nil else { return }
+        guard isCompressed else { return deliver(message) }
+        do throws(RPCError) {
+          guard encoding == .gzip else {
+            throw RPCError(
+              .internalError, "The server sent a compressed message without a grpc-encoding.")
+          }
+          deliver(try inflate(message, limit))
+        } catch {
+          failure = error
+        }
       }
     } catch {
-      return failed(error.code, error.message)
+      failure = failure ?? error
     }
-    guard !isCompressed else {
-      return failed(
-        .internalError, "The server sent a compressed message; this client accepts none.")
-    }
-    return nil
+    return failure.map { failed($0.code, $0.message) }
   }
 
   // MARK: Ends

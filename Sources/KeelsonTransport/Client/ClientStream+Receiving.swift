@@ -18,7 +18,9 @@ extension ClientStream: HTTP2StreamHandler {
   }
 
   func stream(_ stream: HTTP2Stream, receivedData bytes: Span<UInt8>) {
-    let failure = reader.data(bytes) { message in
+    let failure = reader.data(bytes) { message, limit throws(RPCError) in
+      try core.loop.compression.inflate(message, maximumBytes: limit)
+    } deliver: { message in
       if let responses {
         credit?.isWithheld = !responses.push(message)
       } else if unaryMessage == nil {

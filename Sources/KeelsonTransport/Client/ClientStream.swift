@@ -196,6 +196,7 @@ final class ClientStream: @unchecked Sendable {
     if let deadline {
       fields.append("grpc-timeout", GRPCTimeout.format(deadline.remaining), isIndexed: false)
     }
+    if compressesRequests { fields.append("grpc-encoding", MessageEncoding.gzip.rawValue) }
     if retry.attempts > 1 {
       fields.append(Self.previousAttempts, String(retry.attempts - 1), isIndexed: false)
     }
@@ -257,6 +258,10 @@ final class ClientStream: @unchecked Sendable {
 
   // MARK: Sending
 
+  private var compressesRequests: Bool {
+    options.compressesRequests ?? core.configuration.compressesRequests
+  }
+
   /// Hands what the caller sent to the stream.
   func drain() {
     guard !hasEnded, let stream else {
@@ -301,6 +306,12 @@ final class ClientStream: @unchecked Sendable {
       throw RPCError(
         .resourceExhausted,
         "A request message of \(message.count) bytes is over the limit of \(limit) bytes.")
+    }
+    if isCompressible, compressesRequests,
+      message.count >= core.configuration.compressionThresholdBytes,
+      let compressed = core.loop.compression.deflate(message)
+    {
+      return OutgoingMessage(compressed, isCompressed: true)
     }
     return OutgoingMessage(message)
   }

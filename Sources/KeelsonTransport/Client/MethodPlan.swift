@@ -42,6 +42,7 @@ final class MethodPlan {
     fields.append(":authority", target.authority)
     fields.append("te", "trailers")
     fields.append("content-type", "application/grpc")
+    fields.append("grpc-accept-encoding", MessageEncoding.accepted)
     fields.append("user-agent", configuration.userAgent)
     self.fields = fields
   }

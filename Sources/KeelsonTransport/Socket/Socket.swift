@@ -8,7 +8,7 @@ import Glibc
 @safe package final class Socket: ByteStream {
   package let loop: Loop
   package let peer: String
-  private var fileDescriptor: Int32
+  private(set) var fileDescriptor: Int32
   private let handle: UnsafeMutablePointer<uv_poll_t>
   /// unowned by contract: the observer closes the socket before it goes.
   private unowned(unsafe) var observer: (any ByteStreamObserver)?

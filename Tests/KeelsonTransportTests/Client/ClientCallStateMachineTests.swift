@@ -22,12 +22,24 @@ struct ClientCallStateMachineTests {
     if case .end(.failed(let error)) = head { error } else { nil }
   }
 
+  /// What the tests hand in as compressed is the message behind a byte that says how it went.
+  private static func inflate(_ message: [UInt8], _ limit: Int) throws(RPCError) -> [UInt8] {
+    guard message.count - 1 <= limit else { throw RPCError(.resourceExhausted, "too long") }
+    return Array(message.dropFirst())
+  }
+
+  private static func data(
+    _ machine: inout Machine, _ piece: [UInt8], deliver: ([UInt8]) -> Void = { _ in }
+  ) -> CallEnd? {
+    machine.data(piece.span, inflate: inflate, deliver: deliver)
+  }
+
   @Test func aCallThatGoesWell() {
     var machine = Machine(maximumMessageBytes: 100)
     let head = machine.head(Self.fields(Self.head + [("x-a", "1")]))
     #expect(head == .metadata(["x-a": "1"]))
     var messages: [[UInt8]] = []
-    let broken = machine.data([0, 0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0].span) { messages.append($0) }
+    let broken = Self.data(&machine, [0, 0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0]) { messages.append($0) }
     #expect(broken == nil)
     #expect(messages == [[7, 8], []])
     let end = machine.trailers(Self.fields([("grpc-status", "0"), ("x-b", "2")]))
@@ -83,21 +95,46 @@ struct ClientCallStateMachineTests {
     let ended = endedByData.endOfStream()
     #expect(ended?.error?.code == .internalError)
     var cutOff = Self.started()
-    _ = cutOff.data([0, 0, 0].span) { _ in }
+    _ = Self.data(&cutOff, [0, 0, 0])
     let cut = cutOff.trailers(Self.fields([("grpc-status", "0")]))
     #expect(cut?.error?.code == .internalError)
   }
 
   @Test func messagesThatBreakRules() {
     var tooLong = Self.started()
-    let long = tooLong.data([0, 0, 0, 0, 101].span) { _ in }
+    let long = Self.data(&tooLong, [0, 0, 0, 0, 101])
     #expect(long?.error?.code == .resourceExhausted)
     var compressed = Self.started()
-    let packed = compressed.data([1, 0, 0, 0, 0].span) { _ in }
+    let packed = Self.data(&compressed, [1, 0, 0, 0, 0])
     #expect(packed?.error?.code == .internalError)
     var headless = Machine(maximumMessageBytes: 100)
-    let early = headless.data([0].span) { _ in }
+    let early = Self.data(&headless, [0])
     #expect(early?.error?.code == .internalError)
+  }
+
+  @Test func compressedMessages() {
+    var machine = Machine(maximumMessageBytes: 4)
+    _ = machine.head(Self.fields(Self.head + [("grpc-encoding", "gzip")]))
+    var messages: [[UInt8]] = []
+    let fine = Self.data(&machine, [1, 0, 0, 0, 3, 99, 7, 8, 0, 0, 0, 0, 1, 9]) {
+      messages.append($0)
+    }
+    #expect(fine == nil)
+    #expect(messages == [[7, 8], [9]])
+    let second = Self.data(&machine, [1, 0, 0, 0, 4, 9, 9, 9, 9, 1, 0, 0, 0, 0]) { _ in }
+    #expect(second == nil)
+    let long = Self.data(&machine, [1, 0, 0, 0, 5]) { _ in }
+    #expect(long?.error?.code == .resourceExhausted, "by its compressed length already")
+  }
+
+  @Test func encodingsThatCannotBeRead() {
+    var strange = Machine(maximumMessageBytes: 100)
+    let head = strange.head(Self.fields(Self.head + [("grpc-encoding", "snappy")]))
+    #expect(Self.failure(head)?.code == .internalError)
+    #expect(Self.failure(head)?.message.contains("snappy") == true)
+    var unsaid = Self.started()
+    let flagged = Self.data(&unsaid, [1, 0, 0, 0, 1, 0])
+    #expect(flagged?.error?.code == .internalError)
   }
 
   @Test(arguments: [
@@ -140,7 +177,7 @@ struct ClientCallStateMachineTests {
         let piece = (0..<Int.random(in: 0...9, using: &random)).map { _ in
           UInt8.random(in: 0...1, using: &random)
         }
-        end = machine.data(piece.span) { _ in events += hadEnded ? 1 : 0 }
+        end = Self.data(&machine, piece) { _ in events += hadEnded ? 1 : 0 }
       case 8: end = machine.endOfStream()
       default: end = machine.reset(errorCode: .cancel, deadlineHasPassed: false)
       }

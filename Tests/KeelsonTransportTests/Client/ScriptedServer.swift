@@ -1,4 +1,5 @@
 import KeelsonCore
+import Synchronization
 
 @testable import KeelsonTransport
 
@@ -12,6 +13,10 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
   let loop = Loop()
   /// Set once it listens.
   private(set) var address = ""
+  /// The headers of all requests.
+  let heads = Mutex<[HTTP2Fields]>([])
+  /// What the requests' bodies are made of, prefixes and all.
+  let bodies = Mutex<[UInt8]>([])
   private let script: Script
   private var listener: Listener?
   private var requests = 0
@@ -46,7 +51,8 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
           return
         }
         let connection = HTTP2Connection(
-          role: .server, stream: socket, loop: loop, limits: .server, handler: self)
+          role: .server, stream: socket, loop: loop, limits: .server, handler: self,
+          requestRecorder: HeadRecorder())
         connections.append(connection)
         connection.start()
         if toTurnAway > 0 {
@@ -79,6 +85,23 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
     stream.finish(trailers: fields([("grpc-status", "0")]))
   }
 
+  /// Answers with a status and nothing else, before any message.
+  static func refuse(
+    _ stream: HTTP2Stream, _ status: RPCError.Code, _ more: [(String, String)] = []
+  ) {
+    stream.sendHeaders(
+      fields(
+        [
+          (":status", "200"), ("content-type", "application/grpc"),
+          ("grpc-status", "\(status.rawValue)"), ("grpc-message", "the test says no"),
+        ] + more), endStream: true)
+  }
+
+  /// The values of one header of all requests.
+  func values(of name: StaticString) -> [String?] {
+    heads.withLock { heads in heads.map { $0.value(of: name) } }
+  }
+
   static func fields(_ list: [(String, String)]) -> HTTP2Fields {
     var fields = HTTP2Fields()
     for (name, value) in list { fields.append(name, value) }
@@ -89,6 +112,9 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
     _ connection: HTTP2Connection, recordsRequestOn stream: HTTP2Stream, isTooLarge: Bool
   ) {
     stream.handler = self
+    guard let recorder = connection.requestRecorder as? HeadRecorder else { return }
+    let head = recorder.fields
+    heads.withLock { $0.append(head) }
   }
 
   func streamBegan(_ stream: HTTP2Stream) {
@@ -105,6 +131,8 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
   func connection(_ connection: HTTP2Connection, closedBecause reason: HTTP2CloseReason) {}
   func stream(_ stream: HTTP2Stream, receivedHeaders fields: HTTP2Fields, isTooLarge: Bool) {}
   func stream(_ stream: HTTP2Stream, receivedData bytes: Span<UInt8>) {
+    let piece = bytes.withUnsafeBufferPointer { Array($0) }
+    bodies.withLock { $0 += piece }
     stream.consume(bytes.count)
   }
   func stream(_ stream: HTTP2Stream, receivedTrailers fields: HTTP2Fields, isTooLarge: Bool) {}
@@ -114,4 +142,17 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
     _ stream: HTTP2Stream, closedWith errorCode: HTTP2ErrorCode,
     connectionReason: HTTP2CloseReason?
   ) {}
+}
+
+/// Keeps the headers of the request that came last.
+private final class HeadRecorder: HTTP2RequestRecorder {
+  private(set) var fields = HTTP2Fields()
+
+  func begin() {
+    fields = HTTP2Fields()
+  }
+
+  func record(_ name: Span<UInt8>, _ value: Span<UInt8>) {
+    fields.append(String(repairing: name), String(repairing: value))
+  }
 }

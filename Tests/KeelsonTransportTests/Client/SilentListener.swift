@@ -3,7 +3,7 @@ import Glibc
 /// A port that accepts connections (in the operating system) and never says a word.
 struct SilentListener {
   let port: UInt16
-  private let fileDescriptor: Int32
+  let fileDescriptor: Int32
 
   struct Failure: Error {
     let number = errno

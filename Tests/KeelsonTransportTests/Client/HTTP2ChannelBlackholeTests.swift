@@ -1,0 +1,130 @@
+import Glibc
+import KeelsonCore
+import KeelsonTestKit
+import Testing
+
+@testable import KeelsonTransport
+
+/// Servers that go silent without a word: found out by keepalive, and left.
+@Suite(.timeLimit(.minutes(1)))
+struct HTTP2ChannelBlackholeTests {
+  private static let interval = Duration.milliseconds(300)
+  private static let timeout = Duration.milliseconds(300)
+  /// For a machine that has other things to do.
+  private static let slack = Duration.milliseconds(1_500)
+
+  private static let idempotentEcho = EchoService.method("Echo", .unary, isIdempotent: true)
+
+  /// Two servers, the first behind a relay that can swallow all.
+  private func withRelay(
+    _ body: (ChannelUnderTest, Relay, EchoServer) async throws -> Void,
+    configured change: (inout ChannelConfiguration) -> Void = { _ in }
+  ) async throws {
+    var limits = HTTP2Limits.server
+    limits.minimumPingInterval = .zero
+    let first = try await EchoServer.start(limits: limits)
+    let second = try await EchoServer.start(limits: limits)
+    guard case .ipv4(_, let port) = first.address.address.kind else { return }
+    let relay = try Relay(to: port)
+    let client = try ChannelUnderTest("ipv4:\(relay.address),\(second.address.description)") {
+      $0.keepaliveInterval = Self.interval
+      $0.keepaliveTimeout = Self.timeout
+      $0.serviceConfig = .retryingIdempotentMethods
+      change(&$0)
+    }
+    do {
+      try await body(client, relay, first)
+    } catch {
+      Issue.record(error)
+    }
+    await client.stop()
+    relay.close()
+    await first.stop(grace: .zero)
+    await second.stop(grace: .zero)
+  }
+
+  @Test(arguments: [LoadBalancingPolicy.pickFirst, .roundRobin])
+  func callsFailOverWithinTheKeepaliveTime(policy: LoadBalancingPolicy) async throws {
+    try await withRelay { client, relay, _ in
+      let channel = client.channel
+      channel.connect()
+      let count = policy == .roundRobin ? 2 : 1
+      while await channel.core.loop.call({ channel.core.ready.count }) < count {
+        await Task.yield()
+      }
+      for _ in 0..<10 {
+        _ = try await channel.unary(Self.idempotentEcho, [1], options: CallOptions())
+      }
+      relay.swallow()
+      let start = ContinuousClock.now
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for _ in 0..<20 {
+          group.addTask {
+            _ = try await channel.unary(Self.idempotentEcho, [1], options: CallOptions())
+          }
+        }
+        try await group.waitForAll()
+      }
+      let elapsed = start.duration(to: .now)
+      print("\(policy): 20 calls were over \(elapsed) after the server fell silent")
+      // The ping is due an interval after the last byte, which came before the start.
+      #expect(elapsed > .milliseconds(200), "some were on the silent connection")
+      #expect(elapsed < Self.interval + Self.timeout + Self.slack)
+      let after = ContinuousClock.now
+      _ = try await channel.unary(Self.idempotentEcho, [1], options: CallOptions())
+      #expect(after.duration(to: .now) < Self.slack)
+    } configured: {
+      $0.loadBalancingPolicy = policy
+    }
+  }
+
+  /// At most once: the silent server may be at work on it.
+  @Test func aCallThatIsNotIdempotentFailsAndIsNotRepeated() async throws {
+    try await withRelay { client, relay, server in
+      let call = Task {
+        try await client.channel.unary(EchoService.hang, [], options: CallOptions())
+      }
+      await server.service.hasStarted.wait()
+      relay.swallow()
+      let error = await #expect(throws: RPCError.self) { try await call.value }
+      #expect(error?.code == .unavailable)
+      #expect(error?.message.contains("did not answer a ping within 0.3 seconds") == true)
+      #expect(server.service.running == 1)
+    }
+  }
+
+  @Test func aServerThatIsSilentFromTheStartIsPassedOver() async throws {
+    try await withRelay { client, relay, _ in
+      relay.swallow()
+      for _ in 0..<5 {
+        _ = try await client.channel.unary(EchoService.echo, [1], options: CallOptions())
+      }
+    } configured: {
+      $0.loadBalancingPolicy = .roundRobin
+      $0.connectTimeout = .milliseconds(100)
+    }
+  }
+
+  /// What is sent and never acknowledged is the operating system's to notice: keepalive pings
+  /// prove nothing while bytes ahead of them are stuck.
+  @Test func theOperatingSystemIsToldOfTheKeepaliveTime() async throws {
+    let server = try await EchoServer.start()
+    let loop = Loop()
+    loop.start()
+    let address = server.address.address
+    let milliseconds = await loop.call { () -> Int32 in
+      let socket = try? Socket.connect(
+        to: address, on: loop, userTimeout: .seconds(7), completion: { _ in })
+      guard let socket else { return -1 }
+      defer { socket.close() }
+      var value: Int32 = 0
+      var length = socklen_t(MemoryLayout<Int32>.size)
+      getsockopt(
+        socket.fileDescriptor, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, &value, &length)
+      return value
+    }
+    #expect(milliseconds == 7_000)
+    await loop.stop()
+    await server.stop()
+  }
+}
