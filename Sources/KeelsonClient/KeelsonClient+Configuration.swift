@@ -5,12 +5,17 @@ public import KeelsonTransport
 extension KeelsonClient {
   /// Where the server is and how to deal with it.
   public struct Configuration: Sendable {
-    /// The server: `host:port`, `[::1]:7400`, `dns:///host:port` or `unix:/path`. A port that is
-    /// left out is 7400.
+    /// The server: `host:port`, `[::1]:7400`, `dns:///host:port` or `unix:/path`; of several the
+    /// list, `a:7400,b:7400`. A port that is left out is 7400.
     public var server: String
     /// How the connection is secured; nil: not at all, which is for one machine and for networks
     /// that are trusted. Unix sockets never use TLS.
     public var tls: TLSClientConfiguration?
+    /// Where the server's addresses come from, in place of the name in `server`, which calls still
+    /// carry; nil: from there.
+    public var resolver: (any AddressResolver)?
+    /// Whether one of several addresses takes all calls, or all of them in turn.
+    public var loadBalancing = LoadBalancingPolicy.pickFirst
     /// The environment whose flags are evaluated; nil: the server's own.
     public var environment: String?
     /// The flag set that is evaluated.
@@ -37,6 +42,15 @@ extension KeelsonClient {
     /// How long to wait between attempts to connect: from half a second to 15 seconds.
     public var connectionBackoff = ConnectionBackoff(
       initial: .milliseconds(500), maximum: .seconds(15))
+    /// The least time between two looks for the server's addresses; they are looked for when a
+    /// connection is lost or cannot be made.
+    public var resolutionInterval: Duration = .seconds(30)
+    /// Timeouts, limits and retries by method. Without a change: calls of methods that change
+    /// nothing are tried again when the server is unavailable, up to three times in all; others only
+    /// when no server has seen them.
+    public var serviceConfig = ServiceConfig.retryingIdempotentMethods
+    /// Whether requests of a kilobyte and more are sent compressed. Responses are read either way.
+    public var compressesRequests = false
     /// The longest message that is accepted. The first message of a subscription holds all rules
     /// of the flag set.
     public var maximumMessageBytes = 64 << 20

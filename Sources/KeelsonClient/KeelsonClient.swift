@@ -6,7 +6,15 @@
 @_exported public import KeelsonCore
 @_exported public import KeelsonFlagRules
 
+@_exported public import class KeelsonTransport.AddressList
+@_exported public import protocol KeelsonTransport.AddressResolver
 @_exported public import struct KeelsonTransport.ConnectionBackoff
+@_exported public import enum KeelsonTransport.LoadBalancingPolicy
+@_exported public import struct KeelsonTransport.MethodConfig
+@_exported public import struct KeelsonTransport.RetryPolicy
+@_exported public import struct KeelsonTransport.RetryThrottling
+@_exported public import struct KeelsonTransport.ServerAddress
+@_exported public import struct KeelsonTransport.ServiceConfig
 @_exported public import struct KeelsonTransport.TLSClientConfiguration
 
 /// A service's connection to Keelson.
@@ -17,7 +25,8 @@
 /// ```
 ///
 /// Make one for the life of the process and share it: it is safe to use from anywhere, keeps one
-/// connection, and connects again by itself whenever that breaks. ``shutdown()`` closes it.
+/// connection, or one to each server, and connects again by itself whenever that breaks.
+/// ``shutdown()`` closes it.
 public final class KeelsonClient: Sendable {
   /// Feature flags, evaluated in this process by the rules that the server pushes.
   public let flags: Flags

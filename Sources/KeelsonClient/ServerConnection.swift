@@ -18,6 +18,11 @@ final class ServerConnection: Channel {
     settings.keepaliveTimeout = configuration.keepalive.timeout
     settings.maximumResponseBytes = configuration.maximumMessageBytes
     settings.unaryTimeout = configuration.defaultTimeout
+    settings.resolver = configuration.resolver
+    settings.resolutionInterval = configuration.resolutionInterval
+    settings.loadBalancingPolicy = configuration.loadBalancing
+    settings.serviceConfig = configuration.serviceConfig
+    settings.compressesRequests = configuration.compressesRequests
     if !configuration.userAgent.isEmpty {
       settings.userAgent = "\(configuration.userAgent) \(settings.userAgent)"
     }

@@ -15,11 +15,13 @@ final class KeelsonProcess {
   /// Starts the server and returns when it serves.
   ///
   /// - Parameter listen: port 0 takes any free one.
-  static func start(data: URL, listen: String = "127.0.0.1:0") async throws -> KeelsonProcess {
+  static func start(
+    data: URL, listen: String = "127.0.0.1:0", _ more: [String] = []
+  ) async throws -> KeelsonProcess {
     let binary = try locate()
     let process = Process()
     process.executableURL = binary
-    process.arguments = ["serve", "--listen", listen, "--data", data.path]
+    process.arguments = ["serve", "--listen", listen, "--data", data.path] + more
     let output = Pipe()
     process.standardOutput = output
     process.standardError = FileHandle.nullDevice

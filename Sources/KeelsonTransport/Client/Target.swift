@@ -1,8 +1,9 @@
 public import KeelsonCore
 
 /// Where a server is, as people write it: `127.0.0.1:7400`, `[::1]:7400`, `localhost:7400`,
-/// `dns:///host:7400`, `ipv4:10.0.0.1:7400,10.0.0.2:7400`, `unix:/run/keelson.sock`.
-/// Source: grpc/grpc `doc/naming.md`.
+/// `dns:///host:7400`, `ipv4:10.0.0.1:7400,10.0.0.2:7400`, `unix:/run/keelson.sock`; several hosts
+/// with commas between them: `a:7400,b:7400`. Calls carry the first one's name as `:authority`.
+/// Source: grpc/grpc `doc/naming.md`; the list of hosts is our own.
 ///
 /// A port that is left out is 7400, Keelson's own.
 public struct Target: Sendable, Hashable {
@@ -66,7 +67,7 @@ private struct TargetParser {
       throw wrong(
         "\(text[..<separator.upperBound]) is no scheme of a target; write host:port")
     }
-    return try single(text)
+    return try hosts(text)
   }
 
   private func rest(after scheme: String) -> String? {
@@ -102,7 +103,7 @@ private struct TargetParser {
   }
 
   private func dns(_ text: String) throws(RPCError) -> ([Target.Endpoint], String) {
-    guard text.hasPrefix("//") else { return try single(text) }
+    guard text.hasPrefix("//") else { return try hosts(text) }
     let rest = text.dropFirst(2)
     guard let slash = rest.firstIndex(of: "/") else {
       throw wrong("after dns:// come a slash and the name: dns:///host:port")
@@ -110,14 +111,19 @@ private struct TargetParser {
     guard rest[..<slash].isEmpty else {
       throw wrong("naming a DNS server is not supported; write dns:///host:port")
     }
-    return try single(String(rest[slash...].dropFirst()))
+    return try hosts(String(rest[slash...].dropFirst()))
   }
 
-  private func single(_ text: String) throws(RPCError) -> ([Target.Endpoint], String) {
-    let (host, port) = try hostAndPort(text)
-    let endpoint: Target.Endpoint =
-      isNumeric(host) ? .numeric(host: host, port: port) : .name(host: host, port: port)
-    return ([endpoint], joined(host, port))
+  private func hosts(_ text: String) throws(RPCError) -> ([Target.Endpoint], String) {
+    var endpoints: [Target.Endpoint] = []
+    var authority = ""
+    for part in text.split(separator: ",", omittingEmptySubsequences: false) {
+      let (host, port) = try hostAndPort(String(part))
+      if endpoints.isEmpty { authority = joined(host, port) }
+      endpoints.append(
+        isNumeric(host) ? .numeric(host: host, port: port) : .name(host: host, port: port))
+    }
+    return (endpoints, authority)
   }
 
   private func hostAndPort(_ text: String) throws(RPCError) -> (String, UInt16) {

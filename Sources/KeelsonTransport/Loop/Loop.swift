@@ -42,6 +42,8 @@ import Synchronization
   private let keepTurning: UnsafeMutablePointer<uv_idle_t>
 
   private let mailbox = Mutex(Mailbox())
+  /// Threads that are about to wake the loop: it stays until they have.
+  private let wakers = Atomic<Int>(0)
   private let threadID = Atomic<UInt>(0)
   private let ended = Ended()
 
@@ -182,12 +184,17 @@ import Synchronization
 
   @discardableResult
   private func post(_ mail: Mail) -> Bool {
-    let isLate = mailbox.withLock { box in
-      guard box.isOpen else { return true }
+    let (isLate, mustWake) = mailbox.withLock { box in
+      guard box.isOpen else { return (true, false) }
       box.mail.append(mail)
-      // Under the lock: the loop closes its mailbox before it closes what this writes to.
-      if box.mail.count == 1, !isCurrent { _ = unsafe uv_async_send(wakeup) }
-      return false
+      let mustWake = box.mail.count == 1 && !isCurrent
+      if mustWake { wakers.wrappingAdd(1, ordering: .relaxed) }
+      return (false, mustWake)
+    }
+    if mustWake {
+      // Not under the lock: it is a system call, and others would spin for as long.
+      _ = unsafe uv_async_send(wakeup)
+      wakers.wrappingSubtract(1, ordering: .releasing)
     }
     if isLate, case .job(let job) = mail {
       // The loop has ended: a task that outlives it still has to end, so it runs here.
@@ -329,6 +336,8 @@ import Synchronization
       }
     }
     timers.removeAll()
+    // The mailbox is closed, so there are no more of them to come.
+    while wakers.load(ordering: .acquiring) > 0 { sched_yield() }
     let status = unsafe uv_loop_close(uvLoop)
     assert(status == 0, "The loop still has handles: \(uvMessage(status)).")
     threadID.store(0, ordering: .sequentiallyConsistent)

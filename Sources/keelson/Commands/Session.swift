@@ -51,6 +51,8 @@ struct Session: Sendable {
     // Commands ask for what they show; nothing is evaluated here.
     configuration.subscribesToFlags = false
     configuration.tls = try tls(invocation)
+    // A person who types a command wants to know at once, and tries again where that makes sense.
+    configuration.serviceConfig = ServiceConfig()
     let client = try KeelsonClient(configuration)
     let session = Session(client: client, output: Output(invocation))
     do {

@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 import KeelsonCore
 import KeelsonTestKit
 import Testing
@@ -11,7 +11,7 @@ struct HTTP2ChannelBlackholeTests {
   private static let interval = Duration.milliseconds(300)
   private static let timeout = Duration.milliseconds(300)
   /// For a machine that has other things to do.
-  private static let slack = Duration.milliseconds(1_500)
+  private static let slack = Duration.seconds(4)
 
   private static let idempotentEcho = EchoService.method("Echo", .unary, isIdempotent: true)
 
@@ -66,7 +66,8 @@ struct HTTP2ChannelBlackholeTests {
         try await group.waitForAll()
       }
       let elapsed = start.duration(to: .now)
-      print("\(policy): 20 calls were over \(elapsed) after the server fell silent")
+      let figure = "\(policy): 20 calls were over \(elapsed) after their server fell silent\n"
+      FileHandle.standardOutput.write(Data(figure.utf8))
       // The ping is due an interval after the last byte, which came before the start.
       #expect(elapsed > .milliseconds(200), "some were on the silent connection")
       #expect(elapsed < Self.interval + Self.timeout + Self.slack)

@@ -37,7 +37,19 @@ struct TargetTests {
       ])
   }
 
+  @Test func readsListsOfHosts() throws {
+    let target = try Target("a:1,10.0.0.1,[::1]:2")
+    #expect(
+      target.endpoints == [
+        .name(host: "a", port: 1), .numeric(host: "10.0.0.1", port: 7400),
+        .numeric(host: "::1", port: 2),
+      ])
+    #expect(target.authority == "a:1")
+    #expect(try Target("dns:///a,b:2").endpoints.count == 2)
+  }
+
   @Test(arguments: [
+    ("a,", "host is missing"), (",a", "host is missing"), ("a:1,b:0", "port"),
     ("", "empty"), ("http://a:1", "http://"), ("a:0", "port"), ("a:65536", "port"),
     ("a:+1", "port"), ("a:", "port"), (":1", "host"), ("::1", "[::1]:7400"), ("[::1", "bracket"),
     ("[::1]7", ":port"), ("[a]:1", "IPv6"), ("a b:1", "host name"), ("unix:", "path"),

@@ -6,14 +6,14 @@ import Synchronization
 /// as behind a cable that was cut.
 ///
 /// `@unchecked Sendable`: what is mutable is guarded by the Mutex or atomic.
-final class Relay: @unchecked Sendable {
-  let port: UInt16
+package final class Relay: @unchecked Sendable {
+  package let port: UInt16
   private let listener: Int32
   private let target: UInt16
   private let isSwallowing = Atomic(false)
   private let sockets = Mutex<[Int32]>([])
 
-  init(to target: UInt16) throws {
+  package init(to target: UInt16) throws {
     self.target = target
     let silent = try SilentListener()
     port = silent.port
@@ -21,14 +21,14 @@ final class Relay: @unchecked Sendable {
     Self.run { [self] in acceptAll() }
   }
 
-  var address: String { "127.0.0.1:\(port)" }
+  package var address: String { "127.0.0.1:\(port)" }
 
   /// Nothing comes through from now on.
-  func swallow() {
+  package func swallow() {
     isSwallowing.store(true, ordering: .sequentiallyConsistent)
   }
 
-  func close() {
+  package func close() {
     // Reads and accepts that are under way end by this.
     shutdown(listener, Int32(SHUT_RDWR))
     for socket in sockets.withLock({ $0 }) { shutdown(socket, Int32(SHUT_RDWR)) }

@@ -1,15 +1,15 @@
 import Glibc
 
 /// A port that accepts connections (in the operating system) and never says a word.
-struct SilentListener {
-  let port: UInt16
+package struct SilentListener {
+  package let port: UInt16
   let fileDescriptor: Int32
 
-  struct Failure: Error {
+  package struct Failure: Error {
     let number = errno
   }
 
-  init() throws {
+  package init() throws {
     fileDescriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     guard fileDescriptor >= 0 else { throw Failure() }
     var address = sockaddr_in()
@@ -27,7 +27,7 @@ struct SilentListener {
     port = UInt16(bigEndian: address.sin_port)
   }
 
-  func close() {
+  package func close() {
     _ = Glibc.close(fileDescriptor)
   }
 }
