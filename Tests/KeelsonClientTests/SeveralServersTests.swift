@@ -92,9 +92,9 @@ struct SeveralServersTests {
         let number = restart % 2
         let address = servers[number].address
         #expect(await servers[number].stop() == 0)
+        let start = ContinuousClock.now
         servers[number] = try await KeelsonProcess.start(data: folders[number], listen: address)
         // The other one goes when this one has calls again: a roll-out waits for that as well.
-        let start = ContinuousClock.now
         while tally.uptime.withLock({ $0 }) > start.duration(to: .now) { await Task.yield() }
       }
       await untilAnswered(200, more: tally)

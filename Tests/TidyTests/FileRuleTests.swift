@@ -192,7 +192,8 @@ import Testing
   @Test func decisions() {
     #expect(Decisions.violations(names: []).isEmpty)
     #expect(Decisions.violations(names: ["0002-b.md", "0001-a-c.md"]).isEmpty)
-    #expect(Decisions.violations(names: ["0001-a.md", "0003-b.md"]).count == 1)
+    #expect(Decisions.violations(names: ["0001-a.md", "0003-b.md"]).isEmpty)
+    #expect(Decisions.violations(names: ["0000-a.md"]).count == 1)
     #expect(Decisions.violations(names: ["0001-a.md", "0001-b.md"]).count == 1)
     #expect(Decisions.violations(names: ["0001-A b.md"]).count == 1)
   }

@@ -79,6 +79,43 @@ struct HTTP2ChannelBlackholeTests {
     }
   }
 
+  /// Where no operating system answers either: bytes stay unacknowledged, as behind a cable that
+  /// was cut.
+  @Test(.enabled(if: NetworkNamespace.isPermitted, "only root may cut a cable"))
+  func callsFailOverWhenPacketsVanish() async throws {
+    let namespace = try NetworkNamespace()
+    defer { namespace.remove() }
+    let first = try await ScriptedServer.start(in: namespace) { stream, _ in
+      ScriptedServer.answer(stream, [1])
+    }
+    let second = try await ScriptedServer.start { stream, _ in ScriptedServer.answer(stream, [2]) }
+    let client = try ChannelUnderTest("ipv4:\(first.address),\(second.address)") {
+      $0.loadBalancingPolicy = .roundRobin
+      $0.keepaliveInterval = Self.interval
+      $0.keepaliveTimeout = Self.timeout
+      $0.serviceConfig = .retryingIdempotentMethods
+    }
+    let channel = client.channel
+    channel.connect()
+    while await channel.core.loop.call({ channel.core.ready.count }) < 2 { await Task.yield() }
+    try namespace.cut()
+    let start = ContinuousClock.now
+    var servers: [UInt8] = []
+    for _ in 0..<4 {
+      let reply = try await channel.unary(Self.idempotentEcho, [1], options: CallOptions())
+      servers += reply.message
+    }
+    let elapsed = start.duration(to: .now)
+    let figure = "4 calls were over \(elapsed) after the packets of their server vanished\n"
+    FileHandle.standardOutput.write(Data(figure.utf8))
+    #expect(servers == [2, 2, 2, 2])
+    #expect(elapsed > .milliseconds(200), "one was on the dead connection")
+    #expect(elapsed < Self.interval + Self.timeout + Self.slack)
+    await client.stop()
+    await first.stop()
+    await second.stop()
+  }
+
   /// At most once: the silent server may be at work on it.
   @Test func aCallThatIsNotIdempotentFailsAndIsNotRepeated() async throws {
     try await withRelay { client, relay, server in

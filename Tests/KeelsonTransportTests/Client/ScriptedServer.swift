@@ -31,19 +31,24 @@ final class ScriptedServer: HTTP2ConnectionHandler, HTTP2StreamHandler, @uncheck
     loop.start()
   }
 
-  /// Starts on a free port.
+  /// Starts on a free port, of the loopback interface unless it is to be in a namespace.
   static func start(
-    turningAway toTurnAway: Int = 0, _ script: @escaping Script
+    turningAway toTurnAway: Int = 0, in namespace: NetworkNamespace? = nil,
+    _ script: @escaping Script
   ) async throws -> ScriptedServer {
     let server = ScriptedServer(script, turningAway: toTurnAway)
-    try await server.loop.call { server.listen() }.get()
+    if let namespace {
+      let isThere = await server.loop.call { namespace.enter() }
+      precondition(isThere, "a namespace that was made can be entered")
+    }
+    try await server.loop.call { server.listen(on: namespace?.address ?? "127.0.0.1") }.get()
     return server
   }
 
-  private func listen() -> Result<Void, SocketError> {
+  private func listen(on host: String) -> Result<Void, SocketError> {
     do throws(SocketError) {
       let listener = try Listener(
-        ListenAddress(parsing: "127.0.0.1:0"), unixPermissions: 0o600, on: loop, logger: .silent)
+        ListenAddress(parsing: "\(host):0"), unixPermissions: 0o600, on: loop, logger: .silent)
       address = listener.address.description
       self.listener = listener
       listener.start { [unowned self] fileDescriptor, peer in
