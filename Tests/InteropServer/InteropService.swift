@@ -128,11 +128,12 @@ extension ServerContext {
   /// Sends back what the cases ask to be echoed.
   fileprivate func echoMetadata() {
     guard !metadata.isEmpty else { return }
-    if let value = metadata["x-grpc-test-echo-initial"] {
-      initialMetadata.add("x-grpc-test-echo-initial", value)
-    }
-    if let value = metadata[binary: "x-grpc-test-echo-trailing-bin"] {
-      trailingMetadata.add("x-grpc-test-echo-trailing-bin", binary: value)
+    for entry in metadata.entries {
+      switch entry.name {
+      case "x-grpc-test-echo-initial": initialMetadata.append(entry)
+      case "x-grpc-test-echo-trailing-bin": trailingMetadata.append(entry)
+      default: continue
+      }
     }
   }
 }

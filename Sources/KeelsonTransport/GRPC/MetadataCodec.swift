@@ -6,13 +6,16 @@ package enum MetadataCodec {
   /// Adds a received header field to the metadata, unless the protocol itself uses its name.
   /// `user-agent` is kept, for whoever wants to know who calls.
   ///
-  /// A `-bin` value may hold several, separated by commas; one that is no base64 is left out.
+  /// A `-bin` value may hold several, separated by commas; one that is no base64 is left out. So
+  /// is text that is more than printable ASCII: HTTP allows it, and whoever echoed it could not
+  /// send it.
   package static func add(
     name: Span<UInt8>, value: Span<UInt8>, to metadata: inout Metadata
   ) {
     guard !isReserved(name) else { return }
     let key = String(repairing: name)
     guard isBinary(name) else {
+      guard isPrintable(value) else { return }
       metadata.append(Metadata.Entry(name: key, value: .string(String(repairing: value))))
       return
     }
@@ -87,6 +90,11 @@ package enum MetadataCodec {
 
   private static func isBinary(_ name: Span<UInt8>) -> Bool {
     name.count > 4 && name.extracting(last: 4).equals("-bin")
+  }
+
+  private static func isPrintable(_ value: Span<UInt8>) -> Bool {
+    for index in value.indices where value[index] < 0x20 || value[index] > 0x7E { return false }
+    return true
   }
 
   private static func isValidName(_ name: Span<UInt8>) -> Bool {

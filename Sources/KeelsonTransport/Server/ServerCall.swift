@@ -86,10 +86,13 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     origin.runningCalls += 1
     home.callBegan()
     if let timeout {
-      guard timeout > .zero else { return refuse(Self.deadlinePassed) }
+      guard timeout > .zero else {
+        _ = state.handlerEnded()
+        return deadlinePassed()
+      }
       deadlineTimer = loop.schedule(after: timeout) { [self] in
         deadlineTimer = nil
-        fail(Self.deadlinePassed)
+        deadlinePassed()
       }
     }
     if entry.isUnary, !stream.arrived.end { watchRequest() }
@@ -245,7 +248,14 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
 
   // MARK: Ends
 
-  private static let deadlinePassed = RPCError(.deadlineExceeded, "The call's deadline passed.")
+  /// The caller has stopped waiting, so the stream is reset, without a status.
+  /// Source: grpc/grpc `doc/PROTOCOL-HTTP2.md`, "Client Cancellation".
+  private func deadlinePassed() {
+    guard !state.isFinished else { return }
+    let error = RPCError(.deadlineExceeded, "The call's deadline passed.")
+    cutOff(error)
+    stopOrEnd(error)
+  }
 
   /// Fails a call before its handler has begun: nothing will report the handler's end.
   private func refuse(_ error: RPCError) {
@@ -258,13 +268,22 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
     guard !state.isFinished else { return }
     if stream.queuedBytes > 0 {
       // The caller does not read: it would not see a status behind what is queued either.
-      statusCode = error.code
-      failure = error
-      _ = state.finish(needsHeaders: false)
-      stream.reset(.cancel)
+      cutOff(error)
     } else {
       sendStatus(error)
     }
+    stopOrEnd(error)
+  }
+
+  /// Ends the response where it is, without a status for the caller.
+  private func cutOff(_ error: RPCError) {
+    statusCode = error.code
+    failure = error
+    _ = state.finish(needsHeaders: false)
+    stream.reset(.cancel)
+  }
+
+  private func stopOrEnd(_ error: RPCError) {
     if state.isHandlerRunning { stopHandler(error) } else { end() }
   }
 

@@ -148,6 +148,11 @@ struct MetadataCodecTests {
     #expect(metadata == expected)
   }
 
+  @Test func textThatOnlyHTTPAllowsIsLeftOut() {
+    let metadata = Self.decode([("a", "caf\u{E9}"), ("a", "tab\there"), ("a", "plain"), ("b", "")])
+    #expect(metadata == ["a": "plain", "b": ""])
+  }
+
   @Test func roundTrips() throws {
     var random = SeededGenerator(seed: 4)
     for _ in 0..<500 {
