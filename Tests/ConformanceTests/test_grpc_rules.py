@@ -4,6 +4,7 @@ They run against the test server of the interop cases, whose service echoes meta
 """
 
 import base64
+import struct
 import sys
 
 import pytest
@@ -63,7 +64,13 @@ def every(wire, path, name, **headers):
 
 # Custom-Metadata
 
-PADDED = {b"": "", b"\x01": "AQ==", b"\x01\x02": "AQI=", b"\x01\x02\x03": "AQID", b"\xfb\xff": "+/8="}
+PADDED = {
+    b"": "",
+    b"\x01": "AQ==",
+    b"\x01\x02": "AQI=",
+    b"\x01\x02\x03": "AQID",
+    b"\xfb\xff": "+/8=",
+}
 
 
 @pytest.mark.parametrize("value", PADDED, ids=lambda value: value.hex() or "empty")
@@ -176,7 +183,21 @@ def test_unknown_encoding_is_unimplemented_and_the_known_are_named(wire):
     fields = call(wire, body=message(b"x", compressed=1), grpc_encoding="snappy")
     assert fields["grpc-status"] == UNIMPLEMENTED
     known = {each.strip() for each in fields["grpc-accept-encoding"].split(",")}
-    assert "identity" in known
+    assert known == {"identity", "gzip"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no gzip at all",
+        b"\x1f\x8b\x08\0\0\0\0\0\0\x03",  # cut short
+        base64.b64decode("H4sIAAAAAAAC/wMAAAAAAAAAAAA=") + b"more",
+        struct.pack(">I", 0),
+    ],
+)
+def test_message_that_cannot_be_inflated_is_internal(wire, body):
+    fields = call(wire, body=message(body, compressed=1), grpc_encoding="gzip")
+    assert fields["grpc-status"] == INTERNAL
 
 
 # Status-Message

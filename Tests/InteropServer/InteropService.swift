@@ -23,8 +23,10 @@ final class InteropService: GrpcTesting.TestServiceHandler {
     _ request: GrpcTesting.SimpleRequest, context: ServerContext
   ) async throws -> GrpcTesting.SimpleResponse {
     context.echoMetadata()
+    try context.check(request.expectCompressed)
     try request.responseStatus?.throwIfNotOK()
     try request.responseType.throwIfUnknown()
+    context.compress(request.responseCompressed)
     return GrpcTesting.SimpleResponse(payload: try payloads.payload(bytes: request.responseSize))
   }
 
@@ -42,7 +44,7 @@ final class InteropService: GrpcTesting.TestServiceHandler {
     responses: ResponseWriter<GrpcTesting.StreamingOutputCallResponse>, context: ServerContext
   ) async throws {
     context.echoMetadata()
-    try await answer(request, on: responses)
+    try await answer(request, on: responses, context)
   }
 
   func streamingInputCall(
@@ -51,6 +53,7 @@ final class InteropService: GrpcTesting.TestServiceHandler {
     context.echoMetadata()
     var sum = 0
     for try await request in requests {
+      try context.check(request.expectCompressed)
       sum += request.payload?.body.count ?? 0
     }
     return GrpcTesting.StreamingInputCallResponse(aggregatedPayloadSize: Int32(clamping: sum))
@@ -61,7 +64,7 @@ final class InteropService: GrpcTesting.TestServiceHandler {
     responses: ResponseWriter<GrpcTesting.StreamingOutputCallResponse>, context: ServerContext
   ) async throws {
     context.echoMetadata()
-    for try await request in requests { try await answer(request, on: responses) }
+    for try await request in requests { try await answer(request, on: responses, context) }
   }
 
   /// How many requests one HalfDuplexCall may hold.
@@ -82,7 +85,7 @@ final class InteropService: GrpcTesting.TestServiceHandler {
       request.payload = nil
       held.append(request)
     }
-    for request in held { try await answer(request, on: responses) }
+    for request in held { try await answer(request, on: responses, context) }
   }
 
   func unimplementedCall(
@@ -94,7 +97,8 @@ final class InteropService: GrpcTesting.TestServiceHandler {
   /// Sends what a request asks for: a response for each of its parameters, or a status.
   private func answer(
     _ request: GrpcTesting.StreamingOutputCallRequest,
-    on responses: ResponseWriter<GrpcTesting.StreamingOutputCallResponse>
+    on responses: ResponseWriter<GrpcTesting.StreamingOutputCallResponse>,
+    _ context: ServerContext
   ) async throws {
     try request.responseStatus?.throwIfNotOK()
     try request.responseType.throwIfUnknown()
@@ -102,6 +106,7 @@ final class InteropService: GrpcTesting.TestServiceHandler {
       if parameters.intervalUs > 0 {
         try await Task.sleep(for: .microseconds(parameters.intervalUs))
       }
+      context.compress(parameters.compressed)
       try await responses.write(
         GrpcTesting.StreamingOutputCallResponse(
           payload: try payloads.payload(bytes: parameters.size)))
@@ -125,6 +130,25 @@ extension GrpcTesting.PayloadType {
 }
 
 extension ServerContext {
+  /// Refuses a message that came another way than it says.
+  fileprivate func check(_ expectCompressed: GrpcTesting.BoolValue?) throws(RPCError) {
+    guard let expectCompressed, expectCompressed.value != isRequestCompressed else { return }
+    throw RPCError(
+      .invalidArgument,
+      expectCompressed.value
+        ? "The message says it is compressed, and is not."
+        : "The message says it is not compressed, and is.")
+  }
+
+  /// Has the next message compressed or not, as the caller wishes.
+  fileprivate func compress(_ isCompressed: GrpcTesting.BoolValue?) {
+    switch isCompressed?.value {
+    case true: responseCompression = .on
+    case false: responseCompression = .off
+    case nil: break
+    }
+  }
+
   /// Sends back what the cases ask to be echoed.
   fileprivate func echoMetadata() {
     guard !metadata.isEmpty else { return }

@@ -25,6 +25,7 @@ package final class ServerContext: Sendable {
   package struct State: Sendable {
     package var correlation: CorrelationID
     package var trace: TraceContext?
+    package var isRequestCompressed = false
     package var responseCompression = ResponseCompression.automatic
     package var initialMetadata = Metadata()
     package var trailingMetadata = Metadata()
@@ -63,6 +64,12 @@ package final class ServerContext: Sendable {
   package var trace: TraceContext? {
     get { state.withLock { $0.trace } }
     set { state.withLock { $0.trace = newValue } }
+  }
+
+  /// Whether the message that the handler took last came compressed.
+  package var isRequestCompressed: Bool {
+    get { state.withLock { $0.isRequestCompressed } }
+    set { state.withLock { $0.isRequestCompressed = newValue } }
   }
 
   /// Whether responses are compressed: set it before the first message is written; from then on

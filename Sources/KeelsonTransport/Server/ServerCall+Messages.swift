@@ -63,6 +63,7 @@ extension ServerCall: InboundMessages {
   /// The message as it was before the peer compressed it. One that cannot be inflated fails the
   /// call.
   func inflated(_ message: ReceivedMessage) throws(RPCError) -> [UInt8] {
+    if encodings.request != .identity { context.isRequestCompressed = message.isCompressed }
     guard message.isCompressed else { return message.bytes }
     do throws(RPCError) {
       return try loop.compression.inflate(

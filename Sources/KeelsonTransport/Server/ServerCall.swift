@@ -15,7 +15,7 @@ final class ServerCall: HTTP2StreamHandler, @unchecked Sendable {
   let stream: HTTP2Stream
   let context: ServerContext
   let entry: Router.Entry
-  private let encodings: CallEncodings
+  let encodings: CallEncodings
   private let timeout: Duration?
 
   @safe @exclusivity(unchecked) var state: ServerCallState

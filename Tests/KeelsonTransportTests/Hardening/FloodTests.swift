@@ -187,7 +187,7 @@ struct FloodTests {
         let stream = UInt32(2 * number + 1)
         client.send(
           FrameClient.headers("/test.T/Wait", stream: stream, [("grpc-timeout", "0S")]))
-        let end = await client.first { $0.stream == stream && $0.endsStream }
+        let end = await client.first { $0.stream == stream && $0.type == Kind.reset }
         #expect(end != nil)
       }
       client.close()
