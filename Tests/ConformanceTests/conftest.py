@@ -10,10 +10,21 @@ stubs.generate()
 
 from attacks import MIB, memory_table  # noqa: E402  (needs the stubs)
 from client import Client  # noqa: E402
+from conformance_table import (  # noqa: E402, F401  (hooks that pytest finds here)
+    pytest_collection_modifyitems,
+    pytest_deselected,
+    pytest_runtest_makereport,
+)
 from server import BINARY, KeelsonServer, run  # noqa: E402
 from watching import arriving  # noqa: E402
 
 numbers = itertools.count(1)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--write-conformance", action="store_true", help="write docs/conformance.md anew"
+    )
 
 
 @pytest.fixture(scope="session", autouse=True)
