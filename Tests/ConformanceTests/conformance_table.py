@@ -193,8 +193,10 @@ def frame_lines():
         if match := SECTION.search(name):
             section = tuple(int(part) for part in match[2].split("_") if part)
             found[int(match[1]), section][outcome] += 1
+    if not any(module == "test_http2_frames" for module, _ in outcomes):
+        raise Incomplete("the tests of frames were not run")
     if not found:
-        raise Incomplete("no test of frames was run")
+        return []
     rows = []
     for rfc, section in sorted(found, key=lambda key: (-key[0], key[1])):
         counts = found[rfc, section]

@@ -7,5 +7,5 @@ struct InteropCase: Sendable {
 
   /// The cases of a well-behaved server, then those of a server that misbehaves in the way of the
   /// case's name.
-  static let all: [InteropCase] = unary + streaming + endings + http2
+  static let all: [InteropCase] = unary + streaming + compression + endings + http2
 }
