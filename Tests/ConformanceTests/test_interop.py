@@ -90,3 +90,15 @@ def test_http2_case(case):
     assert saw["unanswered_pings"] == 0
     assert (saw["pings"] > 0) == (case == "ping")
     assert saw["most_streams_at_once"] == 1
+
+
+@pytest.mark.parametrize("case", ["early_trailers", "early_trailers_only"])
+def test_client_resets_with_no_error_a_call_that_ended_before_its_request(case):
+    server = peers.HTTP2Server(case)
+    try:
+        peers.run_case(peers.keelson_command(server.address, case))
+        saw = server.saw()
+    finally:
+        server.stop()
+    assert saw["errors"] == []
+    assert saw["resets"] == [0]

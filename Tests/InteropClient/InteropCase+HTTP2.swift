@@ -1,3 +1,4 @@
+import KeelsonAPI
 import KeelsonCore
 import KeelsonTestMessages
 
@@ -23,10 +24,23 @@ extension InteropCase {
     },
     InteropCase(name: "data_frame_padding") { peer in try await peer.largeUnary() },
     InteropCase(name: "no_df_padding_sanity_test") { peer in try await peer.largeUnary() },
+    // Not upstream's.
+    InteropCase(name: "early_trailers") { peer in try await peer.expectEarlyEnd() },
+    InteropCase(name: "early_trailers_only") { peer in try await peer.expectEarlyEnd() },
   ]
 }
 
 extension InteropPeer {
+  /// Makes a call that the server ends while the request is open.
+  fileprivate func expectEarlyEnd() async throws {
+    try await expectStatus(.aborted, of: "the call that ended early") {
+      let call = client.fullDuplexCall()
+      for try await _ in call.responses {
+        throw CaseFailure("a response came that nobody asked for")
+      }
+    }
+  }
+
   /// Makes a call that must not succeed; upstream leaves open with which status.
   fileprivate func expectFailure() async throws {
     do {

@@ -1,7 +1,7 @@
 """A gRPC server that misbehaves below gRPC, on PyPI's h2: http2_interop_server.py CASE.
 
-The cases are upstream's: grpc/grpc doc/http2-interop-test-descriptions.md. Prints its port, serves
-until standard input ends, then prints as JSON what it saw of its client.
+The cases are upstream's: grpc/grpc doc/http2-interop-test-descriptions.md; and two more. Prints
+its port, serves until standard input ends, then prints as JSON what it saw of its client.
 """
 
 import json
@@ -31,6 +31,7 @@ class Seen:
         self.most_streams_at_once = 0
         self.pings = 0
         self.unanswered_pings = 0
+        self.resets = []
         self.errors = []
 
     def report(self):
@@ -203,6 +204,27 @@ class NoDataFramePadding(Connection):
         self.send_body(stream, body, SMALL_BYTES)
 
 
+class EarlyTrailers(Connection):
+    """Ends a call at once, though the client has not ended its request."""
+
+    def happened(self, event):
+        if isinstance(event, h2.events.StreamReset):
+            with self.seen.lock:
+                self.seen.resets.append(int(event.error_code))
+        elif isinstance(event, h2.events.RequestReceived):
+            self.end(event.stream_id)
+
+    def end(self, stream):
+        self.send_headers(stream)
+        self.h2.send_headers(stream, [("grpc-status", "10")], end_stream=True)
+
+
+class EarlyTrailersOnly(EarlyTrailers):
+    def end(self, stream):
+        headers = [(":status", "200"), ("content-type", "application/grpc"), ("grpc-status", "10")]
+        self.h2.send_headers(stream, headers, end_stream=True)
+
+
 CASES = {
     "goaway": GoAway,
     "rst_after_header": ResetAfterHeader,
@@ -212,6 +234,9 @@ CASES = {
     "max_streams": MaxStreams,
     "data_frame_padding": DataFramePadding,
     "no_df_padding_sanity_test": NoDataFramePadding,
+    # Not upstream's.
+    "early_trailers": EarlyTrailers,
+    "early_trailers_only": EarlyTrailersOnly,
 }
 
 

@@ -13,7 +13,7 @@ extension ClientStream: HTTP2StreamHandler {
       } else {
         unaryHead = showingAttempts(metadata)
       }
-    case .end(let how): attemptEnded(how)
+    case .end(let how): attemptEnded(how, reset: stream.arrived.end ? .noError : .cancel)
     }
   }
 
