@@ -1,5 +1,6 @@
 """A server under attack: a good client calls it all the while, and its memory is watched."""
 
+import functools
 import threading
 import time
 
@@ -10,6 +11,7 @@ from client import Client
 from wire import Wire
 
 GOOD_CALL_SECONDS = 2
+GOOD_CALLS = 100
 SAMPLE_SECONDS = 0.02
 MIB = 1024 * 1024
 
@@ -96,6 +98,18 @@ class Attacked:
     def grown(self):
         """Bytes by which the memory has grown at most."""
         return self.memory.peak - self.memory.before
+
+
+def again_and_again(attack):
+    """Carries an attack out until the good client has made a hundred calls."""
+
+    @functools.wraps(attack)
+    def run(attacked, **parameters):
+        attack(attacked, **parameters)
+        while attacked.good.calls < GOOD_CALLS and not attacked.good.failures:
+            attack(attacked, **parameters)
+
+    return run
 
 
 def flood(wire, piece, times):

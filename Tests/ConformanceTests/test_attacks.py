@@ -11,7 +11,7 @@ import zlib
 import pytest
 from hyperframe import frame as frames
 
-from attacks import MIB, Attacked, create_large_flag, ending, flood
+from attacks import MIB, Attacked, again_and_again, create_large_flag, ending, flood
 from frame_cases import CANCELLED, DATA, END_HEADERS, END_STREAM, HEADERS, grow, setting
 from wire import (
     CHECK,
@@ -59,6 +59,7 @@ def attacked(small, request):
         assert attacked.grown() < MEMORY_BYTES, f"{attacked.grown() // MIB} MiB"
 
 
+@again_and_again
 def test_rapid_reset(attacked):
     """CVE-2023-44487: each request is taken back at once."""
     with attacked.wire() as wire:
@@ -73,6 +74,7 @@ def test_rapid_reset(attacked):
         assert (code, b"RST_STREAM" in said) == (ENHANCE_YOUR_CALM, True), said
 
 
+@again_and_again
 def test_continuation_flood(attacked):
     """CVE-2024-28182: a header block that never ends."""
     with attacked.wire() as wire:
@@ -94,6 +96,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("kind", FLOODS)
+@again_and_again
 def test_flood(attacked, kind):
     piece, text = FLOODS[kind]
     with attacked.wire() as wire:
@@ -102,6 +105,7 @@ def test_flood(attacked, kind):
         assert (code, text in said) == (ENHANCE_YOUR_CALM, True), said
 
 
+@again_and_again
 def test_frames_of_unknown_types_are_borne(attacked):
     """They cost as much to send as to skip."""
     with attacked.wire() as wire:
@@ -109,6 +113,7 @@ def test_frames_of_unknown_types_are_borne(attacked):
         wire.check()
 
 
+@again_and_again
 def test_hpack_bomb(attacked):
     """A small block that unpacks into a large one: refused, and after a while cut off."""
     with attacked.wire() as wire:
@@ -154,6 +159,7 @@ def one_reset(wire, way, stream):
         "malformed_request",
     ],
 )
+@again_and_again
 def test_made_you_reset(attacked, way):
     """CVE-2025-8671: the server is made to reset streams, whose handlers go on."""
     with attacked.wire() as wire:
@@ -172,6 +178,7 @@ def test_made_you_reset(attacked, way):
     ],
     ids=["zero_increment", "data_on_a_half_closed_stream", "reset_without_a_code"],
 )
+@again_and_again
 def test_made_you_reset_ends_the_connection(attacked, frame, code):
     """What could be answered with a reset, and is answered with GOAWAY the first time."""
     with attacked.wire() as wire:
@@ -179,6 +186,7 @@ def test_made_you_reset_ends_the_connection(attacked, frame, code):
         assert ending(wire)[0] == code
 
 
+@again_and_again
 def test_outbound_queue_of_acknowledgements(attacked):
     """Causes answers and reads none of them."""
     with attacked.wire(receive_bytes=4096) as wire:
@@ -198,6 +206,7 @@ def test_outbound_queue_of_acknowledgements(attacked):
         raise AssertionError("the server went on")
 
 
+@again_and_again
 def test_outbound_queue_of_large_answers(attacked):
     """Asks for far more than it reads: the calls beyond the queue's limit are refused."""
     body = message(b"\x12\x05large")
@@ -217,6 +226,7 @@ def test_outbound_queue_of_large_answers(attacked):
         assert refused < calls
 
 
+@again_and_again
 def test_messages_that_never_end(attacked):
     """A thousand streams with most of a message each: the buffer has a limit."""
     part = message(bytes(300_000), length=4_000_000)
@@ -237,6 +247,7 @@ def test_messages_that_never_end(attacked):
                 refused.add(frame.stream_id)
 
 
+@again_and_again
 def test_message_over_the_limit(attacked):
     """Refused at its length, whatever would come."""
     with attacked.wire() as wire:
@@ -256,6 +267,7 @@ def gzipped(size):
     return b"".join(squeezer.compress(piece) for _ in range(size // MIB)) + squeezer.flush()
 
 
+@again_and_again
 def test_compressed_bomb(attacked):
     """256 KiB that inflate to 256 MiB, on twenty calls."""
     bomb = message(gzipped(256 * MIB), compressed=1)
@@ -272,6 +284,7 @@ def test_compressed_bomb(attacked):
             assert fields["grpc-status"] == RESOURCE_EXHAUSTED, fields
 
 
+@again_and_again
 def test_compressed_garbage(attacked):
     """What is no gzip, or ends too early, is an error of its call alone."""
     good = gzip.compress(b"")
@@ -309,6 +322,7 @@ def everything(endpoint, sent):
 
 
 @pytest.mark.parametrize("kind", GARBAGE)
+@again_and_again
 def test_garbage_before_the_preface(attacked, kind):
     for _ in range(50):
         received = everything(attacked.server.endpoint, GARBAGE[kind])
@@ -325,6 +339,7 @@ def test_garbage_before_the_preface(attacked, kind):
         b"OPTIONS * HTTP/1.1\r\nHost: x\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
     ],
 )
+@again_and_again
 def test_http1_is_told_to_speak_http2(attacked, request_bytes):
     received = everything(attacked.server.endpoint, request_bytes)
     head, _, text = received.partition(b"\r\n\r\n")

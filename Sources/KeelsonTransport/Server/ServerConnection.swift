@@ -106,10 +106,8 @@ final class ServerConnection: HTTP2ConnectionHandler {
 
   func connection(_ connection: HTTP2Connection, closedBecause reason: HTTP2CloseReason) {
     switch reason.code {
-    case .peerMisbehaved, .timedOut:
-      server.logger.log(.info, reason.message, ["peer": connection.peer])
-    default:
-      server.logger.log(.debug, reason.message, ["peer": connection.peer])
+    case .peerMisbehaved, .timedOut: home.logMisbehaviour(reason, peer: connection.peer)
+    default: server.logger.log(.debug, reason.message, ["peer": connection.peer])
     }
     self.connection = nil
     home.remove(self)

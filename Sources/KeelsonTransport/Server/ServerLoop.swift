@@ -24,6 +24,7 @@ final class ServerLoop: @unchecked Sendable {
   let sendQueueBytes: Int
   private var refusedConnections = RareEvent()
   private var refusedCalls = RareEvent()
+  private var misbehavingPeers = RareEvent()
   private var turn = 0
 
   /// - Parameter loopCount: how many loops the server has.
@@ -92,6 +93,14 @@ final class ServerLoop: @unchecked Sendable {
       }
     server.logger.log(
       .warning, "A connection was refused: \(text).", ["peer": peer, "refused": "\(count)"])
+  }
+
+  /// Each of them at debug, one a second at info.
+  func logMisbehaviour(_ reason: HTTP2CloseReason, peer: String) {
+    guard let count = misbehavingPeers.count(now: loop.now) else {
+      return server.logger.log(.debug, reason.message, ["peer": peer])
+    }
+    server.logger.log(.info, reason.message, ["peer": peer, "connections": "\(count)"])
   }
 
   func logOverload(_ error: RPCError, peer: String) {
