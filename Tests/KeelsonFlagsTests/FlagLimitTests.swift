@@ -112,7 +112,12 @@ import Testing
       }
       #expect(error?.code == .failedPrecondition)
       #expect(error?.message.contains("and 20 more") == true)
-      #expect(error?.details.count == 10)
+      guard case .preconditionFailure(let violations)? = error?.details.first else {
+        Issue.record("no PreconditionFailure in \(error?.details ?? [])")
+        return
+      }
+      #expect(violations.count == 10)
+      #expect(error?.details.count == 1)
     }
   }
 
