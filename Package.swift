@@ -150,6 +150,15 @@ let package = Package(
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
     tests("KeelsonServerTests", ["KeelsonCore", "KeelsonTransport", "KeelsonServer"]),
+    // What dev/fuzz throws bytes at. The tests replay the inputs that were kept.
+    .target(
+      name: "KeelsonFuzzing",
+      dependencies: [
+        "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules", "KeelsonTestKit",
+        "KeelsonTestMessages",
+      ],
+      path: "Fuzz/KeelsonFuzzing", swiftSettings: touchingC),
+    tests("KeelsonFuzzingTests", ["KeelsonFuzzing"]),
     tests("TidyTests", []),
 
     // Benchmarks
@@ -158,3 +167,13 @@ let package = Package(
       path: "Benchmarks/Store", swiftSettings: common),
   ]
 )
+
+// The fuzzer has its `main` from libFuzzer, which comes with --sanitize=fuzzer: only dev/fuzz
+// builds it.
+if Context.environment["KEELSON_FUZZ"] != nil {
+  package.targets += [
+    .executableTarget(
+      name: "keelson-fuzz", dependencies: ["KeelsonFuzzing"],
+      path: "Fuzz/keelson-fuzz", swiftSettings: touchingC)
+  ]
+}

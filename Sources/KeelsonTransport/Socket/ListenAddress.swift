@@ -46,7 +46,14 @@ package struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
 
   private static func unix(_ path: String, in text: String) throws(SocketError) -> SocketAddress {
     // unix:///path is the same as unix:/path: grpc/grpc doc/naming.md.
-    let path = path.hasPrefix("///") ? String(path.dropFirst(2)) : path
+    var path = path
+    if path.hasPrefix("//") {
+      path = String(path.dropFirst(2))
+      guard path.hasPrefix("/") else {
+        throw refused(text, "after unix:// comes an absolute path, unix:///run/keelson.sock")
+      }
+      path = "/" + path.drop { $0 == "/" }
+    }
     guard !path.isEmpty else {
       throw refused(text, "the socket's path is missing; write unix:/path")
     }

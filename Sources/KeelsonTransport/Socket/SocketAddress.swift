@@ -16,6 +16,8 @@ package struct SocketAddress: Sendable, Hashable {
 
   /// An IPv4 or IPv6 address written in numbers; nil if the text is neither.
   package init?(numericHost host: String, port: UInt16) {
+    // C reads up to a NUL; and the zone becomes part of an `:authority`.
+    guard host.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else { return nil }
     var four = in_addr()
     var six = in6_addr()
     // A zone after '%' is the operating system's business; inet_pton does not know it.
