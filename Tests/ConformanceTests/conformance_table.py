@@ -55,10 +55,15 @@ class Pair:
     missing: frozenset = frozenset()
     # Cases run without the call that probes whether the server sees the compression of a request.
     without_probe: frozenset = frozenset()
+    tls: bool = False
 
     @property
     def id(self):
-        return f"{self.client}-to-{self.server}"
+        return f"{self.client}-to-{self.server}{'-tls' if self.tls else ''}"
+
+    def head(self, names):
+        """The head of its column."""
+        return f"{names[self.client]} → {names[self.server]}{', TLS' if self.tls else ''}"
 
 
 PAIRS = [
@@ -77,6 +82,8 @@ PAIRS = [
         without_probe=frozenset(["client_compressed_unary", "client_compressed_streaming"]),
     ),
     Pair("Keelson", "C++"),
+    Pair("grpcio", "Keelson", tls=True),
+    Pair("Keelson", "C++", tls=True),
 ]
 
 # The section that a test of frames is named by.
@@ -156,13 +163,13 @@ def page():
         "",
     ]
     lines += table(
-        ["case"] + [f"{names[pair.client]} → {names[pair.server]}" for pair in PAIRS],
+        ["case"] + [pair.head(names) for pair in PAIRS],
         [[f"`{case}`"] + [cell(pair, case) for pair in PAIRS] for case in CASES],
     )
     lines += [
         "",
         "In the cases of compression a relay between client and server looks at each message's",
-        "compressed-flag, whatever the two say of it.",
+        "compressed-flag, whatever the two say of it; over TLS it cannot.",
         "",
         "n/a: the interop client of Debian's ruby-grpc does not have the case.",
         "",

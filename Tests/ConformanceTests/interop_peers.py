@@ -62,16 +62,22 @@ class ServerProcess:
         return said
 
 
-def start_keelson():
-    return ServerProcess([binary("InteropServer")])
+def start_keelson(certificates=None):
+    return ServerProcess([binary("InteropServer"), *server_options(certificates)])
 
 
-def start_grpcio():
+def start_grpcio(certificates=None):
+    assert certificates is None, "this server has no TLS"
     return ServerProcess([sys.executable, PEERS / "grpcio_interop_server.py"])
 
 
-def start_cpp():
-    return ServerProcess([need(CPP_SERVER, "run `make -C Tests/Peers/cpp`")])
+def start_cpp(certificates=None):
+    program = need(CPP_SERVER, "run `make -C Tests/Peers/cpp`")
+    return ServerProcess([program, *server_options(certificates)])
+
+
+def server_options(certificates):
+    return certificates.server_options if certificates else []
 
 
 class HTTP2Server(ServerProcess):
@@ -85,15 +91,18 @@ class HTTP2Server(ServerProcess):
         return json.loads(self.finish())
 
 
-def keelson_command(address, case):
-    return [binary("InteropClient"), "--server", address, "--case", case]
+def keelson_command(address, case, certificates=None):
+    tls = ["--tls-ca", certificates.ca] if certificates else []
+    return [binary("InteropClient"), "--server", address, "--case", case, *tls]
 
 
-def grpcio_command(address, case):
-    return [sys.executable, PEERS / "grpcio_interop_client.py", address, case]
+def grpcio_command(address, case, certificates=None):
+    tls = [certificates.ca] if certificates else []
+    return [sys.executable, PEERS / "grpcio_interop_client.py", address, case, *tls]
 
 
-def ruby_command(address, case):
+def ruby_command(address, case, certificates=None):
+    assert certificates is None, "this client trusts only certificates of its own"
     found = sorted(glob.glob(RUBY_CLIENT))
     script = need(found[-1] if found else RUBY_CLIENT, "install the Debian package ruby-grpc")
     host, port = address.rsplit(":", 1)

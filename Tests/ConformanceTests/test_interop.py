@@ -9,6 +9,7 @@ import pytest
 import interop_peers as peers
 from conformance_table import CASES, HTTP2_CASES, PAIRS
 from relay import Relay
+from tls import Certificates
 
 CLIENTS = {
     "Keelson": peers.keelson_command,
@@ -34,14 +35,20 @@ FLAGS_OF_RESPONSES = {
 
 
 @pytest.fixture(scope="module")
+def certificates(binary, tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("certs"))
+
+
+@pytest.fixture(scope="module")
 def servers():
     """Starts servers when they are first needed."""
     started = {}
 
-    def server(name):
-        if name not in started:
-            started[name] = SERVERS[name]()
-        return started[name]
+    def server(name, certificates):
+        key = (name, certificates is None)
+        if key not in started:
+            started[key] = SERVERS[name](certificates)
+        return started[key]
 
     yield server
     for each in started.values():
@@ -53,13 +60,14 @@ def servers():
     [(pair, case) for pair in PAIRS for case in CASES if case not in pair.missing],
     ids=lambda value: value if isinstance(value, str) else value.id,
 )
-def test_case(servers, pair, case):
-    server = servers(pair.server)
+def test_case(servers, certificates, pair, case):
+    secured_by = certificates if pair.tls else None
+    server = servers(pair.server, secured_by)
     command = CLIENTS[pair.client]
     without_probe = case in pair.without_probe
     name = f"{case}_noprobe" if without_probe else case
-    if case not in FLAGS_OF_REQUESTS | FLAGS_OF_RESPONSES:
-        return peers.run_case(command(server.address, name))
+    if pair.tls or case not in FLAGS_OF_REQUESTS | FLAGS_OF_RESPONSES:
+        return peers.run_case(command(server.address, name, secured_by))
     relay = Relay(server.endpoint)
     try:
         peers.run_case(command(relay.address, name))

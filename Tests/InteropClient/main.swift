@@ -6,7 +6,7 @@ import KeelsonTransport
 // sentence that says what went wrong, 2 when the command line is wrong.
 
 let usage = """
-  usage: InteropClient --server ADDRESS --case NAME
+  usage: InteropClient --server ADDRESS --case NAME [--tls-ca FILE [--tls-server-name NAME]]
          InteropClient --list
   """
 
@@ -35,7 +35,14 @@ func run(_ test: InteropCase, at target: Target) async throws {
   var configuration = ChannelConfiguration()
   configuration.unaryTimeout = .seconds(20)
   let loops = LoopGroup(count: 1)
-  let channel = try HTTP2Channel(target: target, configuration: configuration, loops: loops)
+  var tls: TLSClientContext?
+  if let authority = value(of: "--tls-ca") {
+    var settings = TLSClientConfiguration(trustRoots: .certificates(.file(authority)))
+    settings.serverName = value(of: "--tls-server-name")
+    tls = try TLSClientContext(settings, target: target)
+  }
+  let channel = try HTTP2Channel(
+    target: target, configuration: configuration, tls: tls, loops: loops)
   try await test.run(InteropPeer(channel: channel))
   await channel.shutdown()
   await loops.stop()

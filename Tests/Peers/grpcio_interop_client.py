@@ -1,9 +1,11 @@
-"""The interop cases on grpcio's own API: grpcio_interop_client.py ADDRESS CASE.
+"""The interop cases on grpcio's own API: grpcio_interop_client.py ADDRESS CASE [CA].
 
 What each case sends and expects is upstream's description: grpc/grpc
-doc/interop-test-descriptions.md. Exit status 1, with the reason, when the case fails.
+doc/interop-test-descriptions.md. With the certificate of an authority it speaks TLS. Exit status
+1, with the reason, when the case fails.
 """
 
+import pathlib
 import sys
 
 import grpc
@@ -308,11 +310,18 @@ CASES = [
 ]
 
 
+def open_channel(address, authority):
+    if not authority:
+        return grpc.insecure_channel(address)
+    roots = pathlib.Path(authority[0]).read_bytes()
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(roots))
+
+
 def main():
-    if len(sys.argv) != 3 or sys.argv[2] not in {case.__name__ for case in CASES}:
+    if len(sys.argv) not in (3, 4) or sys.argv[2] not in {case.__name__ for case in CASES}:
         sys.exit(f"{__doc__}\ncases: {', '.join(case.__name__ for case in CASES)}")
-    address, name = sys.argv[1:]
-    with grpc.insecure_channel(address) as channel:
+    address, name = sys.argv[1:3]
+    with open_channel(address, sys.argv[3:]) as channel:
         try:
             next(case for case in CASES if case.__name__ == name)(Stub(channel))
         except (AssertionError, grpc.RpcError) as error:
