@@ -9,7 +9,7 @@ import struct
 
 import calls
 import harness
-from load import Contestant, check_sample, make_calls
+from load import SERVER_CORE, Contestant, Load, check_sample, make_calls
 from throughput import STREAMS, Bench
 
 LIBRARY = harness.BUILD / "allocation_count.so"
@@ -30,28 +30,27 @@ class Counter:
 
 
 def per_call(bench: Bench) -> None:
-    rows = []
-    makers = {"gRPC C++": harness.test_server}
+    rows = [_row(bench, "gRPC C++", harness.test_server(core=SERVER_CORE))]
     if bench.with_keelson:
-        makers["keelson"] = harness.interop_server
-    for name, make in makers.items():
-        server = make(core=0)
-        counter = _start(bench, server, name)
-        row = [name]
-        load = bench.load(20_000)
-        row.append(_count(counter, Contestant(server, calls.unary(0, 0)), load, 1))
-        for call, messages in STREAMS.values():
-            row.append(_count(counter, Contestant(server, call), bench.load(200, 10, 1), messages))
-        rows.append(row)
-    if bench.with_keelson:
-        server = harness.keelson(bench.folder / "data", ["--loops", "1"], core=0)
-        counter = _start(bench, server, "serve")
-        row = ["keelson serve, health check"]
-        row.append(_count(counter, Contestant(server, calls.HEALTH_CHECK), bench.load(20_000), 1))
-        rows.append([*row, "", "", ""])
+        serve = harness.keelson(bench.folder / "data", ["--loops", "1"], core=SERVER_CORE)
+        rows.append(_row(bench, "keelson", harness.interop_server(core=SERVER_CORE), serve))
     print("\nAllocations of the server:\n")
-    header = ["server", "unary call", *(f"message, {kind} stream" for kind in STREAMS)]
-    harness.print_table([*header[:-1], "message, both streams"], rows)
+    header = ["server", "unary call", *(f"message, {kind}" for kind in STREAMS)]
+    harness.print_table(header, rows)
+
+
+def _row(
+    bench: Bench, name: str, streamer: harness.Server, checker: harness.Server | None = None
+) -> list[str]:
+    """A health check of one server, and messages of the other if there is one."""
+    counter = _start(bench, streamer, f"{name} streams")
+    unary = _start(bench, checker, f"{name} calls") if checker else counter
+    server = checker or streamer
+    row = [name, _count(unary, Contestant(server, calls.HEALTH_CHECK), bench.load(20_000), 1)]
+    for call, messages in STREAMS.values():
+        load = bench.load(200, connections=10, streams=1)
+        row.append(_count(counter, Contestant(streamer, call), load, messages))
+    return row
 
 
 def _start(bench: Bench, server: harness.Server, name: str) -> Counter:
@@ -61,7 +60,7 @@ def _start(bench: Bench, server: harness.Server, name: str) -> Counter:
     return counter
 
 
-def _count(counter: Counter, contestant: Contestant, load, each: int) -> str:
+def _count(counter: Counter, contestant: Contestant, load: Load, each: int) -> str:
     check_sample(contestant)
     make_calls(contestant, load)
     before = counter.value()

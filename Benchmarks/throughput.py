@@ -78,9 +78,9 @@ def _print_unary(figures: dict[str, Figures]) -> None:
 
 
 STREAMS = {
-    "server": (calls.server_stream(), calls.STREAM_MESSAGES),
-    "client": (calls.client_stream(), calls.STREAM_MESSAGES),
-    "both": (calls.both_streams(), calls.STREAM_MESSAGES),
+    "server stream": (calls.server_stream(), calls.STREAM_MESSAGES),
+    "client stream": (calls.client_stream(), calls.STREAM_MESSAGES),
+    "both streams": (calls.both_streams(), calls.STREAM_MESSAGES),
 }
 
 
@@ -98,7 +98,7 @@ def streaming(bench: Bench) -> None:
         f"\nServer CPU per message of {calls.STREAM_PAYLOAD_BYTES} bytes of payload,"
         f" {calls.STREAM_MESSAGES:,} messages a call, microseconds:\n"
     )
-    _print_messages("streams", rows)
+    _print_messages("messages", rows)
 
 
 def _measure_all(
@@ -161,10 +161,10 @@ def tls(bench: Bench) -> None:
     certificate = harness.Certificate.make(bench.folder)
     _print_unary(measure(bench.health_checkers(certificate), bench.load(200_000), bench.rounds))
     servers = bench.test_services(certificate)
-    call, messages = STREAMS["server"]
+    call, messages = STREAMS["server stream"]
     figures = _measure_all(bench, servers, call, bench.load(400, streams=2))
     print("\nServer CPU per message, as above, microseconds:\n")
-    _print_messages("streams", _message_rows("server", figures, messages))
+    _print_messages("messages", _message_rows("server stream", figures, messages))
     call, number, connections, streams = PAYLOADS["1 MiB both ways"]
     load = bench.load(number // 2, connections, streams)
     rows = _call_rows("1 MiB both ways", _measure_all(bench, servers, call, load))
