@@ -10,11 +10,12 @@ enum FreedMemory {
   /// call with 1 MiB.
   private static let keptBytes: Int32 = 8 * 1024 * 1024
 
-  /// Once in the life of the process, whose setting it is.
+  /// Once in the life of the process, whose setting it is. False with an allocator that stands in
+  /// for glibc's, the address sanitizer's for example: it keeps memory in its own way.
   private static let isKept: Bool =
     mallopt(M_MMAP_THRESHOLD, keptBytes) == 1 && mallopt(M_TRIM_THRESHOLD, keptBytes) == 1
 
   static func keep() {
-    precondition(isKept, "glibc takes these sizes: they are within the limits it documents")
+    _ = isKept
   }
 }
