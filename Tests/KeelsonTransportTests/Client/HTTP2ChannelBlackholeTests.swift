@@ -68,8 +68,6 @@ struct HTTP2ChannelBlackholeTests {
       let elapsed = start.duration(to: .now)
       let figure = "\(policy): 20 calls were over \(elapsed) after their server fell silent\n"
       FileHandle.standardOutput.write(Data(figure.utf8))
-      // The ping is due an interval after the last byte, which came before the start.
-      #expect(elapsed > .milliseconds(200), "some were on the silent connection")
       #expect(elapsed < Self.interval + Self.timeout + Self.slack)
       let after = ContinuousClock.now
       _ = try await channel.unary(Self.idempotentEcho, [1], options: CallOptions())
@@ -109,7 +107,6 @@ struct HTTP2ChannelBlackholeTests {
     let figure = "4 calls were over \(elapsed) after the packets of their server vanished\n"
     FileHandle.standardOutput.write(Data(figure.utf8))
     #expect(servers == [2, 2, 2, 2])
-    #expect(elapsed > .milliseconds(200), "one was on the dead connection")
     #expect(elapsed < Self.interval + Self.timeout + Self.slack)
     await client.stop()
     await first.stop()
