@@ -69,6 +69,7 @@ final class ConnectionAttempt {
     guard let socket else { return }
     self.socket = nil
     guard let tls else { return speakHTTP2(over: socket) }
+    tls.reloadIfChanged()
     do throws(TLSError) {
       let stream = try TLSStream(.client(tls), over: socket, on: loop)
       secured = stream

@@ -5,33 +5,83 @@ import Synchronization
 /// What the TLS connections of one channel share: whom they trust, which name they expect, and
 /// the sessions that can be resumed.
 ///
-/// `@unchecked Sendable`: immutable, but for the sessions, which a Mutex guards.
+/// `@unchecked Sendable`: immutable, but for what a Mutex guards.
 @safe package final class TLSClientContext: @unchecked Sendable {
   /// Sessions with more addresses than this are forgotten.
   private static let maximumSessions = 64
 
-  let tls: TLSContext
+  private let configuration: TLSClientConfiguration
   /// The name or address that the server's certificate has to be for.
   let serverName: String
   private let isAddress: Bool
-  private let sessions = Mutex<[String: Session]>([:])
+
+  private struct State {
+    var tls: TLSContext
+    /// The files as they were when they were last read, taken over or not.
+    var seen: [FileSignature?]
+    var sessions: [String: Session] = [:]
+  }
+  private let state: Mutex<State>
 
   /// Reads files and checks all.
   ///
   /// - Throws: ``TLSError`` whose sentence names what cannot be used and why.
   package init(_ configuration: TLSClientConfiguration, target: Target) throws(TLSError) {
+    self.configuration = configuration
     serverName = configuration.serverName ?? target.host
-    isAddress = SocketAddress(numericHost: self.serverName, port: 1) != nil
-    tls = unsafe try TLSContext(TLS_client_method())
+    isAddress = SocketAddress(numericHost: serverName, port: 1) != nil
+    let seen = Self.signatures(configuration)
+    state = Mutex(State(tls: try Self.makeContext(configuration), seen: seen))
+  }
+
+  /// What new connections begin with.
+  var tls: TLSContext { state.withLock { $0.tls } }
+
+  /// Looks at the files, which takes microseconds, ahead of a new connection. Files that changed
+  /// are taken if they are good together; otherwise what there was goes on being used, and if it
+  /// is no good any more the server will say so.
+  func reloadIfChanged() {
+    let now = Self.signatures(configuration)
+    let hasChanged = state.withLock { state in
+      defer { state.seen = now }
+      return state.seen != now
+    }
+    guard hasChanged else { return }
+    do throws(TLSError) {
+      let tls = try Self.makeContext(configuration)
+      // Whoever was accepted by other roots is asked again.
+      state.withLock { state in
+        state.tls = tls
+        state.sessions = [:]
+      }
+    } catch {}
+  }
+
+  private static func signatures(_ configuration: TLSClientConfiguration) -> [FileSignature?] {
+    var sources: [TLSClientConfiguration.Source] = []
+    if case .certificates(let source) = configuration.trustRoots { sources.append(source) }
+    if let credential = configuration.credential {
+      sources += [credential.certificate, credential.key]
+    }
+    return sources.map { source in
+      guard case .file(let path) = source else { return nil }
+      return FileSignature(path: path)
+    }
+  }
+
+  private static func makeContext(
+    _ configuration: TLSClientConfiguration
+  ) throws(TLSError) -> TLSContext {
+    let tls = unsafe try TLSContext(TLS_client_method())
     switch configuration.trustRoots {
     case .system: unsafe SSL_CTX_set_default_verify_paths(tls.context)
     case .certificates(let source):
-      let (bytes, name) = try Self.read(source, "CA")
+      let (bytes, name) = try read(source, "CA")
       tls.trust(try Certificate.all(inPEM: bytes, name: name))
     }
     if let credential = configuration.credential {
-      let (certificate, certificateName) = try Self.read(credential.certificate, "TLS certificate")
-      let (key, keyName) = try Self.read(credential.key, "TLS key")
+      let (certificate, certificateName) = try read(credential.certificate, "TLS certificate")
+      let (key, keyName) = try read(credential.key, "TLS key")
       let credential = try TLSCredential(
         certificate: certificate, called: certificateName, key: key, called: keyName, now: .now)
       try tls.use(credential.chain, credential.key)
@@ -47,10 +97,12 @@ import Synchronization
       guard let stream = unsafe TLSStream.of(ssl), case .client(let client) = stream.side,
         let session = unsafe session
       else { return 0 }
-      // 1: the reference is ours now.
-      client.keep(unsafe Session(owning: session), peer: stream.peer)
+      let owned = unsafe Session(owning: session)
+      unsafe client.keep(owned, peer: stream.peer, of: SSL_get_SSL_CTX(ssl))
+      // The reference is ours now.
       return 1
     }
+    return tls
   }
 
   private static func read(
@@ -102,17 +154,21 @@ import Synchronization
     var isReusable: Bool { unsafe SSL_SESSION_get_protocol_version(session) < TLS1_3_VERSION }
   }
 
-  private func keep(_ session: Session, peer: String) {
-    sessions.withLock { sessions in
-      if sessions.count >= Self.maximumSessions, sessions[peer] == nil { sessions.removeAll() }
-      sessions[peer] = session
+  private func keep(_ session: Session, peer: String, of context: OpaquePointer?) {
+    state.withLock { state in
+      // The connection may be one from before the files changed.
+      guard unsafe state.tls.context == context else { return }
+      if state.sessions.count >= Self.maximumSessions, state.sessions[peer] == nil {
+        state.sessions = [:]
+      }
+      state.sessions[peer] = session
     }
   }
 
   private func take(peer: String) -> Session? {
-    sessions.withLock { sessions in
-      guard let session = sessions[peer] else { return nil }
-      if !session.isReusable { sessions[peer] = nil }
+    state.withLock { state in
+      guard let session = state.sessions[peer] else { return nil }
+      if !session.isReusable { state.sessions[peer] = nil }
       return session
     }
   }

@@ -179,6 +179,25 @@ struct TLSFilesTests {
     #expect(log.all.filter { $0.contains("expires soon") }.count == 2)
   }
 
+  @Test func aClientsFilesAreReadAnewAheadOfAConnection() throws {
+    let configuration = try fixture.client(names: ["a.example"])
+    let context = try TLSClientContext(configuration, target: Target("localhost:1"))
+    let first = context.tls
+    context.reloadIfChanged()
+    #expect(context.tls === first)
+    _ = try fixture.client(names: ["b.example"])
+    context.reloadIfChanged()
+    let second = context.tls
+    #expect(second !== first)
+    // What does not fit is not taken.
+    let other = try fixture.issue("other", .client)
+    let key = fixture.folder.appending(path: "client.key").path
+    try FileManager.default.removeItem(atPath: key)
+    try FileManager.default.copyItem(atPath: other.key, toPath: key)
+    context.reloadIfChanged()
+    #expect(context.tls === second)
+  }
+
   // MARK: Certificates
 
   @Test func aCertificateSaysWhoItsOwnerIs() throws {
