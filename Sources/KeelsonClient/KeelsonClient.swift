@@ -108,15 +108,18 @@ public final class KeelsonClient: Sendable {
   ///
   /// - Parameters:
   ///   - server: `host:port`, `[::1]:7400`, `dns:///host:port` or `unix:/path`.
+  ///   - tls: how the connection is secured; nil: not at all.
   ///   - environment: whose flags to evaluate; nil: the server's own.
   ///   - timeout: how long to go on trying. A server that is just starting is waited for.
   /// - Throws: ``RPCError`` whose message says what to do: INVALID_ARGUMENT for an address that
   ///   cannot be read, UNAVAILABLE when nothing has answered in time, or what the server refused
   ///   the flags with. `CancellationError` when the task is cancelled.
   public static func connect(
-    to server: String, environment: String? = nil, timeout: Duration = .seconds(10)
+    to server: String, tls: TLSClientConfiguration? = nil, environment: String? = nil,
+    timeout: Duration = .seconds(10)
   ) async throws -> KeelsonClient {
     var configuration = Configuration(server: server)
+    configuration.tls = tls
     configuration.environment = environment
     let client = try KeelsonClient(configuration)
     do {

@@ -13,6 +13,9 @@ final class ServerLoop: @unchecked Sendable {
   private var connections: [ServerConnection] = []
   /// Connections that do not speak HTTP/2 yet.
   private var handshakes: [ObjectIdentifier: TLSStream] = [:]
+  /// How many handshakes that fail are logged: some at once, and a few each second.
+  private var handshakeLog = TokenBucket(burst: 50, perSecond: 5, now: 0)
+  private var unloggedFailures = 0
   private var listeners: [Listener] = []
   /// Calls whose handlers have not returned.
   private var runningCalls = 0
@@ -148,7 +151,7 @@ final class ServerLoop: @unchecked Sendable {
         case .failure(let error):
           stream.close()
           server.connectionEnded(stream.peer)
-          server.logger.log(.info, error.message, ["peer": stream.peer])
+          logFailure(error, peer: stream.peer)
         }
       }
     } catch {
@@ -156,6 +159,17 @@ final class ServerLoop: @unchecked Sendable {
       server.connectionEnded(socket.peer)
       server.logger.log(.warning, error.message, ["peer": socket.peer])
     }
+  }
+
+  /// At most so often: whoever floods with handshakes must not flood the log.
+  private func logFailure(_ error: TLSError, peer: String) {
+    guard handshakeLog.take(now: loop.now) else {
+      unloggedFailures += 1
+      return
+    }
+    server.logger.log(
+      .info, error.message, ["peer": peer, "not_logged_before": "\(unloggedFailures)"])
+    unloggedFailures = 0
   }
 
   private func abandonHandshakes() {

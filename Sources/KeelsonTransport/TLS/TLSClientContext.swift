@@ -125,7 +125,9 @@ import Synchronization
           ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, Int(TLSEXT_NAMETYPE_host_name),
           UnsafeMutableRawPointer(mutating: name))
       }
-      unsafe SSL_set_hostflags(ssl, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
+      // The subject's common name is no host name: RFC 9525 section 2.
+      unsafe SSL_set_hostflags(
+        ssl, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT))
       unsafe SSL_set1_host(ssl, serverName)
     }
     let protocols = [UInt8(TLSContext.protocolName.count)] + TLSContext.protocolName

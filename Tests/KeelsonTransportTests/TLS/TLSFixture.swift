@@ -51,10 +51,10 @@ final class TLSFixture {
   /// A server's settings, its certificate issued for this.
   func server(
     _ authentication: TLSServerConfiguration.ClientAuthentication = .none,
-    names: [String] = ["localhost", "127.0.0.1"],
+    commonName: String = "test", names: [String] = ["localhost", "127.0.0.1"],
     validity: ClosedRange<UnixTime> = days(-1, 30)
   ) throws -> TLSServerConfiguration {
-    let files = try issue("server", names: names, validity: validity)
+    let files = try issue("server", commonName: commonName, names: names, validity: validity)
     var configuration = TLSServerConfiguration(
       certificateFile: files.certificate, keyFile: files.key)
     configuration.clientAuthentication = authentication
@@ -165,17 +165,34 @@ struct SecureChannel {
 
 /// What was logged.
 final class LogLines: Sendable {
-  private let lines = Mutex<[String]>([])
+  private struct State {
+    var lines: [String] = []
+    var waiting: [(text: String, signal: Signal<Void>)] = []
+  }
+  private let state = Mutex(State())
 
-  var all: [String] { lines.withLock { $0 } }
+  var all: [String] { state.withLock { $0.lines } }
 
   var logger: Logger {
     Logger(component: "test", minimum: .debug, humanReadable: true) { [self] line in
-      lines.withLock { $0.append(line) }
+      state.withLock { state in
+        state.lines.append(line)
+        for (text, signal) in state.waiting where line.contains(text) { signal.send() }
+      }
     }
   }
 
   func contains(_ text: String) -> Bool {
     all.contains { $0.contains(text) }
+  }
+
+  /// Waits for a line with the text: the other side may know before the log does.
+  func wait(for text: String) async {
+    let signal = Signal<Void>()
+    state.withLock { state in
+      if state.lines.contains(where: { $0.contains(text) }) { signal.send() }
+      state.waiting.append((text, signal))
+    }
+    await signal.wait()
   }
 }
