@@ -215,6 +215,7 @@ package import KeelsonCore
     guard unsafe SSL_write_ex(ssl, bytes.baseAddress, bytes.count, &count) == 1 else {
       // There is room for all that OpenSSL writes, so it never has to wait.
       let failure = OpenSSLFailure.take()
+      loop.tlsOutput.removeAll()
       let error = TLSError(
         .system, "Encrypting for \(peer) failed: \(failure.text).", cause: failure.text)
       self.failure = error
