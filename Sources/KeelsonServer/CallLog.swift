@@ -20,6 +20,7 @@ struct CallLog: Sendable {
       ("milliseconds", Self.milliseconds(call.duration)),
       ("received_bytes", String(call.receivedBytes)), ("sent_bytes", String(call.sentBytes)),
     ]
+    if let identity = context.identity { fields.append(("identity", identity.name)) }
     if let trace = state.trace {
       fields += [("trace_id", trace.traceID), ("span_id", trace.parentID)]
     }

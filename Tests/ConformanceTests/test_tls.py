@@ -88,6 +88,7 @@ def test_large_messages_over_tls(secure, secure_client):
 def test_grpcio_over_mutual_tls(mutual, secure_client):
     client = secure_client(mutual, "checkout").ready()
     client.create("over-mutual-tls")
+    logged(mutual, '"identity":"spiffe://example.org/checkout"')
     assert client.evaluate("over-mutual-tls").variant == "off"
 
 
