@@ -106,7 +106,8 @@ package import KeelsonCore
     unsafe self.ssl = unsafe ssl
     unsafe SSL_set_ex_data(ssl, 0, Unmanaged.passUnretained(self).toOpaque())
     guard let bio = unsafe TLSStream.makeBIO(for: self) else {
-      unsafe SSL_free(ssl)
+      // The deinit runs from here on, and frees what there is.
+      state = .closed
       throw OpenSSLFailure.error("Securing a connection")
     }
     unsafe SSL_set_bio(ssl, bio, bio)
