@@ -71,7 +71,8 @@ final class ConnectionAttempt {
     guard let tls else { return speakHTTP2(over: socket) }
     tls.reloadIfChanged()
     do throws(TLSError) {
-      let stream = try TLSStream(.client(tls), over: socket, on: loop)
+      let stream = try TLSStream(
+        .client(tls, expected: tls.expected(at: address.socketAddress)), over: socket, on: loop)
       secured = stream
       // The attempt's own timer is running, and says the same.
       stream.handshake(timeout: timeout) { [weak self] outcome in

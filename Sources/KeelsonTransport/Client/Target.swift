@@ -25,14 +25,6 @@ public struct Target: Sendable, Hashable {
     if case .unix = endpoints[0] { true } else { false }
   }
 
-  /// The host that a server's certificate has to be for; empty for a Unix socket.
-  package var host: String {
-    switch endpoints[0] {
-    case .name(let host, _), .numeric(let host, _): host
-    case .unix: ""
-    }
-  }
-
   /// The target as it was written.
   public let text: String
   /// Never empty; tried one after the other.

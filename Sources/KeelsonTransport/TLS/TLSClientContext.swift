@@ -11,9 +11,9 @@ import Synchronization
   private static let maximumSessions = 64
 
   private let configuration: TLSClientConfiguration
-  /// The name or address that the server's certificate has to be for.
-  let serverName: String
-  private let isAddress: Bool
+  /// The hosts of the target: names, and addresses in numbers.
+  private let names: [String]
+  private let addresses: Set<String>
 
   private struct State {
     var tls: TLSContext
@@ -28,8 +28,17 @@ import Synchronization
   /// - Throws: ``TLSError`` whose sentence names what cannot be used and why.
   package init(_ configuration: TLSClientConfiguration, target: Target) throws(TLSError) {
     self.configuration = configuration
-    serverName = configuration.serverName ?? target.host
-    isAddress = SocketAddress(numericHost: serverName, port: 1) != nil
+    var names: [String] = []
+    var addresses: Set<String> = []
+    for endpoint in target.endpoints {
+      switch endpoint {
+      case .name(let host, _): names.append(host)
+      case .numeric(let host, _): addresses.insert(host)
+      case .unix: break
+      }
+    }
+    self.names = names
+    self.addresses = addresses
     let seen = Self.signatures(configuration)
     state = Mutex(State(tls: try Self.makeContext(configuration), seen: seen))
   }
@@ -94,7 +103,7 @@ import Synchronization
       tls.context, SSL_CTRL_SET_SESS_CACHE_MODE,
       Int(SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL), nil)
     unsafe SSL_CTX_sess_set_new_cb(tls.context) { ssl, session in
-      guard let stream = unsafe TLSStream.of(ssl), case .client(let client) = stream.side,
+      guard let stream = unsafe TLSStream.of(ssl), case .client(let client, _) = stream.side,
         let session = unsafe session
       else { return 0 }
       let owned = unsafe Session(owning: session)
@@ -114,13 +123,27 @@ import Synchronization
     }
   }
 
+  /// What the certificate of the server at an address has to be for: the address itself if the
+  /// target has it in numbers, otherwise one of the target's names.
+  func expected(at peer: SocketAddress?) -> [String] {
+    if let name = configuration.serverName { return [name] }
+    switch peer?.kind {
+    case .ipv4(let host, _) where addresses.contains(host): return [host]
+    case .ipv6(let host, _) where addresses.contains(host): return [host]
+    default: return names
+    }
+  }
+
   /// Tells a new connection whom it expects, and what it may resume.
-  func prepare(_ ssl: OpaquePointer, peer: String) {
-    if isAddress {
-      unsafe X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), serverName)
+  ///
+  /// - Parameter expected: see ``expected(at:)``.
+  func prepare(_ ssl: OpaquePointer, expected: [String], peer: String) {
+    let first = expected.first ?? ""
+    if SocketAddress(numericHost: first, port: 1) != nil {
+      unsafe X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), first)
     } else {
       // SSL_set_tlsext_host_name. An address is no name: RFC 6066 section 3.
-      _ = unsafe serverName.withCString { name in
+      _ = unsafe first.withCString { name in
         unsafe SSL_ctrl(
           ssl, SSL_CTRL_SET_TLSEXT_HOSTNAME, Int(TLSEXT_NAMETYPE_host_name),
           UnsafeMutableRawPointer(mutating: name))
@@ -128,7 +151,8 @@ import Synchronization
       // The subject's common name is no host name: RFC 9525 section 2.
       unsafe SSL_set_hostflags(
         ssl, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT))
-      unsafe SSL_set1_host(ssl, serverName)
+      unsafe SSL_set1_host(ssl, first)
+      for name in expected.dropFirst() { unsafe SSL_add1_host(ssl, name) }
     }
     let protocols = [UInt8(TLSContext.protocolName.count)] + TLSContext.protocolName
     unsafe SSL_set_alpn_protos(ssl, protocols, UInt32(protocols.count))

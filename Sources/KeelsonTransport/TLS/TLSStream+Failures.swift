@@ -16,11 +16,11 @@ extension TLSStream {
       let text = refusal ?? Self.serverReason(failure)
       return TLSError(
         .handshakeFailed, "The TLS handshake with a client failed: \(text).", cause: failure.text)
-    case .client(let client):
+    case .client(_, let expected):
       if let problem {
         return TLSError(
           .untrustedPeer,
-          "The server's certificate is not accepted: \(problem.sentence(wanted: client.serverName)).",
+          "The server's certificate is not accepted: \(problem.sentence(wanted: expected.joined(separator: " or "))).",
           cause: failure.text)
       }
       return TLSError(

@@ -15,7 +15,8 @@ package import KeelsonCore
 @safe package final class TLSStream: ByteStream, ByteStreamObserver, Loop.Flushable {
   enum Side {
     case server(TLSServerContext)
-    case client(TLSClientContext)
+    /// With what the server's certificate has to be for: see ``TLSClientContext/expected(at:)``.
+    case client(TLSClientContext, expected: [String])
   }
 
   enum State {
@@ -98,7 +99,7 @@ package import KeelsonCore
     let context =
       switch side {
       case .server(let server): server.tls
-      case .client(let client): client.tls
+      case .client(let client, _): client.tls
       }
     guard let ssl = unsafe SSL_new(context.context) else {
       throw OpenSSLFailure.error("Securing a connection")
@@ -113,9 +114,9 @@ package import KeelsonCore
     unsafe SSL_set_bio(ssl, bio, bio)
     switch side {
     case .server: unsafe SSL_set_accept_state(ssl)
-    case .client(let client):
+    case .client(let client, let expected):
       unsafe SSL_set_connect_state(ssl)
-      unsafe client.prepare(ssl, peer: transport.peer)
+      unsafe client.prepare(ssl, expected: expected, peer: transport.peer)
     }
   }
 

@@ -99,6 +99,32 @@ struct TLSChannelTests {
     try await with(server, named) { _, client in try await client.expectToBe("") }
   }
 
+  @Test func eachOfSeveralServersIsItself() throws {
+    func expected(_ target: String, at host: String) throws -> [String] {
+      let context = try TLSClientContext(fixture.client, target: Target(target))
+      return context.expected(at: SocketAddress(numericHost: host, port: 1))
+    }
+    #expect(try expected("10.0.0.1:1,10.0.0.2:1", at: "10.0.0.2") == ["10.0.0.2"])
+    #expect(try expected("[::1]:1,10.0.0.2:1", at: "::1") == ["::1"])
+    #expect(try expected("a.example:1,b.example:1", at: "10.0.0.2") == ["a.example", "b.example"])
+    #expect(try expected("a.example:1,10.0.0.2:1", at: "10.0.0.2") == ["10.0.0.2"])
+    #expect(try expected("a.example:1,10.0.0.2:1", at: "10.0.0.3") == ["a.example"])
+    var named = fixture.client
+    named.serverName = "c.example"
+    let context = try TLSClientContext(named, target: Target("a.example,b.example"))
+    #expect(context.expected(at: nil) == ["c.example"])
+  }
+
+  @Test func aServerMayBeAnyOfTheNames() async throws {
+    let server = try await SecureServer(fixture.server(names: ["localhost"]))
+    // The first name has no address.
+    let target = "nowhere.invalid:\(server.port),localhost:\(server.port)"
+    let client = try SecureChannel(target, fixture.client)
+    try await client.expectToBe("")
+    await client.stop()
+    await server.stop()
+  }
+
   @Test func aCommonNameIsNoHostName() async throws {
     let server = try fixture.server(commonName: "localhost", names: [])
     try await with(server, fixture.client, host: "localhost") { _, client in

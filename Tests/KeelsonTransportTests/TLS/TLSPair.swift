@@ -39,7 +39,9 @@ final class TLSPair: @unchecked Sendable {
         server.begin(
           try TLSStream(.server(serverContext), over: serverPipe, on: loop), serverPipe, timeout)
         client.begin(
-          try TLSStream(.client(clientContext), over: clientPipe, on: loop), clientPipe, timeout)
+          try TLSStream(
+            .client(clientContext, expected: clientContext.expected(at: nil)), over: clientPipe,
+            on: loop), clientPipe, timeout)
         return nil
       } catch {
         return error
