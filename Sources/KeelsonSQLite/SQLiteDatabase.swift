@@ -81,5 +81,7 @@ package final class SQLiteDatabase: Database {
     writer.queue.close()
     readQueue.close()
     await lifetime.waitForEnd()
+    // Not before: what is written until then has to be told before it is acknowledged.
+    liveEvents.removeObservers()
   }
 }

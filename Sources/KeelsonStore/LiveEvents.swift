@@ -86,6 +86,11 @@ package final class LiveEvents: Sendable {
     for waiter in waiters { waiter.continuation.resume(returning: .finished) }
   }
 
+  /// Lets go of all observers, once no more events can come: they tend to hold the database.
+  package func removeObservers() {
+    state.withLock { $0.observers = [] }
+  }
+
   private func keep(_ events: [CommittedEvent], in state: inout State) {
     state.recent.append(contentsOf: events)
     for event in events { state.recentBytes += event.heldBytes }
