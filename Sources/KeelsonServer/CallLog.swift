@@ -1,19 +1,41 @@
 import KeelsonCore
+import Synchronization
 
 /// Logs calls as they end: method, status, duration, sizes, who and which. Source: SYS-106.
 ///
 /// Calls that change something, and calls that the server could not serve, are logged at info;
 /// reads and refused calls, which are frequent, at debug.
-struct CallLog: Sendable {
+///
+/// A caller can make calls fail as fast as it likes. So of those that are logged as failures, 100 a
+/// second are; the rest are counted, and the number stands in the next such line.
+final class CallLog: Sendable {
+  static let failuresPerSecond = 100
+
+  private struct Failures {
+    var second = ContinuousClock.now
+    var logged = 0
+    var left = 0
+  }
+
   let logger: Logger
+  private let failures = Mutex(Failures())
+
+  init(logger: Logger) {
+    self.logger = logger
+  }
 
   var interceptor: ServerInterceptor {
-    ServerInterceptor(end: { context, summary in log(context, summary) })
+    ServerInterceptor(end: { context, summary in self.log(context, summary) })
   }
 
   func log(_ context: ServerContext, _ call: CallSummary) {
     let level = Self.level(of: call, context.method)
     guard level >= logger.minimum else { return }
+    var left = 0
+    if level >= .warning {
+      guard let count = admitFailure() else { return }
+      left = count
+    }
     let state = context.snapshot
     var fields = [
       ("status", call.code.description), ("peer", context.peer),
@@ -26,8 +48,27 @@ struct CallLog: Sendable {
     }
     if level >= .warning {
       fields += [("error", call.message), ("cause", call.cause ?? "not known")]
+      if left > 0 { fields.append(("failures_not_logged", String(left))) }
     }
     logger.log(level, context.method.path, fields: fields, correlationID: state.correlation.text)
+  }
+
+  /// How many failures were left out since the last line; nil when this one is.
+  private func admitFailure() -> Int? {
+    failures.withLock { failures in
+      let now = ContinuousClock.now
+      if failures.second.duration(to: now) >= .seconds(1) {
+        failures.second = now
+        failures.logged = 0
+      }
+      guard failures.logged < Self.failuresPerSecond else {
+        failures.left += 1
+        return nil
+      }
+      failures.logged += 1
+      defer { failures.left = 0 }
+      return failures.left
+    }
   }
 
   private static func level(of call: CallSummary, _ method: MethodDescriptor) -> Logger.Level {

@@ -47,6 +47,8 @@ final class CallMetrics: Sendable {
   private static let codes = (0...16).map(RPCError.Code.init(rawValue:))
 
   private let methods = Mutex<[Counters]>([])
+  /// Taken before `methods`.
+  private let recent = Mutex(Recent())
 
   init() {}
 
@@ -63,8 +65,23 @@ final class CallMetrics: Sendable {
   /// Where Prometheus finds them.
   var route: PlainRoute {
     PlainRoute(path: "/metrics", contentType: "text/plain; version=0.0.4; charset=utf-8") {
-      Array(self.text.utf8)
+      self.recentText
     }
+  }
+
+  /// The text as of a second ago at most, so that asking for it over and over costs little.
+  private var recentText: [UInt8] {
+    recent.withLock { recent in
+      let now = ContinuousClock.now
+      if let made = recent.made, made.duration(to: now) < .seconds(1) { return recent.text }
+      recent = Recent(text: Array(text.utf8), made: now)
+      return recent.text
+    }
+  }
+
+  private struct Recent {
+    var text: [UInt8] = []
+    var made: ContinuousClock.Instant?
   }
 
   /// All counters in Prometheus's text format, version 0.0.4; methods that were never called are

@@ -36,7 +36,8 @@ def acknowledge(wire, ping):
 
 
 def test_goaway_comes_twice_and_running_calls_finish(launch):
-    server = launch()
+    # On a busy machine the answer to the ping may take its time.
+    server = launch(limits=["shutdown-notice-timeout=20s"])
     with Wire(server.endpoint) as wire:
         running = wire.headers()
         wire.send(running)

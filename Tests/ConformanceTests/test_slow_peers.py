@@ -130,6 +130,7 @@ def test_a_request_that_does_not_get_whole(attacked, kind):
 
     def run():
         with attacked.wire() as wire:
+            begin = time.monotonic()
             request = wire.headers(CHECK)
             stream = request.stream_id
             wire.send(request)
@@ -145,7 +146,6 @@ def test_a_request_that_does_not_get_whole(attacked, kind):
             writer = threading.Thread(target=trickle)
             if kind == "a_byte_now_and_then":
                 writer.start()
-            begin = time.monotonic()
             fields, _, _ = wire.answer(stream)
             stop.set()
             if writer.ident:
@@ -186,9 +186,9 @@ def test_zero_window(attacked, shut):
     def run():
         with attacked.wire() as wire:
             wire.send(setting(4, 0 if shut == "stream" else 2**31 - 1))
+            begin = time.monotonic()
             request = wire.headers(GET_FLAG)
             wire.send(request, wire.data(GET_LARGE, request.stream_id))
-            begin = time.monotonic()
             while True:
                 frame = wire.read()
                 if isinstance(frame, frames.HeadersFrame):

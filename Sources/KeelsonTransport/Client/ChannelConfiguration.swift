@@ -75,6 +75,8 @@ public struct ChannelConfiguration: Sendable {
   /// The limits of a connection of this channel.
   func limits(keepaliveInterval: Duration?) -> HTTP2Limits {
     var limits = HTTP2Limits.client
+    // A server that takes its time is the deadline's business.
+    limits.streamStallTimeout = nil
     limits.prefaceTimeout = connectTimeout
     limits.keepaliveInterval = keepaliveInterval
     limits.keepaliveTimeout = keepaliveTimeout

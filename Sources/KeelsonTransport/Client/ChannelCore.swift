@@ -137,6 +137,13 @@ final class ChannelCore: @unchecked Sendable {
     for call in calls { call.end(.failed(error), discarding: true) }
   }
 
+  /// Ends the connections, whatever still waits to be sent on them.
+  func closeConnections() {
+    for connection in connections.values {
+      connection.close(HTTP2CloseReason(.closedHere, "The channel was shut down."))
+    }
+  }
+
   // MARK: Idleness
 
   private func watchForIdleness() {

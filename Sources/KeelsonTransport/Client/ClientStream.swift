@@ -36,6 +36,8 @@ final class ClientStream: @unchecked Sendable {
   private(set) var deadline: Deadline?
   private var deadlineTimer: Loop.Timer?
   private var readyTimer: Loop.Timer?
+  /// When the call first waited for a connection.
+  private var waitBegan: UInt64?
   private var retryTimer: Loop.Timer?
   private var metadataFields: [(name: String, value: String)] = []
   private var retry = RetryStateMachine(policy: nil, repeatsWhatWasSeen: false)
@@ -150,7 +152,12 @@ final class ClientStream: @unchecked Sendable {
   func wait() {
     isWaiting = true
     guard waitsForReady, let limit = options.readyTimeout else { return }
-    readyTimer = core.loop.schedule(after: limit) { [self] in
+    // From the first wait on, however often the call waits again.
+    let began = waitBegan ?? core.loop.now
+    waitBegan = began
+    let waited = core.loop.now - min(core.loop.now, began)
+    let total = limit.wholeMilliseconds
+    readyTimer = core.loop.schedule(afterMilliseconds: total - min(total, waited)) { [self] in
       readyTimer = nil
       let reason = core.lastConnectionError.map { ": \($0.message)" } ?? "."
       let error = RPCError(
@@ -170,6 +177,9 @@ final class ClientStream: @unchecked Sendable {
 
   /// The channel has no connection and does not expect one soon.
   func foundNoConnection(_ error: RPCError) {
+    guard core.states.current != .shutdown else {
+      return end(.failed(error), discarding: true)
+    }
     attemptFailed(error, .noConnection)
   }
 

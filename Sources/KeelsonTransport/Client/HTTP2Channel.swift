@@ -71,7 +71,10 @@ package final class HTTP2Channel: Channel {
     let core = core
     await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
       let isRunning = core.loop.tryRun {
-        let timer = core.loop.schedule(after: grace) { core.cancelCalls() }
+        let timer = core.loop.schedule(after: grace) {
+          core.cancelCalls()
+          core.closeConnections()
+        }
         core.shutDown {
           core.loop.cancel(timer)
           continuation.resume()

@@ -25,8 +25,8 @@ package struct MessageDeframer: Sendable {
   /// Whether part of a message has arrived: a body that ends now was cut off.
   package var isInsideMessage: Bool { prefix.count > 0 }
 
-  /// Bytes of an incomplete message that are kept.
-  package var heldBytes: Int { gathered.count }
+  /// The room that is taken for an incomplete message.
+  package var heldBytes: Int { gathered.capacity }
 
   /// Takes in the next piece of the body and hands on the messages that it completes.
   ///

@@ -3,21 +3,29 @@ package import KeelsonCore
 /// Turns custom metadata into header fields and back.
 /// Source: grpc/grpc `doc/PROTOCOL-HTTP2.md`, "Custom-Metadata".
 package enum MetadataCodec {
+  /// How many entries received metadata may have. A header list within its limit has no more
+  /// fields than that; commas in a `-bin` value could make many more of them.
+  package static let maximumEntries = 512
+
   /// Adds a received header field to the metadata, unless the protocol itself uses its name.
   /// `user-agent` is kept, for whoever wants to know who calls.
   ///
   /// A `-bin` value may hold several, separated by commas; one that is no base64 is left out. So
   /// is text that is more than printable ASCII: HTTP allows it, and whoever echoed it could not
   /// send it.
+  ///
+  /// - Returns: false when there are more than ``maximumEntries``; the rest is left out.
+  @discardableResult
   package static func add(
     name: Span<UInt8>, value: Span<UInt8>, to metadata: inout Metadata
-  ) {
-    guard !isReserved(name) else { return }
+  ) -> Bool {
+    guard !isReserved(name) else { return true }
+    guard metadata.entries.count < maximumEntries else { return false }
     let key = String(repairing: name)
     guard isBinary(name) else {
-      guard isPrintable(value) else { return }
+      guard isPrintable(value) else { return true }
       metadata.append(Metadata.Entry(name: key, value: .string(String(repairing: value))))
-      return
+      return true
     }
     var start = 0
     for index in 0...value.count
@@ -26,10 +34,12 @@ package enum MetadataCodec {
       while let first = part.first, value[first] == UInt8(ascii: " ") { part.removeFirst() }
       while let last = part.last, value[last] == UInt8(ascii: " ") { part.removeLast() }
       if let bytes = Base64.decode(value.extracting(part)) {
+        guard metadata.entries.count < maximumEntries else { return false }
         metadata.append(Metadata.Entry(name: key, value: .binary(bytes)))
       }
       start = index + 1
     }
+    return true
   }
 
   /// Hands on each entry as a header field.

@@ -136,6 +136,8 @@ struct IdleFrames {
     case forcedReset
     /// Header lists over the limit.
     case oversizedHeaders
+    /// GOAWAY, which may come any number of times.
+    case goAway
     /// Frames that nghttp2 calls invalid; clients only.
     case invalid
   }
@@ -143,7 +145,7 @@ struct IdleFrames {
   private static let names = [
     "empty DATA frames", "PRIORITY frames", "SETTINGS frames", "PING frames",
     "WINDOW_UPDATE frames", "RST_STREAM frames", "frames that made the server reset streams",
-    "header lists over the limit", "invalid frames",
+    "header lists over the limit", "GOAWAY frames", "invalid frames",
   ]
   private static let windowUpdatesPerDataFrame = 10
   private static let windowUpdatesPerStream = 2

@@ -193,6 +193,7 @@ private let onFrameReceived: nghttp2_on_frame_recv_callback = { session, frame, 
       connection.countPing()
     }
   case NGHTTP2_GOAWAY.rawValue:
+    connection.countIdleFrame(.goAway)
     let goAway = unsafe frame.pointee.goaway
     let text = unsafe UnsafeBufferPointer(
       start: goAway.opaque_data, count: min(goAway.opaque_data_len, 256))
@@ -324,6 +325,11 @@ private let sendData: nghttp2_send_data_callback = { _, _, header, count, source
   else { return 0 }
   let stream = unsafe Unmanaged<HTTP2Stream>.fromOpaque(pointer).takeUnretainedValue()
   let buffer = connection.lastBytes ?? connection.loop.sendScratch
+  // nghttp2 goes from one DATA frame to the next as long as the windows allow: without this, all
+  // that waits would be gathered for one write. It asks for the same frame again later.
+  guard buffer.count < connection.limits.sendBatchBytes else {
+    return Int32(NGHTTP2_ERR_WOULDBLOCK.rawValue)
+  }
   unsafe buffer.append(UnsafeRawBufferPointer(start: header, count: 9))
   if count > 0 {
     unsafe buffer.append(count: count) { room in

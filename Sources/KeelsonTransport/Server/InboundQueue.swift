@@ -10,22 +10,29 @@ import KeelsonCore
     var credit: Int
   }
 
-  private var items: [Item] = []
-  /// Bytes of the messages that were not taken.
+  /// What a queued message costs beside its bytes, so that empty messages count too.
+  static let overheadBytes = 64
+
+  /// nil where a message was taken, until there are enough of these to close the gap.
+  private var items: [Item?] = []
+  /// Bytes of the messages that were not taken, and what these cost beside.
   private(set) var bytes = 0
   private var next = 0
   private var hasEnded = false
   private var failure: RPCError?
   private var reader: Reader?
 
+  /// How many places are held, those of messages that were taken included.
+  var slots: Int { items.count }
+
   mutating func append(_ message: ReceivedMessage) {
     items.append(Item(message: message, credit: 0))
-    bytes += message.bytes.count
+    bytes += message.bytes.count + Self.overheadBytes
   }
 
   /// Ties window bytes to the message that came last.
   mutating func addCredit(_ bytes: Int) {
-    items[items.count - 1].credit += bytes
+    items[items.count - 1]?.credit += bytes
   }
 
   mutating func end() {
@@ -53,12 +60,15 @@ import KeelsonCore
 
   mutating func take() -> Outcome {
     if let failure { return .failure(failure) }
-    if next < items.count {
-      let item = items[next]
+    if next < items.count, let item = items[next] {
+      items[next] = nil
       next += 1
-      bytes -= item.message.bytes.count
+      bytes -= item.message.bytes.count + Self.overheadBytes
       if next == items.count {
         items.removeAll(keepingCapacity: items.capacity <= 16)
+        next = 0
+      } else if next >= 32, next * 2 >= items.count {
+        items.removeFirst(next)
         next = 0
       }
       return .message(item.message, credit: item.credit)

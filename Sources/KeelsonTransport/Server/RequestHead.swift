@@ -33,6 +33,7 @@ struct RequestHead {
   /// The `grpc-encoding`, when it is none that is known here.
   var unknownEncoding: String?
   var metadata = Metadata()
+  var hasTooMuchMetadata = false
 
   /// Reads one field.
   mutating func read(
@@ -66,12 +67,14 @@ struct RequestHead {
       encodings.areNamed = true
       encodings.acceptsGzip = MessageEncoding.gzip.isAccepted(by: value)
     default:
-      MetadataCodec.add(name: name, value: value, to: &metadata)
+      if !MetadataCodec.add(name: name, value: value, to: &metadata) { hasTooMuchMetadata = true }
     }
   }
 
   /// Whether the call can begin, as far as its headers say.
-  var isInOrder: Bool { entry != nil && unknownEncoding == nil && !hasMalformedTimeout }
+  var isInOrder: Bool {
+    entry != nil && unknownEncoding == nil && !hasMalformedTimeout && !hasTooMuchMetadata
+  }
 
   /// Why the call is refused before it begins; nil when its headers are in order.
   var refusal: RPCError? {
@@ -83,6 +86,11 @@ struct RequestHead {
         .unimplemented,
         "The encoding \"\(unknownEncoding.prefix(64))\" is not known here; send messages as they "
           + "are, or compressed with gzip.")
+    }
+    if hasTooMuchMetadata {
+      return RPCError(
+        .resourceExhausted,
+        "The metadata has more than \(MetadataCodec.maximumEntries) values.")
     }
     if hasMalformedTimeout {
       return RPCError(

@@ -27,9 +27,12 @@ extension ServerCall {
     heldBytes = held
     origin.heldRequestBytes += growth
     home.heldRequestBytes += growth
-    guard growth > 0,
-      origin.heldRequestBytes > server.configuration.connectionRequestBufferBytes
-        || home.heldRequestBytes > home.requestBufferBytes
+    guard growth > 0 else { return }
+    // When all connections together hold too much, those that have a part in it have to let go.
+    let limit = server.configuration.connectionRequestBufferBytes
+    guard
+      origin.heldRequestBytes
+        > (home.heldRequestBytes > home.requestBufferBytes ? limit / 64 : limit)
     else { return }
     fail(server.requestBufferFull)
   }

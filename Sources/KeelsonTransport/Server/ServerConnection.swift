@@ -55,7 +55,13 @@ final class ServerConnection: HTTP2ConnectionHandler {
     }
     guard recorder.head.isGRPC else {
       if recorder.head.isGet, let route = entrance.plainRoutes[recorder.head.path] {
-        return PlainRequest(respond: route.serve)
+        return PlainRequest { [limit = server.configuration.http2.connectionSendQueueBytes] in
+          // Who does not read the answers gets no more of them.
+          guard let queued = unsafe $0.connection?.queuedBytes, queued <= limit / 64 else {
+            return $0.sendHeaders(ResponseFields.plain(status: "503"), endStream: true)
+          }
+          route.serve($0)
+        }
       }
       return PlainRequest {
         $0.sendHeaders(ResponseFields.plain(status: "415"), endStream: true)

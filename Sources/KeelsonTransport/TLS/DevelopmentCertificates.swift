@@ -61,6 +61,14 @@ package struct DevelopmentCertificates: Sendable {
       names: Self.hosts + hosts.filter { !Self.hosts.contains($0) }, validity: validity)
     let written = try write(server, "server")
     var issuedClients: [Issued] = []
+    if let twice = clients.first(where: { name in
+      clients.filter { Self.fileName($0) == Self.fileName(name) }.count > 1
+    }) {
+      throw TLSError(
+        .malformed,
+        "Several clients would have the files \(Self.fileName(twice)).crt and .key: give them names "
+          + "that end differently, or make them one after the other in folders of their own.")
+    }
     for client in clients {
       let issued = try authority.issue(
         .client, commonName: Self.fileName(client), names: [client], validity: validity)

@@ -137,11 +137,17 @@ import Synchronization
   /// Tells a new connection whom it expects, and what it may resume.
   ///
   /// - Parameter expected: see ``expected(at:)``.
-  func prepare(_ ssl: OpaquePointer, expected: [String], peer: String) {
-    let first = expected.first ?? ""
+  /// - Throws: ``TLSError`` when there is nothing that the certificate can be compared with:
+  ///   OpenSSL would then accept one for any name.
+  func prepare(_ ssl: OpaquePointer, expected: [String], peer: String) throws(TLSError) {
+    // A zone (fe80::1%eth0) is this machine's business and stands in no certificate.
+    let first = String((expected.first ?? "").prefix { $0 != "%" })
+    var isExpectationSet = !expected.contains("") && !first.isEmpty
     if SocketAddress(numericHost: first, port: 1) != nil {
-      unsafe X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), first)
-    } else {
+      if unsafe X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), first) != 1 {
+        isExpectationSet = false
+      }
+    } else if !first.isEmpty {
       // SSL_set_tlsext_host_name. An address is no name: RFC 6066 section 3.
       _ = unsafe first.withCString { name in
         unsafe SSL_ctrl(
@@ -151,8 +157,17 @@ import Synchronization
       // The subject's common name is no host name: RFC 9525 section 2.
       unsafe SSL_set_hostflags(
         ssl, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | X509_CHECK_FLAG_NEVER_CHECK_SUBJECT))
-      unsafe SSL_set1_host(ssl, first)
-      for name in expected.dropFirst() { unsafe SSL_add1_host(ssl, name) }
+      if unsafe SSL_set1_host(ssl, first) != 1 { isExpectationSet = false }
+      for name in expected.dropFirst() where unsafe SSL_add1_host(ssl, name) != 1 {
+        isExpectationSet = false
+      }
+    }
+    guard isExpectationSet || configuration.insecureSkipsVerification else {
+      ERR_clear_error()
+      throw TLSError(
+        .untrustedPeer,
+        "There is no name or address that the server's certificate could be for: set the server "
+          + "name.")
     }
     let protocols = [UInt8(TLSContext.protocolName.count)] + TLSContext.protocolName
     unsafe SSL_set_alpn_protos(ssl, protocols, UInt32(protocols.count))

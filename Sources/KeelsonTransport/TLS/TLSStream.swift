@@ -116,7 +116,12 @@ package import KeelsonCore
     case .server: unsafe SSL_set_accept_state(ssl)
     case .client(let client, let expected):
       unsafe SSL_set_connect_state(ssl)
-      unsafe client.prepare(ssl, expected: expected, peer: transport.peer)
+      do throws(TLSError) {
+        unsafe try client.prepare(ssl, expected: expected, peer: transport.peer)
+      } catch {
+        state = .closed
+        throw error
+      }
     }
   }
 

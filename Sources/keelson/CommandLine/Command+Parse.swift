@@ -103,7 +103,12 @@ extension Command {
         if let variable = option.environmentVariable, let value = unsafe getenv(variable),
           unsafe value.pointee != 0
         {
-          invocation.options[option.name] = [unsafe String(cString: value)]
+          let text = unsafe String(cString: value)
+          // An option without a value is there or is not.
+          if option.value == nil, ["0", "false", "no", "off"].contains(text.lowercased()) {
+            continue
+          }
+          invocation.options[option.name] = [text]
         } else if let value = option.defaultValue {
           invocation.options[option.name] = [value]
         }

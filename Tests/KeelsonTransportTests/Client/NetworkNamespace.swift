@@ -1,5 +1,6 @@
 import Foundation
 import Glibc
+import Synchronization
 
 /// A network of its own within this machine, with a cable to ours that can be cut: from then on
 /// packets vanish, and neither side's operating system hears why.
@@ -7,6 +8,8 @@ struct NetworkNamespace {
   /// Our end of the cable is .1, the other .2, of a network that nobody else here has.
   let address: String
   private let name: String
+
+  private static let count = Atomic<Int>(0)
 
   struct Failure: Error {
     let command: String
@@ -20,7 +23,8 @@ struct NetworkNamespace {
   }()
 
   init() throws {
-    name = "kl\(getpid())"
+    // A cable that was taken away may still be there for a moment: each has a name of its own.
+    name = "kl\(getpid())x\(Self.count.wrappingAdd(1, ordering: .relaxed).newValue)"
     let network = "10.231.\(getpid() % 250)"
     address = "\(network).2"
     try Self.ip("netns add \(name)")

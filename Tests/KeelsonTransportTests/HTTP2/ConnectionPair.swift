@@ -47,7 +47,8 @@ final class ConnectionPair: @unchecked Sendable {
           do throws(SocketError) {
             let socket = try Socket(adopting: fileDescriptor, peer: peer, on: loop)
             server.connection = HTTP2Connection(
-              role: .server, stream: socket, loop: loop, limits: serverLimits, handler: server)
+              role: .server, stream: socket, loop: loop, limits: serverLimits, handler: server,
+              requestRecorder: server.recorder)
             server.connection?.start()
             listener.close()
             connected.continuation.yield(.success(()))
@@ -137,20 +138,14 @@ final class ConnectionPair: @unchecked Sendable {
 
     func wait(for event: PeerEvent) async -> Bool { await wait { $0 == event } != nil }
 
-    private var path = ""
+    let recorder = PathRecorder()
     private var requests: [Int32: PeerEvent] = [:]
 
-    func connectionRecordsRequest(_ connection: HTTP2Connection) { path = "" }
-    func connection(
-      _ connection: HTTP2Connection, recordsField name: Span<UInt8>, _ value: Span<UInt8>
-    ) {
-      if name.equals(":path") { path = String(repairing: value) }
-    }
     func connection(
       _ connection: HTTP2Connection, recordsRequestOn stream: HTTP2Stream, isTooLarge: Bool
     ) {
       stream.handler = self
-      requests[stream.id] = .request(path: path, isTooLarge: isTooLarge)
+      requests[stream.id] = .request(path: recorder.path, isTooLarge: isTooLarge)
     }
     func streamBegan(_ stream: HTTP2Stream) {
       guard let request = requests.removeValue(forKey: stream.id) else { return }
@@ -185,6 +180,17 @@ final class ConnectionPair: @unchecked Sendable {
     ) {
       report(.streamClosed(errorCode), stream)
     }
+  }
+}
+
+/// Keeps the path of the request whose headers are arriving.
+final class PathRecorder: HTTP2RequestRecorder {
+  private(set) var path = ""
+
+  func begin() { path = "" }
+
+  func record(_ name: Span<UInt8>, _ value: Span<UInt8>) {
+    if name.equals(":path") { path = String(repairing: value) }
   }
 }
 
