@@ -25,8 +25,8 @@ package struct MessageDeframer: Sendable {
   /// Whether part of a message has arrived: a body that ends now was cut off.
   package var isInsideMessage: Bool { prefix.count > 0 }
 
-  /// The room that is taken for an incomplete message.
-  package var heldBytes: Int { gathered.capacity }
+  /// The room that is taken for an incomplete message, apart from what the allocator adds.
+  package var heldBytes: Int { min(gathered.capacity, Int(prefix.length)) }
 
   /// Takes in the next piece of the body and hands on the messages that it completes.
   ///
