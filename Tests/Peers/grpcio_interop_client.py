@@ -5,6 +5,7 @@ doc/interop-test-descriptions.md. With the certificate of an authority it speaks
 1, with the reason, when the case fails.
 """
 
+import os
 import pathlib
 import sys
 
@@ -234,17 +235,25 @@ def status_code_and_message(stub):
     message = "test status message"
     status = testing.EchoStatus(code=2, message=message)
     check_echoed_status(
-        lambda: stub.unary_call(testing.SimpleRequest(response_status=status)), message
+        lambda: stub.unary_call(
+            testing.SimpleRequest(response_status=status), timeout=TIMEOUT_SECONDS
+        ),
+        message,
     )
     request = testing.StreamingOutputCallRequest(response_status=status)
-    check_echoed_status(lambda: list(stub.full_duplex_call(iter([request]))), message)
+    check_echoed_status(
+        lambda: list(stub.full_duplex_call(iter([request]), timeout=TIMEOUT_SECONDS)), message
+    )
 
 
 def special_status_message(stub):
     message = "\t\ntest with whitespace\r\nand Unicode BMP ☺ and non-BMP 😈\t\n"
     status = testing.EchoStatus(code=2, message=message)
     check_echoed_status(
-        lambda: stub.unary_call(testing.SimpleRequest(response_status=status)), message
+        lambda: stub.unary_call(
+            testing.SimpleRequest(response_status=status), timeout=TIMEOUT_SECONDS
+        ),
+        message,
     )
 
 
@@ -326,6 +335,10 @@ def main():
             next(case for case in CASES if case.__name__ == name)(Stub(channel))
         except (AssertionError, grpc.RpcError) as error:
             sys.exit(f"{name}: {error}")
+        # What grpcio's own threads do while the interpreter goes away is not what is tried here:
+        # now and then a process of it does not end.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 main()
