@@ -64,12 +64,13 @@ final class SQLiteWriter: Sendable {
     }
     noteDisk(in: members, reached: connection.pagesWritten != pagesBefore)
     liveEvents.publish(members.flatMap(\.events))
-    for member in members { member.work.finish(overriding: nil) }
+    // Ahead of the answers: whoever has one finds its write counted.
     counters.withLock { counters in
       counters.commits += 1
       counters.writes += members.count
       counters.largestBatch = max(counters.largestBatch, members.count)
     }
+    for member in members { member.work.finish(overriding: nil) }
     return members.count
   }
 
