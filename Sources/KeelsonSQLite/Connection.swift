@@ -1,5 +1,6 @@
 import CSQLite
 import KeelsonStore
+import Synchronization
 
 /// One connection to the database file, with its prepared statements.
 ///
@@ -18,6 +19,10 @@ import KeelsonStore
   private var statements: [String: (statement: Statement, lastUse: UInt64)] = [:]
   private var uses: UInt64 = 0
   private var isClosed = false
+  /// What ``interrupt()`` leaves behind for a statement that had not begun.
+  private let isInterrupted = Atomic(false)
+  /// How many steps of SQLite's machine a statement runs before it looks there: some milliseconds.
+  private static let stepsBetweenLooks: Int32 = 10_000
 
   /// - Throws: ``StoreError`` with code io or corrupt.
   init(path: String) throws {
@@ -34,6 +39,13 @@ import KeelsonStore
     unsafe self.handle = unsafe handle
     // Schema tricks and writes to the tables behind the tables stay shut.
     unsafe keelson_sqlite3_set_defensive(handle)
+    unsafe sqlite3_progress_handler(
+      handle, Self.stepsBetweenLooks,
+      { data in
+        guard let data = unsafe data else { return 0 }
+        let connection = unsafe Unmanaged<Connection>.fromOpaque(data).takeUnretainedValue()
+        return connection.isInterrupted.load(ordering: .relaxed) ? 1 : 0
+      }, Unmanaged.passUnretained(self).toOpaque())
   }
 
   deinit {
@@ -81,9 +93,16 @@ import KeelsonStore
     return current
   }
 
-  /// Makes the running statement, if there is one, end with an error.
+  /// Makes the running statement end with an error, and those that run long after it, until
+  /// ``resume()``. SQLite's own interruption reaches only a statement that runs already.
   func interrupt() {
+    isInterrupted.store(true, ordering: .relaxed)
     unsafe sqlite3_interrupt(handle)
+  }
+
+  /// Lets statements run again.
+  func resume() {
+    isInterrupted.store(false, ordering: .relaxed)
   }
 
   private func statement(_ sql: String, isControl: Bool) throws -> Statement {

@@ -14,6 +14,7 @@ final class SQLiteReader: Sendable {
   /// Serves reads until the queue is closed and empty.
   func run() {
     while let work = queue.take() {
+      connection.resume()
       guard work.begin(onCancel: { [connection] in connection.interrupt() }) else { continue }
       do {
         // Deferred: the first statement takes the snapshot that all others see.
@@ -35,6 +36,7 @@ final class SQLiteReader: Sendable {
       work.attach($0)
     }
     _ = transaction.end()
+    connection.resume()
     // Some errors have ended it already. A cancellation may interrupt the ROLLBACK; it does not
     // come twice.
     for _ in 0..<2 where connection.isInTransaction {

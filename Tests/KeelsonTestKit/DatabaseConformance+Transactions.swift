@@ -217,6 +217,30 @@ extension DatabaseConformance {
       #expect(keys == [])
     },
 
+    DatabaseConformance(things: "cancelling ends a read whose statement has not begun") {
+      database in
+      for _ in 0..<20 {
+        let (started, cancelled) = (Gate(), Gate())
+        let read = Task {
+          try await database.read { transaction in
+            started.open()
+            await cancelled.wait()
+            _ = try await transaction.query(
+              """
+              WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted)
+              SELECT max(n) FROM counted WHERE n < 0
+              """)
+          }
+        }
+        await started.wait()
+        read.cancel()
+        cancelled.open()
+        await #expect(throws: CancellationError.self) { try await read.value }
+      }
+      let keys = try await Things.keys(in: database)
+      #expect(keys == [])
+    },
+
     DatabaseConformance(things: "a cancelled write that waits gives up its turn") { database in
       let started = Gate()
       let mayEnd = Gate()
