@@ -155,16 +155,16 @@ struct HTTP2ChannelRetryTests {
 
   @Test func theDeadlineBoundsAllAttemptsTogether() async throws {
     let policy = RetryPolicy(
-      maximumAttempts: 5, initialBackoff: .seconds(5), maximumBackoff: .seconds(5))
+      maximumAttempts: 5, initialBackoff: .seconds(100), maximumBackoff: .seconds(100))
     try await withServer(Self.retrying([.all], policy)) { stream, _ in
       ScriptedServer.refuse(stream, .unavailable)
     } _: { channel, server in
-      let options = CallOptions(timeout: .seconds(2))
+      let options = CallOptions(timeout: .seconds(50))
       let start = ContinuousClock.now
       #expect(
         await error(channel, isIdempotent: true, options)?.message
           == "the test says no (after 2 attempts)")
-      #expect(start.duration(to: .now) < .seconds(2), "there was no time for another attempt")
+      #expect(start.duration(to: .now) < .seconds(50), "there was no time for another attempt")
       #expect(server.heads.withLock { $0.count } == 1)
     }
   }
@@ -193,7 +193,7 @@ struct HTTP2ChannelRetryTests {
   func aCallThatHasSentTooMuchIsNotTriedAgain(ofCall: Int, ofChannel: Int) async throws {
     try await withServer(Self.retrying([.method("Chat", of: EchoService.service)])) { stream, _ in
       // When the message is there, so that the client has sent it.
-      _ = stream.connection?.loop.schedule(afterMilliseconds: 30) {
+      _ = stream.connection?.loop.schedule(afterMilliseconds: 500) {
         ScriptedServer.refuse(stream, .unavailable)
       }
     } _: { channel, server in
