@@ -16,6 +16,12 @@ public enum GrpcReflectionV1 {}
 /// The package `grpc.reflection.v1alpha`.
 public enum GrpcReflectionV1alpha {}
 
+/// The package `io.cloudevents.v1`.
+public enum IoCloudeventsV1 {}
+
+/// The package `keelson.events.v1`.
+public enum KeelsonEventsV1 {}
+
 /// The package `keelson.flags.v1`.
 public enum KeelsonFlagsV1 {}
 
