@@ -20,7 +20,7 @@ final class FlagStore: Sendable {
   }
 
   private struct State {
-    var machine: SubscriptionStateMachine?
+    var machine: FlagSubscriptionStateMachine?
     var mailboxes: [Int: FlagChangeMailbox] = [:]
     var waiters: [Int: CheckedContinuation<Void, any Error>] = [:]
     var nextID = 0
@@ -43,7 +43,7 @@ final class FlagStore: Sendable {
   /// How the flags stand now.
   var status: FlagsStatus {
     let (machine, isClosed) = state.withLock { ($0.machine, $0.isClosed) }
-    let blank = SubscriptionStateMachine(policy: SubscriptionPolicy())
+    let blank = FlagSubscriptionStateMachine(policy: SubscriptionPolicy())
     var status = (machine ?? blank).status(at: .now)
     if !isSubscribed { status.state = .notSubscribed }
     if isClosed { status.state = .shutdown }
@@ -58,7 +58,7 @@ final class FlagStore: Sendable {
   ///   revision alone does not tell: a server whose data was restored may send other rules at
   ///   the same one.
   func update(
-    _ machine: SubscriptionStateMachine, hasNewRules: Bool = false, change: FlagChange? = nil
+    _ machine: FlagSubscriptionStateMachine, hasNewRules: Bool = false, change: FlagChange? = nil
   ) {
     if let set = machine.rules, hasNewRules || rules?.revision != machine.revision {
       let rules = Rules(set, revision: machine.revision)

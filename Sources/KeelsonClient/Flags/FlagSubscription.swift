@@ -9,7 +9,7 @@ final class FlagSubscription: Sendable {
   private let environment: String
   private let store: FlagStore
   /// Written by the task that runs the subscription, and by the watch for silence beside it.
-  private let machine: Mutex<SubscriptionStateMachine>
+  private let machine: Mutex<FlagSubscriptionStateMachine>
   private let task = Mutex<Task<Void, Never>?>(nil)
 
   init(
@@ -20,7 +20,7 @@ final class FlagSubscription: Sendable {
     self.flagSet = flagSet
     self.environment = environment
     self.store = store
-    machine = Mutex(SubscriptionStateMachine(policy: policy))
+    machine = Mutex(FlagSubscriptionStateMachine(policy: policy))
   }
 
   func start() {

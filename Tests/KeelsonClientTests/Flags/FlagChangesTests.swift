@@ -40,7 +40,7 @@ struct FlagChangesTests {
     let store = FlagStore(isSubscribed: true)
     let first = store.changes()
     let second = store.changes()
-    store.update(SubscriptionStateMachine(policy: .init()), change: change(1))
+    store.update(FlagSubscriptionStateMachine(policy: .init()), change: change(1))
     store.close()
     for changes in [first, second] {
       var seen: [FlagChange] = []

@@ -5,14 +5,14 @@ import Testing
 @testable import KeelsonClient
 
 @Suite("The state machine of a flag subscription")
-struct SubscriptionStateMachineTests {
+struct FlagSubscriptionStateMachineTests {
   private let start = ContinuousClock.now
   private var random = SeededGenerator(seed: 7)
 
-  private func machine() -> SubscriptionStateMachine {
+  private func machine() -> FlagSubscriptionStateMachine {
     var policy = SubscriptionPolicy()
     policy.backoff.jitter = 0
-    return SubscriptionStateMachine(policy: policy)
+    return FlagSubscriptionStateMachine(policy: policy)
   }
 
   private func at(_ seconds: Double) -> ContinuousClock.Instant {
@@ -35,7 +35,7 @@ struct SubscriptionStateMachineTests {
     Response(revision: revision, event: .heartbeat(.init(interval: .init(seconds: seconds))))
   }
 
-  private func step(of step: SubscriptionStateMachine.Step) -> (resume: Int64, waits: Bool)? {
+  private func step(of step: FlagSubscriptionStateMachine.Step) -> (resume: Int64, waits: Bool)? {
     if case .call(let resume, let waits) = step { (resume, waits) } else { nil }
   }
 
@@ -43,7 +43,7 @@ struct SubscriptionStateMachineTests {
   ///
   /// - Returns: how long the machine waited, and what the next call is.
   private mutating func failAndRetry(
-    _ machine: inout SubscriptionStateMachine, with error: RPCError?, at seconds: Double
+    _ machine: inout FlagSubscriptionStateMachine, with error: RPCError?, at seconds: Double
   ) throws -> (waited: Duration, resume: Int64, waitsForReady: Bool) {
     machine.callEnded(with: error, at: at(seconds), using: &random)
     guard case .wait(let until) = machine.next(at: at(seconds)) else {

@@ -1,7 +1,7 @@
 import KeelsonCore
 package import KeelsonTransport
 
-/// When a flag subscription is tried again, and when it is given up as silent.
+/// When a subscription is tried again, and when it is given up as silent.
 package struct SubscriptionPolicy: Sendable {
   /// The waits after failures that may pass by themselves.
   package var backoff = ConnectionBackoff(initial: .milliseconds(200), maximum: .seconds(15))
