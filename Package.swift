@@ -60,6 +60,7 @@ let package = Package(
       settings: touchingC),
     library("KeelsonStore", ["KeelsonCore"]),
     library("KeelsonFlagRules", ["KeelsonCore"]),
+    library("KeelsonConfigurationRules", ["KeelsonCore"]),
 
     // Engines
     library("KeelsonSQLite", ["KeelsonStore", "CSQLite"], settings: touchingC),
@@ -135,6 +136,7 @@ let package = Package(
     tests(
       "KeelsonStoreTests", ["KeelsonCore", "KeelsonStore", "KeelsonSQLite", "StoreCrashWriter"]),
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
+    tests("KeelsonConfigurationRulesTests", ["KeelsonCore", "KeelsonConfigurationRules"]),
     tests(
       "KeelsonHealthTests", ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonHealth"]),
     tests(

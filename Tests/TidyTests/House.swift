@@ -11,6 +11,7 @@ enum House {
     "KeelsonTransport": ["KeelsonCore", "CNghttp2", "CLibUV", "COpenSSL", "CZlib"],
     "KeelsonStore": ["KeelsonCore"],
     "KeelsonFlagRules": ["KeelsonCore"],
+    "KeelsonConfigurationRules": ["KeelsonCore"],
     "KeelsonSQLite": ["KeelsonCore", "KeelsonStore", "CSQLite"],
     "KeelsonPostgres": ["KeelsonCore", "KeelsonStore", "CLibPQ"],
     "KeelsonRedis": ["KeelsonCore", "KeelsonStore", "CHiredis"],
@@ -34,6 +35,7 @@ enum House {
 
   private static let foundation: Set<String> = [
     "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonFlagRules",
+    "KeelsonConfigurationRules",
   ]
   private static let engines: Set<String> = ["KeelsonSQLite", "KeelsonPostgres", "KeelsonRedis"]
 

@@ -1,0 +1,116 @@
+/// What an application's settings are: of all layers the highest value of each key.
+package struct EffectiveConfiguration: Sendable, Hashable {
+  package struct Setting: Sendable, Hashable {
+    /// Of the type that the schema has for it.
+    package var value: SettingValue
+    package var layer: ConfigurationLayer
+    package var source: String
+    package var isSensitive: Bool
+  }
+
+  package var settings: [String: Setting]
+
+  package init(settings: [String: Setting] = [:]) {
+    self.settings = settings
+  }
+
+  package subscript(key: String) -> SettingValue? { settings[key]?.value }
+
+  /// Merges layers and checks them: each value in each layer, and that nothing required is
+  /// missing. Every violation is told, in the order of keys and layers.
+  ///
+  /// A value that breaks a rule is no part of the outcome; a lower layer's shows instead.
+  ///
+  /// - Parameters:
+  ///   - layers: in any order; ``ConfigurationLayer/defaults`` come from the schema.
+  ///   - maximumValueBytes: the UTF-8 bytes that a value's text may have.
+  package static func merging(
+    _ layers: [LayerValues], schema: ConfigurationSchema, maximumValueBytes: Int = 512 << 10
+  ) -> (configuration: EffectiveConfiguration, violations: [ConfigurationViolation]) {
+    var settings: [String: Setting] = [:]
+    var violations: [ConfigurationViolation] = []
+    for rule in schema.rules {
+      guard let value = rule.defaultValue?.converted(to: rule.type, readsText: true) else {
+        continue
+      }
+      settings[rule.key.text] = Setting(
+        value: value, layer: .defaults, source: "", isSensitive: rule.isSensitive)
+    }
+    var found: Set<String> = []
+    for layer in layers.sorted(by: { $0.layer < $1.layer }) {
+      for (key, given) in layer.values {
+        found.insert(key)
+        switch schema.check(
+          key, given, in: layer.layer, maximumValueBytes: maximumValueBytes)
+        {
+        case .success(let setting): settings[key] = setting
+        case .failure(let failure): violations += failure.violations
+        }
+      }
+    }
+    for rule in schema.rules
+    where rule.isRequired && rule.key.isKey && settings[rule.key.text] == nil
+      && !found.contains(rule.key.text)
+    {
+      violations.append(
+        ConfigurationViolation(
+          key: rule.key.text, layer: .api, rule: .required,
+          message: "is required and no layer gives it; set it to \(rule.type.phrase)"))
+    }
+    violations.sort { ($0.key, $0.layer, $0.rule.rawValue) < ($1.key, $1.layer, $1.rule.rawValue) }
+    return (EffectiveConfiguration(settings: settings), violations)
+  }
+}
+
+/// Everything that is wrong with one value.
+package struct ViolationList: Error, Sendable, Hashable {
+  package var violations: [ConfigurationViolation]
+}
+
+extension ConfigurationSchema {
+  /// Checks one value of one layer, and gives it the type of its rule.
+  package func check(
+    _ key: String, _ given: LayerValue, in layer: ConfigurationLayer,
+    maximumValueBytes: Int = 512 << 10
+  ) -> Result<EffectiveConfiguration.Setting, ViolationList> {
+    func violation(_ rule: ConfigurationViolation.Rule, _ message: String) -> ViolationList {
+      ViolationList(violations: [
+        ConfigurationViolation(
+          key: key, layer: layer, source: given.source, rule: rule, message: message)
+      ])
+    }
+    if let problem = SettingKey.problem(of: key) { return .failure(violation(.keyForm, problem)) }
+    let byteCount = given.value.byteCount
+    guard byteCount <= maximumValueBytes else {
+      return .failure(
+        violation(.size, "has \(byteCount) bytes; at most \(maximumValueBytes) are allowed"))
+    }
+    if let whole = wholeAncestor(of: key) {
+      return .failure(
+        violation(.section, "lies within '\(whole)', which is one value; set '\(whole)' as a whole")
+      )
+    }
+    guard let rule = rule(for: key) else {
+      guard !isClosed else {
+        return .failure(
+          violation(
+            .knownKey,
+            "is not known to the schema\(suggestion(for: key)); correct it or add it to the schema")
+        )
+      }
+      return .success(
+        .init(
+          value: given.value, layer: layer, source: given.source, isSensitive: given.isSensitive))
+    }
+    let isSensitive = rule.isSensitive || given.isSensitive
+    guard let value = given.value.converted(to: rule.type, readsText: layer.hasTextOnly) else {
+      return .failure(
+        violation(.type, rule.wrongType(given, in: layer, isSensitive: isSensitive)))
+    }
+    let broken = rule.violations(
+      of: value, key: key, layer: layer, source: given.source, isSensitive: isSensitive)
+    guard broken.isEmpty else { return .failure(ViolationList(violations: broken)) }
+    return .success(
+      .init(value: value, layer: layer, source: given.source, isSensitive: isSensitive))
+  }
+}

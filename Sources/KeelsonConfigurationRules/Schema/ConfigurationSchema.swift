@@ -1,0 +1,56 @@
+/// The rules of an application's settings.
+package struct ConfigurationSchema: Sendable, Hashable {
+  package let rules: [SettingRule]
+  /// Whether a key that no rule names is a violation.
+  package let isClosed: Bool
+  private let byKey: [String: Int]
+  /// The rules with wildcards, the most exact first.
+  private let patterns: [Int]
+  /// The keys that are objects or lists as a whole.
+  private let wholeKeys: Set<String>
+
+  package init(_ rules: [SettingRule], isClosed: Bool) {
+    self.rules = rules
+    self.isClosed = isClosed
+    byKey = Dictionary(
+      rules.enumerated().filter { $1.key.isKey }.map { ($1.key.text, $0) },
+      uniquingKeysWith: { first, _ in first })
+    patterns = rules.indices.filter { !rules[$0].key.isKey }
+      .sorted { (rules[$0].key.precision, $1) > (rules[$1].key.precision, $0) }
+    wholeKeys = Set(
+      rules.filter { $0.key.isKey && ($0.type == .object || $0.type == .list) }.map(\.key.text))
+  }
+
+  /// No rules: any key, any value.
+  package static let open = ConfigurationSchema([], isClosed: false)
+
+  /// The rule for a key: its own, or that of the most exact pattern.
+  package func rule(for key: String) -> SettingRule? {
+    if let index = byKey[key] { return rules[index] }
+    return patterns.first { rules[$0].key.matches(key) }.map { rules[$0] }
+  }
+
+  /// The keys that have a rule of their own.
+  package var keys: [String] { byKey.keys.sorted() }
+
+  /// Whether an object at this key is one value, and not settings below it.
+  func isWholeObject(_ key: String) -> Bool {
+    rule(for: key)?.type == .object
+  }
+
+  /// The key above this one that is an object or a list as a whole.
+  func wholeAncestor(of key: String) -> String? {
+    guard !wholeKeys.isEmpty else { return nil }
+    var rest = Substring(key)
+    while let separator = rest.lastIndex(of: SettingKey.separator) {
+      rest = rest[..<separator]
+      if wholeKeys.contains(String(rest)) { return String(rest) }
+    }
+    return nil
+  }
+
+  /// ` (did you mean 'X'?)`, or nothing.
+  func suggestion(for key: String) -> String {
+    nearestKnown(to: key, among: keys)
+  }
+}
