@@ -58,7 +58,9 @@ let package = Package(
     library(
       "KeelsonTransport", ["KeelsonCore", "CNghttp2", "CLibUV", "COpenSSL", "CZlib"],
       settings: touchingC),
-    library("KeelsonStore", ["KeelsonCore"]),
+    library("KeelsonCrypto", ["COpenSSL"], settings: touchingC),
+    library("KeelsonAuditTrail", ["KeelsonCore", "KeelsonCrypto"]),
+    library("KeelsonStore", ["KeelsonCore", "KeelsonAuditTrail"]),
     library("KeelsonFlagRules", ["KeelsonCore"]),
     library("KeelsonConfigurationRules", ["KeelsonCore"]),
 
@@ -105,7 +107,8 @@ let package = Package(
 
     // Tests
     .target(
-      name: "KeelsonTestKit", dependencies: ["KeelsonCore", "KeelsonTransport", "KeelsonStore"],
+      name: "KeelsonTestKit",
+      dependencies: ["KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore"],
       path: "Tests/KeelsonTestKit", swiftSettings: common),
     .target(
       name: "KeelsonTestProtoC", dependencies: ["KeelsonProtoC", "CProtobufC"],
@@ -127,6 +130,8 @@ let package = Package(
       dependencies: ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonTestMessages"],
       path: "Tests/InteropClient", swiftSettings: common),
     tests("KeelsonCoreTests", ["KeelsonCore"]),
+    tests("KeelsonCryptoTests", ["KeelsonCrypto"]),
+    tests("KeelsonAuditTrailTests", ["KeelsonCore", "KeelsonCrypto", "KeelsonAuditTrail"]),
     tests("KeelsonCodegenTests", ["KeelsonCodegen"]),
     tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI", "KeelsonTestMessages"]),
     tests("KeelsonTransportTests", ["KeelsonCore", "KeelsonTransport", "COpenSSL"]),

@@ -32,11 +32,11 @@ let change: @Sendable (any Database, Int) async throws -> Void = { database, _ i
     try await change.execute(
       "INSERT INTO things (revision, note) VALUES ($1, $2)",
       [.integer(change.revision), "a note of some length, as a flag would have"])
-    try await change.audit(
+    change.audit(
       AuditDraft(
         action: "append", entityType: "thing", entityID: "thing",
         after: JSONText(verbatim: #"{"note":"a note of some length, as a flag would have"}"#)))
-    try await change.emit(
+    change.emit(
       EventDraft(
         type: "keelson.things.Appended", subject: "thing", payload: [UInt8](repeating: 7, count: 64)
       ))

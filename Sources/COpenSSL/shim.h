@@ -2,6 +2,7 @@
 #include <openssl/core_names.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/params.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
@@ -16,6 +17,11 @@ static inline uint64_t keelson_ssl_strict_options(void) {
 
 // EVP_EC_gen is a macro over a variadic function.
 static inline EVP_PKEY *keelson_make_p256_key(void) { return EVP_EC_gen("P-256"); }
+
+// EVP_PKEY_Q_keygen is variadic.
+static inline EVP_PKEY *keelson_make_ed25519_key(void) {
+  return EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+}
 
 // Swift cannot keep the strings alive that an array of OSSL_PARAM points to.
 static inline int keelson_begin_hmac_sha256(EVP_MAC_CTX *context, const unsigned char *key,

@@ -68,7 +68,7 @@ extension Change {
     entry.actor = origin.actor
     entry.correlationId = origin.correlationID
     try await FlagRepository.insertHistory(entry, time: time, flag: after, in: self)
-    try await record(
+    record(
       event, entity: "flag", set: after.flagSet, key: after.key, before: before, after: after,
       payload: after.encoded())
   }
@@ -77,13 +77,13 @@ extension Change {
   func record<M: Message>(
     _ event: FlagEvent, entity: String, set: String, key: String, before: M?, after: M?,
     payload: [UInt8]
-  ) async throws {
+  ) {
     let subject = entity == "flag_set" ? key : "\(set)/\(key)"
-    try await audit(
+    audit(
       AuditDraft(
         action: "\(entity).\(event.action)", entityType: entity, entityID: subject,
         before: before.map { JSONText($0.json) }, after: after.map { JSONText($0.json) }))
-    try await emit(
+    emit(
       EventDraft(
         type: event.rawValue, subject: subject,
         data: JSONText(["flag_set": .string(set), "key": .string(key)]), payload: payload))

@@ -35,7 +35,7 @@ extension FlagService {
       var created = checked
       created.stamp(change, created: true)
       try await FlagSetRepository.insert(created, in: change)
-      try await change.record(.flagSetCreated, before: nil, after: created)
+      change.record(.flagSetCreated, before: nil, after: created)
       return created
     }
   }
@@ -78,7 +78,7 @@ extension FlagService {
       try validation.check(changed)
       changed.stamp(change)
       try await FlagSetRepository.update(changed, in: change)
-      try await change.record(.flagSetUpdated, before: set, after: changed)
+      change.record(.flagSetUpdated, before: set, after: changed)
       return changed
     }
   }
@@ -87,8 +87,8 @@ extension FlagService {
 extension Change {
   fileprivate func record(
     _ event: FlagEvent, before: KeelsonFlagsV1.FlagSet?, after: KeelsonFlagsV1.FlagSet
-  ) async throws {
-    try await record(
+  ) {
+    record(
       event, entity: "flag_set", set: after.key, key: after.key, before: before, after: after,
       payload: after.encoded())
   }

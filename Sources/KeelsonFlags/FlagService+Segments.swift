@@ -30,7 +30,7 @@ extension FlagService {
       var created = checked
       created.stamp(change, created: true)
       try await SegmentRepository.insert(created, in: change)
-      try await change.record(.segmentCreated, before: nil, after: created)
+      change.record(.segmentCreated, before: nil, after: created)
       return created
     }
   }
@@ -79,7 +79,7 @@ extension FlagService {
       try await self.checkUsers(of: changed, in: change)
       changed.stamp(change)
       try await SegmentRepository.update(changed, in: change)
-      try await change.record(.segmentUpdated, before: segment, after: changed)
+      change.record(.segmentUpdated, before: segment, after: changed)
       return changed
     }
   }
@@ -110,7 +110,7 @@ extension FlagService {
           ])
       }
       try await SegmentRepository.delete(segment, in: change)
-      try await change.record(.segmentDeleted, before: segment, after: nil)
+      change.record(.segmentDeleted, before: segment, after: nil)
       return KeelsonFlagsV1.DeleteSegmentResponse()
     }
   }
@@ -156,9 +156,9 @@ extension FlagService {
 extension Change {
   fileprivate func record(
     _ event: FlagEvent, before: KeelsonFlagsV1.Segment?, after: KeelsonFlagsV1.Segment?
-  ) async throws {
+  ) {
     guard let segment = after ?? before else { return }
-    try await record(
+    record(
       event, entity: "segment", set: segment.flagSet, key: segment.key, before: before,
       after: after, payload: segment.encoded())
   }

@@ -69,11 +69,11 @@ package final class SQLiteDatabase: Database {
   }
 
   package func migrate(_ sets: [MigrationSet]) async throws {
-    let revision = try await write { transaction in
+    let head = try await write { transaction in
       try await Migrator.run([StoreMigrations.set] + sets, in: transaction, dialect: .sqlite)
-      return try await transaction.currentRevision()
+      return try await ChangeHead.current(in: transaction)
     }
-    liveEvents.start(at: revision)
+    liveEvents.start(at: head)
   }
 
   package func close() async {

@@ -9,7 +9,7 @@ final class SQLiteTransaction: Transaction {
   private struct State {
     /// Nil once the transaction has ended.
     var connection: Connection?
-    var events: [CommittedEvent] = []
+    var committed = Committed()
     var diskFailure: StoreError?
   }
   private let state: Mutex<State>
@@ -29,8 +29,8 @@ final class SQLiteTransaction: Transaction {
     try withConnection { try $0.execute(sql, parameters) }
   }
 
-  func publish(_ event: CommittedEvent) {
-    state.withLock { $0.events.append(event) }
+  func publish(_ committed: Committed) {
+    state.withLock { $0.committed.append(committed) }
   }
 
   /// The last failure of the disk in one of its statements, whatever the body made of it.
@@ -38,11 +38,11 @@ final class SQLiteTransaction: Transaction {
 
   var isRunning: Bool { state.withLock { $0.connection != nil } }
 
-  /// Ends its use; later statements throw. Returns the events to publish.
-  func end() -> [CommittedEvent] {
+  /// Ends its use; later statements throw. Returns what to publish.
+  func end() -> Committed {
     state.withLock { state in
       state.connection = nil
-      return state.events
+      return state.committed
     }
   }
 

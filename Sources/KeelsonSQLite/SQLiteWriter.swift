@@ -37,7 +37,7 @@ final class SQLiteWriter: Sendable {
   /// A member of the batch whose body has run.
   private struct Member {
     let work: any PendingWork
-    var events: [CommittedEvent] = []
+    var committed = Committed()
     /// The disk's failure in one of its statements.
     var diskFailure: StoreError?
   }
@@ -63,7 +63,9 @@ final class SQLiteWriter: Sendable {
       return members.count
     }
     noteDisk(in: members, reached: connection.pagesWritten != pagesBefore)
-    liveEvents.publish(members.flatMap(\.events))
+    var committed = Committed()
+    for member in members { committed.append(member.committed) }
+    liveEvents.publish(committed)
     // Ahead of the answers: whoever has one finds its write counted.
     counters.withLock { counters in
       counters.commits += 1
@@ -90,7 +92,7 @@ final class SQLiteWriter: Sendable {
     }
   }
 
-  /// Runs one member and keeps its events.
+  /// Runs one member and keeps what it has to publish.
   ///
   /// - Throws: when the whole batch is lost, not when the body throws.
   private func run(_ member: inout Member) throws {
@@ -102,7 +104,7 @@ final class SQLiteWriter: Sendable {
     } started: {
       work.attach($0)
     }
-    let events = transaction.end()
+    let committed = transaction.end()
     member.diskFailure = transaction.diskFailure
     if work.failure == nil && connection.hasBrokenForeignKeys {
       work.fail(StoreError(.constraint, "A foreign key has no row to point to."))
@@ -115,7 +117,7 @@ final class SQLiteWriter: Sendable {
       return
     }
     try connection.control("RELEASE member")
-    member.events = events
+    member.committed = committed
   }
 
   /// Remembers what a batch says about the disk. One that wrote nothing, as that of a health

@@ -1,11 +1,13 @@
+package import KeelsonAuditTrail
 package import KeelsonCore
 import Synchronization
 
 /// A transaction that changes state and says so: its audit entry and its event become durable
 /// with the state, or none of them does.
 ///
-/// Revisions are taken when the change begins, under the engine's write lock, so their order is
-/// the order of the commits and a rollback leaves no gap.
+/// The head of all changes is read when the change begins and locked until its transaction ends,
+/// so changes happen one after the other, in the order of their revisions, and a rollback leaves no
+/// gap. Entries and events are written when the body has returned, in one go.
 package final class Change: Transaction {
   package let origin: ChangeOrigin
   /// The time that the audit entry, the event and the state should all carry.
@@ -14,22 +16,21 @@ package final class Change: Transaction {
   package let revision: Int64
 
   private let transaction: any Transaction
+  private let head: ChangeHead
   private struct Recorded {
-    var events = 0
-    var auditEntries = 0
+    var events: [CommittedEvent] = []
+    var auditEntries: [AuditEntry] = []
   }
   private let recorded = Mutex(Recorded())
-  private let auditSequence: Int64
 
   private init(
-    _ transaction: any Transaction, origin: ChangeOrigin, time: UnixTime, revision: Int64,
-    auditSequence: Int64
+    _ transaction: any Transaction, origin: ChangeOrigin, time: UnixTime, head: ChangeHead
   ) {
     self.transaction = transaction
     self.origin = origin
     self.time = time
-    self.revision = revision
-    self.auditSequence = auditSequence
+    self.head = head
+    revision = head.revision + 1
   }
 
   package func query(_ sql: String, _ parameters: [SQLValue]) async throws -> [Row] {
@@ -41,56 +42,57 @@ package final class Change: Transaction {
     try await transaction.execute(sql, parameters)
   }
 
-  package func publish(_ event: CommittedEvent) {
-    transaction.publish(event)
+  @discardableResult
+  package func executeAll(_ statements: [SQLStatement]) async throws -> [Int] {
+    try await transaction.executeAll(statements)
   }
 
-  /// Writes the entry for the audit trail. At least one belongs to every change.
-  package func audit(_ draft: AuditDraft) async throws {
-    let isFirst = recorded.withLock { recorded in
-      recorded.auditEntries += 1
-      return recorded.auditEntries == 1
-    }
-    let sequence =
-      isFirst ? auditSequence : try await ChangeSequence.nextAuditSequence(in: transaction)
-    try await AuditEntries.insert(
-      draft, sequence: sequence, revision: revision, time: time, origin: origin, in: transaction)
+  package func publish(_ committed: Committed) {
+    transaction.publish(committed)
   }
 
-  /// Writes an event and returns its revision: the first has the change's ``revision``, each
+  /// Adds the entry for the audit trail. At least one belongs to every change.
+  package func audit(_ draft: AuditDraft) {
+    let entry = draft.entry(at: time, revision: revision, origin: origin)
+    recorded.withLock { $0.auditEntries.append(entry) }
+  }
+
+  /// Adds an event and returns its revision: the first has the change's ``revision``, each
   /// further one its own. At least one belongs to every change.
   @discardableResult
-  package func emit(_ draft: EventDraft) async throws -> Int64 {
-    let isFirst = recorded.withLock { recorded in
-      recorded.events += 1
-      return recorded.events == 1
+  package func emit(_ draft: EventDraft) -> Int64 {
+    recorded.withLock { recorded in
+      let revision = self.revision + Int64(recorded.events.count)
+      recorded.events.append(
+        CommittedEvent(
+          revision: revision, time: time, type: draft.type, subject: draft.subject,
+          data: draft.data, payload: draft.payload, actor: origin.actor,
+          correlationID: origin.correlationID, traceparent: origin.traceparent))
+      return revision
     }
-    let revision =
-      isFirst ? self.revision : try await ChangeSequence.nextRevision(in: transaction)
-    let event = CommittedEvent(
-      revision: revision, time: time, type: draft.type, subject: draft.subject, data: draft.data,
-      payload: draft.payload, actor: origin.actor, correlationID: origin.correlationID)
-    try await Events.insert(event, in: transaction)
-    transaction.publish(event)
-    return revision
   }
 
-  fileprivate static func begin(_ transaction: any Transaction, origin: ChangeOrigin) async throws
-    -> Change
-  {
-    let (revision, auditSequence) = try await ChangeSequence.next(in: transaction)
-    return Change(
-      transaction, origin: origin, time: .now, revision: revision, auditSequence: auditSequence)
+  fileprivate static func begin(
+    _ transaction: any Transaction, origin: ChangeOrigin, dialect: Dialect
+  ) async throws -> Change {
+    let head = try await ChangeHead.locked(in: transaction, dialect: dialect)
+    return Change(transaction, origin: origin, time: .now, head: head)
   }
 
-  fileprivate func checkComplete() throws {
+  /// Writes what was recorded.
+  fileprivate func finish() async throws {
     let recorded = recorded.withLock { $0 }
-    guard recorded.auditEntries > 0 else {
+    guard !recorded.auditEntries.isEmpty else {
       throw StoreError(.misuse, "A change wrote no audit entry, so it was rolled back.")
     }
-    guard recorded.events > 0 else {
+    guard !recorded.events.isEmpty else {
       throw StoreError(.misuse, "A change wrote no event, so it was rolled back.")
     }
+    var next = head
+    let entries = recorded.auditEntries.map { next.audit.append($0) }
+    next.revision += Int64(recorded.events.count)
+    try await transaction.write(
+      entries, recorded.events, movingHeadFrom: head, to: next)
   }
 }
 
@@ -104,11 +106,67 @@ extension Database {
   package func change<Result: Sendable>(
     _ origin: ChangeOrigin, _ body: @escaping @Sendable (Change) async throws -> Result
   ) async throws -> Result {
-    try await write { transaction in
-      let change = try await Change.begin(transaction, origin: origin)
+    let dialect = dialect
+    return try await write { transaction in
+      let change = try await Change.begin(transaction, origin: origin, dialect: dialect)
       let result = try await body(change)
-      try change.checkComplete()
+      try await change.finish()
       return result
     }
+  }
+
+  /// Appends entries to the audit trail that belong to no change here: those of other services,
+  /// and those about reading. One transaction for all of them.
+  ///
+  /// An entry whose identifier is there already is not appended again, so that a caller may
+  /// repeat what it got no answer to.
+  ///
+  /// - Returns: the sequence number of each, in the order given, and whether it was there already.
+  /// - Throws: what ``write(_:)`` throws.
+  package func appendAudit(_ entries: [AuditEntry]) async throws -> [AppendedAudit] {
+    let dialect = dialect
+    return try await write { transaction in
+      let head = try await ChangeHead.locked(in: transaction, dialect: dialect)
+      var known = try await AuditEntries.sequences(of: entries.map(\.id), in: transaction)
+      var next = head
+      var appended: [AuditEntry] = []
+      let results = entries.map { entry in
+        if let sequence = known[entry.id] {
+          return AppendedAudit(sequence: sequence, isRepeated: true)
+        }
+        let placed = next.audit.append(entry)
+        known[placed.id] = placed.sequence
+        appended.append(placed)
+        return AppendedAudit(sequence: placed.sequence, isRepeated: false)
+      }
+      if !appended.isEmpty {
+        try await transaction.write(appended, [], movingHeadFrom: head, to: next)
+      }
+      return results
+    }
+  }
+}
+
+/// Where an entry stands in the audit trail.
+package struct AppendedAudit: Sendable, Hashable {
+  package let sequence: Int64
+  /// Whether it was there before.
+  package let isRepeated: Bool
+}
+
+extension Transaction {
+  /// Writes entries and events that have their numbers, and moves the head over them.
+  fileprivate func write(
+    _ entries: [AuditEntry], _ events: [CommittedEvent], movingHeadFrom old: ChangeHead,
+    to new: ChangeHead
+  ) async throws {
+    let counts = try await executeAll(
+      AuditEntries.insertions(of: entries) + events.map(Events.insertion)
+        + [new.update(from: old)])
+    // An engine that did not hold the lock would show here, before anything forks.
+    guard counts.last == 1 else {
+      throw StoreError(.misuse, "Another change moved the head of changes meanwhile.")
+    }
+    publish(Committed(events: events, auditSequence: new.audit.sequence))
   }
 }

@@ -1,3 +1,4 @@
+package import KeelsonAuditTrail
 package import KeelsonCore
 
 /// Who causes a change, and through which call.
@@ -8,22 +9,30 @@ package struct ChangeOrigin: Sendable, Hashable {
   package var peer: String
   package var userAgent: String
   package var correlationID: String
+  /// The call's place in a distributed trace (W3C Trace Context); empty where there is none.
+  package var traceparent: String
 
   package init(
-    actor: String, peer: String = "", userAgent: String = "", correlationID: String = ""
+    actor: String, peer: String = "", userAgent: String = "", correlationID: String = "",
+    traceparent: String = ""
   ) {
     self.actor = actor
     self.peer = peer
     self.userAgent = userAgent
     self.correlationID = correlationID
+    self.traceparent = traceparent
   }
 
-  /// The origin of a change made by a call.
+  /// The origin of a change made by a call. The actor is who the caller has proved to be.
   package init(_ context: ServerContext) {
     self.init(
-      actor: "anonymous", peer: context.peer, userAgent: context.metadata["user-agent"] ?? "",
-      correlationID: context.correlationID)
+      actor: context.identity?.name ?? Self.anonymous, peer: context.peer,
+      userAgent: context.metadata["user-agent"] ?? "", correlationID: context.correlationID,
+      traceparent: context.trace?.traceparent ?? "")
   }
+
+  /// The actor of a caller who has proved nothing.
+  package static let anonymous = "anonymous"
 
   /// The origin of a change that the server makes by itself.
   package static func system(correlationID: String = "") -> ChangeOrigin {
@@ -57,25 +66,34 @@ package struct AuditDraft: Sendable, Hashable {
   package var before: JSONText?
   /// The entity after the change; nil when it was deleted.
   package var after: JSONText?
+  /// What else there is to say, a JSON object.
+  package var attributes: JSONText?
   /// What retention goes by.
   package var category: String
-  package var outcome: Outcome
-
-  package enum Outcome: String, Sendable {
-    case success, failure, denied
-  }
+  package var outcome: AuditEntry.Outcome
 
   package init(
     action: String, entityType: String, entityID: String, before: JSONText? = nil,
-    after: JSONText? = nil, category: String = "change", outcome: Outcome = .success
+    after: JSONText? = nil, attributes: JSONText? = nil, category: String = "change",
+    outcome: AuditEntry.Outcome = .success
   ) {
     self.action = action
     self.entityType = entityType
     self.entityID = entityID
     self.before = before
     self.after = after
+    self.attributes = attributes
     self.category = category
     self.outcome = outcome
+  }
+
+  /// The entry of a change, without its place in the chain.
+  func entry(at time: UnixTime, revision: Int64, origin: ChangeOrigin) -> AuditEntry {
+    AuditEntry(
+      id: UUIDv7.make(at: time), time: time, revision: revision, actor: origin.actor,
+      action: action, entityType: entityType, entityID: entityID, before: before?.text,
+      after: after?.text, attributes: attributes?.text, category: category, outcome: outcome,
+      correlationID: origin.correlationID, peer: origin.peer, userAgent: origin.userAgent)
   }
 }
 
@@ -111,10 +129,11 @@ package struct CommittedEvent: Sendable, Hashable {
   package var payload: [UInt8]
   package var actor: String
   package var correlationID: String
+  package var traceparent: String
 
   package init(
     revision: Int64, time: UnixTime, type: String, subject: String, data: JSONText,
-    payload: [UInt8], actor: String, correlationID: String
+    payload: [UInt8], actor: String, correlationID: String, traceparent: String = ""
   ) {
     self.revision = revision
     self.time = time
@@ -124,5 +143,6 @@ package struct CommittedEvent: Sendable, Hashable {
     self.payload = payload
     self.actor = actor
     self.correlationID = correlationID
+    self.traceparent = traceparent
   }
 }

@@ -61,12 +61,57 @@ package protocol Transaction: AnyObject, Sendable {
   @discardableResult
   func execute(_ sql: String, _ parameters: [SQLValue]) async throws -> Int
 
-  /// Hands an event to the observers once this transaction is durable; a rollback drops it.
-  /// ``Change`` calls it; services do not.
-  func publish(_ event: CommittedEvent)
+  /// Runs statements one after the other and returns how many rows each changed. An engine that
+  /// lies across a network sends them in one go, and one that fails may be followed by others that
+  /// have no effect.
+  @discardableResult
+  func executeAll(_ statements: [SQLStatement]) async throws -> [Int]
+
+  /// Hands events and the end of the audit trail to the observers once this transaction is
+  /// durable; a rollback drops them. ``Change`` calls it; services do not.
+  func publish(_ committed: Committed)
+}
+
+/// A statement with its parameters.
+package struct SQLStatement: Sendable, Hashable {
+  package var sql: String
+  package var parameters: [SQLValue]
+
+  package init(_ sql: String, _ parameters: [SQLValue] = []) {
+    self.sql = sql
+    self.parameters = parameters
+  }
+}
+
+/// What a transaction has added that others wait for.
+package struct Committed: Sendable, Hashable {
+  /// In the order of their revisions, without a gap.
+  package var events: [CommittedEvent]
+  /// The number of the newest audit entry.
+  package var auditSequence: Int64
+
+  package init(events: [CommittedEvent] = [], auditSequence: Int64 = 0) {
+    self.events = events
+    self.auditSequence = auditSequence
+  }
+
+  /// This and what was committed after it.
+  package mutating func append(_ later: Committed) {
+    events += later.events
+    auditSequence = max(auditSequence, later.auditSequence)
+  }
 }
 
 extension Transaction {
+  @discardableResult
+  package func executeAll(_ statements: [SQLStatement]) async throws -> [Int] {
+    var counts: [Int] = []
+    for statement in statements {
+      counts.append(try await execute(statement.sql, statement.parameters))
+    }
+    return counts
+  }
+
   package func query(_ sql: String) async throws -> [Row] { try await query(sql, []) }
 
   @discardableResult

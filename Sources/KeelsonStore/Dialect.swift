@@ -52,4 +52,15 @@ package enum Dialect: Sendable, Hashable {
     case .postgreSQL: " FOR UPDATE SKIP LOCKED"
     }
   }
+
+  /// Bytes as they stand in the text of a statement that cannot have parameters.
+  package func blob(_ bytes: [UInt8]) -> String {
+    let digits = bytes.map { byte in
+      (byte < 16 ? "0" : "") + String(byte, radix: 16)
+    }.joined()
+    return switch self {
+    case .sqlite: "X'\(digits)'"
+    case .postgreSQL: "'\\x\(digits)'::bytea"
+    }
+  }
 }

@@ -1,3 +1,4 @@
+import KeelsonAuditTrail
 import Synchronization
 
 /// The committed events of this process as they happen: observers, and the most recent events
@@ -15,6 +16,9 @@ package final class LiveEvents: Sendable {
 
   struct State {
     var current: Int64 = 0
+    /// The number of the newest audit entry.
+    var auditSequence: Int64 = 0
+    var auditWaiters: [UInt64: CheckedContinuation<Int64?, any Error>] = [:]
     /// Without a gap, the last one's revision is `current`.
     var recent = Deque<CommittedEvent>()
     var recentBytes = 0
@@ -46,11 +50,12 @@ package final class LiveEvents: Sendable {
   /// The revision of the newest event published.
   package var currentRevision: Int64 { state.withLock { $0.current } }
 
-  /// Says where the revisions stand before the first event is published.
-  package func start(at revision: Int64) {
+  /// Says where the changes stand before the first event is published.
+  package func start(at head: ChangeHead) {
     state.withLock { state in
-      guard revision > state.current else { return }
-      state.current = revision
+      state.auditSequence = max(state.auditSequence, head.audit.sequence)
+      guard head.revision > state.current else { return }
+      state.current = head.revision
       state.recent = Deque()
       state.recentBytes = 0
     }
@@ -58,7 +63,9 @@ package final class LiveEvents: Sendable {
 
   /// Hands durable events, in revision order and without a gap after the last ones, to the
   /// observers and then to whoever waits. Called from one thread at a time.
-  package func publish(_ events: [CommittedEvent]) {
+  package func publish(_ committed: Committed) {
+    publishAudit(upTo: committed.auditSequence)
+    let events = committed.events
     guard let first = events.first, let last = events.last else { return }
     let (observers, woken) = state.withLock { state in
       state.current = last.revision
@@ -78,12 +85,16 @@ package final class LiveEvents: Sendable {
 
   /// Ends all subscriptions.
   package func finish() {
-    let waiters = state.withLock { state in
+    let (waiters, auditWaiters) = state.withLock { state in
       state.isFinished = true
-      defer { state.waiters = [:] }
-      return Array(state.waiters.values)
+      defer {
+        state.waiters = [:]
+        state.auditWaiters = [:]
+      }
+      return (Array(state.waiters.values), Array(state.auditWaiters.values))
     }
     for waiter in waiters { waiter.continuation.resume(returning: .finished) }
+    for waiter in auditWaiters { waiter.resume(returning: nil) }
   }
 
   /// Lets go of all observers, once no more events can come: they tend to hold the database.

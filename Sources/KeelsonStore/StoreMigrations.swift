@@ -1,3 +1,5 @@
+import KeelsonAuditTrail
+
 /// The tables of the store itself: the counters, the audit trail and the events.
 package enum StoreMigrations {
   package static let set = MigrationSet(
@@ -16,12 +18,17 @@ package enum StoreMigrations {
         id \(integer) PRIMARY KEY CHECK (id = 1),
         last_revision \(integer) NOT NULL,
         last_audit_sequence \(integer) NOT NULL,
-        compacted_revision \(integer) NOT NULL CHECK (compacted_revision <= last_revision)
+        last_audit_hash \(dialect.blobType) NOT NULL,
+        compacted_revision \(integer) NOT NULL CHECK (compacted_revision <= last_revision),
+        archived_audit_sequence \(integer) NOT NULL
+          CHECK (archived_audit_sequence <= last_audit_sequence),
+        archived_audit_hash \(dialect.blobType) NOT NULL
       )\(dialect.tableSuffix)
       """,
       """
-      INSERT INTO change_sequence (id, last_revision, last_audit_sequence, compacted_revision)
-      VALUES (1, 0, 0, 0)
+      INSERT INTO change_sequence (id, last_revision, last_audit_sequence, last_audit_hash,
+        compacted_revision, archived_audit_sequence, archived_audit_hash)
+      VALUES (1, 0, 0, \(dialect.blob(AuditChain.origin)), 0, 0, \(dialect.blob(AuditChain.origin)))
       """,
     ]
   }
@@ -34,18 +41,25 @@ package enum StoreMigrations {
         sequence \(integer) PRIMARY KEY,
         entry_id TEXT NOT NULL UNIQUE,
         time \(integer) NOT NULL,
+        occur_time \(integer),
         revision \(integer) NOT NULL,
+        recorder TEXT NOT NULL,
         actor TEXT NOT NULL,
         action TEXT NOT NULL,
         entity_type TEXT NOT NULL,
         entity_id TEXT NOT NULL,
         before_state TEXT,
         after_state TEXT,
+        attributes TEXT,
         category TEXT NOT NULL,
         outcome TEXT NOT NULL CHECK (outcome IN ('success', 'failure', 'denied')),
         correlation_id TEXT NOT NULL,
         peer TEXT NOT NULL,
-        user_agent TEXT NOT NULL
+        user_agent TEXT NOT NULL,
+        subject_key_id TEXT NOT NULL,
+        sealed \(dialect.blobType),
+        previous_hash \(dialect.blobType) NOT NULL,
+        hash \(dialect.blobType) NOT NULL
       )\(dialect.tableSuffix)
       """,
       """
@@ -54,11 +68,14 @@ package enum StoreMigrations {
     ]
       + appendOnly(
         dialect, table: "audit_entries",
+        // One after the newest, which also stops INSERT OR REPLACE by number; by identifier it
+        // would still take an old row away.
         exists: """
-          NEW.sequence <= coalesce((SELECT max(sequence) FROM audit_entries), 0)
+          NEW.sequence <> coalesce((SELECT max(sequence) FROM audit_entries),
+            (SELECT archived_audit_sequence FROM change_sequence)) + 1
             OR EXISTS (SELECT 1 FROM audit_entries WHERE entry_id = NEW.entry_id)
           """,
-        mayBeDeleted: "FALSE")
+        mayBeDeleted: "OLD.sequence <= (SELECT archived_audit_sequence FROM change_sequence)")
   }
 
   private static func events(_ dialect: Dialect) -> [String] {
@@ -73,7 +90,8 @@ package enum StoreMigrations {
         data TEXT NOT NULL,
         payload \(dialect.blobType) NOT NULL,
         actor TEXT NOT NULL,
-        correlation_id TEXT NOT NULL
+        correlation_id TEXT NOT NULL,
+        traceparent TEXT NOT NULL
       )\(dialect.tableSuffix)
       """
     ]

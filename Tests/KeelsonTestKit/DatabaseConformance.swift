@@ -37,7 +37,7 @@ package struct DatabaseConformance: Sendable, CustomTestStringConvertible {
   }
 
   package static let cases =
-    transactions + values + cancellation + migrations + changes + appendOnly + feed
+    transactions + values + cancellation + migrations + changes + appendOnly + audit + feed
 }
 
 /// The table that the cases use.

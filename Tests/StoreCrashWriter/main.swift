@@ -15,9 +15,9 @@ func append(to database: any Database, note: String = "") async throws -> Int64 
     try await change.execute(
       "INSERT INTO things (revision, note) VALUES ($1, $2)",
       [.integer(change.revision), .text(note)])
-    try await change.audit(
+    change.audit(
       AuditDraft(action: "append", entityType: "thing", entityID: "\(change.revision)"))
-    return try await change.emit(
+    return change.emit(
       EventDraft(type: "keelson.things.Appended", subject: "\(change.revision)"))
   }
 }

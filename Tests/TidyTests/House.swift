@@ -9,11 +9,13 @@ enum House {
     "KeelsonCore": [],
     "KeelsonAPI": ["KeelsonCore", "KeelsonProtoC", "CProtobufC"],
     "KeelsonTransport": ["KeelsonCore", "CNghttp2", "CLibUV", "COpenSSL", "CZlib"],
-    "KeelsonStore": ["KeelsonCore"],
+    "KeelsonCrypto": ["COpenSSL"],
+    "KeelsonAuditTrail": ["KeelsonCore", "KeelsonCrypto"],
+    "KeelsonStore": ["KeelsonCore", "KeelsonAuditTrail"],
     "KeelsonFlagRules": ["KeelsonCore"],
     "KeelsonConfigurationRules": ["KeelsonCore"],
     "KeelsonSQLite": ["KeelsonCore", "KeelsonStore", "CSQLite"],
-    "KeelsonPostgres": ["KeelsonCore", "KeelsonStore", "CLibPQ"],
+    "KeelsonPostgres": ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "CLibPQ"],
     "KeelsonRedis": ["KeelsonCore", "KeelsonStore", "CHiredis"],
     "KeelsonClient": ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules"],
     "keelson": [
@@ -21,7 +23,9 @@ enum House {
     ],
     "KeelsonCodegen": [],
     "keelson-codegen": ["KeelsonCodegen"],
-    "KeelsonTestKit": ["KeelsonCore", "KeelsonTransport", "KeelsonStore"],
+    "KeelsonTestKit": [
+      "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore",
+    ],
     "KeelsonTestProtoC": ["CProtobufC", "KeelsonProtoC"],
     "KeelsonTestMessages": [
       "KeelsonCore", "KeelsonAPI", "KeelsonProtoC", "KeelsonTestProtoC", "CProtobufC",
@@ -35,13 +39,15 @@ enum House {
 
   private static let foundation: Set<String> = [
     "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonFlagRules",
-    "KeelsonConfigurationRules",
+    "KeelsonConfigurationRules", "KeelsonCrypto", "KeelsonAuditTrail",
   ]
   private static let engines: Set<String> = ["KeelsonSQLite", "KeelsonPostgres", "KeelsonRedis"]
 
   /// What each service may use; beside it, only rules of its own (`KeelsonFlags`,
   /// `KeelsonFlagRules`).
   private static let ofEveryService: Set<String> = ["KeelsonCore", "KeelsonAPI", "KeelsonStore"]
+  /// What a service may use where it needs it.
+  private static let ofSomeServices: Set<String> = ["KeelsonCrypto", "KeelsonAuditTrail"]
 
   /// Modules of the toolchain and the system. C comes in through our own modules only.
   static let systemModules: Set<String> = [
@@ -56,7 +62,8 @@ enum House {
     switch target.kind {
     case .systemLibrary: return []
     case .service:
-      return ofEveryService.union(manifest.targets.map(\.name).filter { isRules($0, of: target) })
+      return ofEveryService.union(ofSomeServices).union(
+        manifest.targets.map(\.name).filter { isRules($0, of: target) })
     case .library where target.name == "KeelsonServer":
       let services = manifest.targets.filter { $0.kind == .service }.map(\.name)
       return foundation.union(engines).union(services)
