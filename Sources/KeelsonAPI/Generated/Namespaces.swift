@@ -19,6 +19,9 @@ public enum GrpcReflectionV1alpha {}
 /// The package `io.cloudevents.v1`.
 public enum IoCloudeventsV1 {}
 
+/// The package `keelson.configuration.v1`.
+public enum KeelsonConfigurationV1 {}
+
 /// The package `keelson.events.v1`.
 public enum KeelsonEventsV1 {}
 
