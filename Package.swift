@@ -71,6 +71,7 @@ let package = Package(
     service("KeelsonHealth"),
     service("KeelsonReflection"),
     service("KeelsonFlags", ["KeelsonFlagRules"]),
+    service("KeelsonEvents"),
 
     // The client library, the server and the one binary
     library(
@@ -79,7 +80,7 @@ let package = Package(
       "KeelsonServer",
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
-        "KeelsonHealth", "KeelsonReflection", "KeelsonFlags",
+        "KeelsonHealth", "KeelsonReflection", "KeelsonFlags", "KeelsonEvents",
       ]),
     .executableTarget(
       name: "keelson",
@@ -153,6 +154,12 @@ let package = Package(
         "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonFlagRules",
         "KeelsonTransport",
         "KeelsonFlags",
+      ]),
+    tests(
+      "KeelsonEventsTests",
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonTransport",
+        "KeelsonEvents",
       ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),

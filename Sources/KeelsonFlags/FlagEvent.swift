@@ -17,6 +17,9 @@ enum FlagEvent: String, Sendable {
   case flagSetCreated = "keelson.flags.FeatureFlagSetCreated"
   case flagSetUpdated = "keelson.flags.FeatureFlagSetUpdated"
 
+  /// Told of each evaluation to whoever listens, and not kept.
+  static let evaluatedType = "keelson.flags.FeatureFlagEvaluated"
+
   /// What all types here begin with.
   static let typePrefix = "keelson.flags."
 

@@ -1,6 +1,7 @@
 package import KeelsonAPI
 package import KeelsonCore
 import KeelsonFlagRules
+import KeelsonStore
 
 extension FlagService {
   /// Evaluation reads memory only, so it needs no task.
@@ -25,9 +26,10 @@ extension FlagService {
         "is \(request.expectedType.word), but flag '\(flag.key)' is of type \(flag.type.rawValue)")
     }
     var response = KeelsonFlagsV1.EvaluateFlagResponse()
-    let context = EvaluationContext(request.targetingKey, request.context)
-    response.evaluation = .init(
-      key: request.key, rules.set.evaluate(request.key, context: context))
+    let evaluation = rules.set.evaluate(
+      request.key, context: EvaluationContext(request.targetingKey, request.context))
+    tell(of: evaluation, of: request.key, request.flagSet, request.environment, context)
+    response.evaluation = .init(key: request.key, evaluation)
     response.revision = rules.revision
     return response
   }
@@ -42,12 +44,13 @@ extension FlagService {
         "has \(request.keys.count) entries; at most \(limits.keysPerEvaluation) are allowed")
     }
     let keys = request.keys.isEmpty ? rules.set.flags.map(\.key).sorted() : request.keys
-    let context = EvaluationContext(request.targetingKey, request.context)
+    let attributes = EvaluationContext(request.targetingKey, request.context)
     let now = UnixTime.now
     var response = KeelsonFlagsV1.EvaluateFlagsResponse()
     var bytes = 0
     for key in keys {
-      let evaluation = rules.set.evaluate(key, context: context, now: now)
+      let evaluation = rules.set.evaluate(key, context: attributes, now: now)
+      tell(of: evaluation, of: key, request.flagSet, request.environment, context)
       bytes += key.utf8.count + (evaluation.value?.roughBytes ?? 0)
       guard bytes <= limits.evaluationBytes else {
         throw RPCError(
@@ -59,6 +62,27 @@ extension FlagService {
     }
     response.revision = rules.revision
     return response
+  }
+
+  /// Tells whoever listens; costs next to nothing while nobody does. What the context was stays
+  /// here: it may say who somebody is.
+  private func tell(
+    of evaluation: FlagEvaluation, of key: String, _ set: String, _ environment: String,
+    _ context: ServerContext
+  ) {
+    telemetry.publish(type: FlagEvent.evaluatedType) {
+      let set = set.isEmpty ? defaultFlagSet : set
+      var data: [String: JSONValue] = [
+        "flag_set": .string(set), "key": .string(key),
+        "environment": .string(environment.isEmpty ? self.environment : environment),
+        "reason": .string(evaluation.reason.rawValue),
+      ]
+      if let variant = evaluation.variant { data["variant"] = .string(variant) }
+      if let code = evaluation.errorCode { data["error_code"] = .string(code.rawValue) }
+      return TelemetryEvent(
+        type: FlagEvent.evaluatedType, subject: "\(set)/\(key)", data: JSONText(.object(data)),
+        origin: ChangeOrigin(context))
+    }
   }
 
   /// The rules that a request means.

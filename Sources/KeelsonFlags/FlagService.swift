@@ -17,16 +17,19 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
   let validation: FlagValidation
   let book = FlagRuleBook()
   let watches: FlagWatches
+  let telemetry: TelemetryEvents
   let logger: Logger
 
   package init(
-    database: any Database, environment: String, limits: FlagLimits = FlagLimits(), logger: Logger
+    database: any Database, environment: String, limits: FlagLimits = FlagLimits(),
+    telemetry: TelemetryEvents = TelemetryEvents(), logger: Logger
   ) {
     self.database = database
     self.environment = environment
     self.limits = limits
     self.validation = FlagValidation(limits: limits)
     self.watches = FlagWatches(limits: limits)
+    self.telemetry = telemetry
     self.logger = logger
   }
 

@@ -1,4 +1,5 @@
 package import KeelsonCore
+package import KeelsonStore
 import Synchronization
 
 /// Runs the checks in the background and keeps their last results. Probes only read those, so
@@ -24,11 +25,16 @@ package final class HealthMonitor: Sendable {
   private let settings: Settings
   /// When the checks began that have not ended yet, by their place in `checks`.
   private let running = Mutex<[Int: ContinuousClock.Instant]>([:])
+  private let telemetry: TelemetryEvents
   private let logger: Logger
 
-  package init(checks: [any HealthCheck], settings: Settings = Settings(), logger: Logger) {
+  package init(
+    checks: [any HealthCheck], settings: Settings = Settings(),
+    telemetry: TelemetryEvents = TelemetryEvents(), logger: Logger
+  ) {
     self.checks = checks
     self.settings = settings
+    self.telemetry = telemetry
     self.logger = logger
     var initial = HealthReport()
     initial.components = checks.map { .init(name: $0.name, isEssential: $0.isEssential) }
@@ -49,6 +55,7 @@ package final class HealthMonitor: Sendable {
     await withTaskGroup(of: Void.self) { group in
       for index in checks.indices { group.addTask { await self.check(index) } }
     }
+    if !Task.isCancelled { telemetry.publish(ofRound: report.value) }
   }
 
   /// Checks again and again until the task is cancelled.
@@ -165,6 +172,7 @@ package final class HealthMonitor: Sendable {
       finding.status == .unhealthy ? component.consecutiveFailures + 1 : 0
     let result = component
     update { $0.components[index] = result }
+    telemetry.publish(of: result)
     if before != component.status, before != nil || component.status != .healthy {
       logger.log(
         finding.status == .healthy ? .info : .warning, "A component's health changed.",

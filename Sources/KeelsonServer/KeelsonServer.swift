@@ -1,5 +1,6 @@
 import KeelsonAPI
 import KeelsonCore
+import KeelsonEvents
 import KeelsonFlags
 import KeelsonHealth
 import KeelsonReflection
@@ -61,19 +62,25 @@ package struct KeelsonServer: Sendable {
     with certificates: TLSServerCertificates?, until termination: Termination,
     startTime: ContinuousClock.Instant, onServing: @Sendable ([ServedAddress]) -> Void
   ) async throws {
-    try await database.migrate([FlagsMigrations.all])
+    try await database.migrate([FlagsMigrations.all, EventsMigrations.all])
+    let telemetry = TelemetryEvents()
     let flags = FlagService(
       database: database, environment: settings.environment, limits: settings.limits.flags,
-      logger: logger.component("flags"))
+      telemetry: telemetry, logger: logger.component("flags"))
     try await flags.start()
+    let events = EventService(
+      database: database, telemetry: telemetry, source: try settings.checkedEventSource(),
+      limits: settings.limits.events, logger: logger.component("events"))
+    events.start()
 
     let monitor = HealthMonitor(
-      checks: [DatabaseHealthCheck(database)], logger: logger.component("health"))
+      checks: [DatabaseHealthCheck(database)], telemetry: telemetry,
+      logger: logger.component("health"))
     let health = HealthService(
       monitor: monitor,
       identity: .init(
         version: KeelsonVersion.current, environment: settings.environment, startTime: startTime))
-    var routes = flags.routes + health.routes
+    var routes = flags.routes + events.routes + health.routes
     var services = Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"])
     if settings.servesReflection {
       services.formUnion(ReflectionService.names)
@@ -110,6 +117,7 @@ package struct KeelsonServer: Sendable {
 
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await flags.run() }
+      group.addTask { await events.run() }
       group.addTask { await monitor.run() }
       if let certificates { group.addTask { await certificates.watch() } }
       let signal = await termination.wait()
@@ -117,6 +125,7 @@ package struct KeelsonServer: Sendable {
       // First out of the balancers, then no more pushes, then the connections.
       monitor.markDraining()
       flags.stop()
+      events.stop()
       monitor.report.close()
       await server.drain(grace: settings.drainGrace)
       group.cancelAll()

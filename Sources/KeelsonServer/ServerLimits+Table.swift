@@ -1,3 +1,4 @@
+import KeelsonEvents
 import KeelsonFlags
 import KeelsonSQLite
 import KeelsonTransport
@@ -5,7 +6,7 @@ import KeelsonTransport
 extension ServerLimits {
   /// All of them, in the order that documents and help show. docs/operations.md has the same rows.
   package static let all: [ServerLimit] =
-    connections + calls + messages + frames + times + service
+    connections + calls + messages + frames + times + service + events
 
   private static let connections: [ServerLimit] = [
     count(
@@ -170,6 +171,39 @@ extension ServerLimits {
     count(
       "waiting-reads", \.store.waitingReads, 1...1_000_000,
       "reads that wait for the disk", "RESOURCE_EXHAUSTED with RetryInfo"),
+  ]
+
+  private static let events: [ServerLimit] = [
+    count(
+      "event-subscribers", \.events.subscribers, 1...10_000_000,
+      "subscriptions to events", "RESOURCE_EXHAUSTED with RetryInfo"),
+    count(
+      "event-patterns", \.events.patterns, 1...10_000,
+      "types, or subjects, in one request", "INVALID_ARGUMENT"),
+    size(
+      "event-pattern-size", \.events.patternBytes, 1...64 << 10,
+      "a type, subject, actor or call in a request", "INVALID_ARGUMENT"),
+    count(
+      "event-page-size", \.events.maximumPageSize, 1...100_000,
+      "events on a page", "the page is shorter"),
+    size(
+      "event-page-bytes", \.events.pageBytes, 1 << 10...64 << 20,
+      "the same in bytes", "the page is shorter"),
+    count(
+      "event-telemetry-buffer", \.events.telemetryBuffer, 1...1_000_000,
+      "telemetry that waits for a subscriber", "it is dropped and counted"),
+    count(
+      "recent-events", \.events.recentEvents, 1...1_000_000,
+      "events kept in memory for subscribers", "slower ones read the disk"),
+    size(
+      "recent-events-size", \.events.recentBytes, 1 << 10...1 << 30,
+      "the same in bytes", "slower ones read the disk"),
+    duration(
+      "event-heartbeat-interval", \.events.heartbeatInterval, 1...3_600_000,
+      "a subscription without a word", "a heartbeat"),
+    duration(
+      "event-retention-interval", \.events.retentionInterval, 1...86_400_000,
+      "time between two looks for events to remove", "they are kept longer"),
   ]
 
   // MARK: Rows

@@ -1,4 +1,5 @@
 package import KeelsonCore
+package import KeelsonEvents
 package import KeelsonFlags
 package import KeelsonSQLite
 package import KeelsonTransport
@@ -9,6 +10,7 @@ package struct ServerLimits: Sendable {
   package var transport = ServerConfiguration(addresses: [])
   package var store = SQLiteConfiguration.Limits()
   package var flags = FlagLimits()
+  package var events = EventLimits()
 
   package init() {}
 

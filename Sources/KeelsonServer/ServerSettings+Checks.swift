@@ -32,6 +32,23 @@ extension ServerSettings {
       }
   }
 
+  /// The source of the events.
+  ///
+  /// - Throws: an error that says what to change when it is no URI reference.
+  func checkedEventSource() throws -> String {
+    let source = eventSource ?? "/keelson/\(environment)"
+    let isReference =
+      !source.isEmpty && source.utf8.count <= 512
+      && source.utf8.allSatisfy { (0x21...0x7E).contains($0) && !"\"<>\\^`{|}".utf8.contains($0) }
+    guard isReference else {
+      throw RPCError(
+        .invalidArgument,
+        "--event-source takes a URI reference of 1 to 512 bytes, '/keelson/production' or "
+          + "'https://keelson.example.org' for example; '\(source.prefix(64))' is none.")
+    }
+    return source
+  }
+
   /// What a probe listener serves.
   private static let probeService = "grpc.health.v1.Health"
 

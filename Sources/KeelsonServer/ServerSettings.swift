@@ -16,6 +16,8 @@ package struct ServerSettings: Sendable {
   package var dataFolder = "./keelson-data"
   /// The default environment.
   package var environment = "development"
+  /// The CloudEvents source of the events, a URI reference; nil: `/keelson/` and the environment.
+  package var eventSource: String?
   /// Whether plaintext may be served on addresses that other machines reach.
   package var allowsInsecureRemote = false
   /// Whether clients may ask for the services and messages there are (`grpc.reflection.v1`).

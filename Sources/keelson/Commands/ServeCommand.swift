@@ -42,6 +42,9 @@ enum ServeCommand {
         help: "The environment that a request means which names none.",
         defaultValue: "development", environmentVariable: "KEELSON_ENVIRONMENT"),
       .init(
+        name: "event-source", value: "URI",
+        help: "Where events say that they happened; /keelson/ENVIRONMENT when not given."),
+      .init(
         name: "insecure-remote-plaintext",
         help: "Serve without encryption on addresses that other machines reach."),
       .init(
@@ -68,6 +71,7 @@ enum ServeCommand {
     settings.probeListen = invocation.all("probe-listen")
     settings.dataFolder = invocation.option("data") ?? settings.dataFolder
     settings.environment = invocation.option("environment") ?? settings.environment
+    settings.eventSource = invocation.option("event-source")
     settings.allowsInsecureRemote = invocation.has("insecure-remote-plaintext")
     settings.servesReflection = !invocation.has("no-reflection")
     settings.logLevel =

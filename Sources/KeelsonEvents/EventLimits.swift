@@ -1,0 +1,26 @@
+/// What the events service allows. Each number is a default; the errors name the limit.
+package struct EventLimits: Sendable {
+  /// `Subscribe` streams at one time.
+  package var subscribers = 10_000
+  /// Types, and subjects, that one request names.
+  package var patterns = 100
+  /// Bytes of a type, a subject, an actor or a correlation id in a request.
+  package var patternBytes = 512
+  /// Entries on a page when the request names no number, and the most it can name.
+  package var defaultPageSize = 100
+  package var maximumPageSize = 1_000
+  /// Bytes after which a page is ended, however few events it has.
+  package var pageBytes = 1 << 20
+  /// Telemetry events that wait for a subscriber; further ones are dropped and counted.
+  package var telemetryBuffer = 1_000
+  /// Durable events that are kept encoded in memory for subscribers; slower ones read the table.
+  package var recentEvents = 4_096
+  /// The same in bytes.
+  package var recentBytes = 8 << 20
+  /// How long a subscription stays silent before a heartbeat.
+  package var heartbeatInterval: Duration = .seconds(20)
+  /// How often the events are compared with the retention policy.
+  package var retentionInterval: Duration = .seconds(60)
+
+  package init() {}
+}

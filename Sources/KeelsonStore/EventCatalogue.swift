@@ -1,0 +1,83 @@
+/// A type of event: what it is called and whether its events are kept.
+package struct EventType: Sendable, Hashable {
+  /// Whether events are stored.
+  package enum Kind: Sendable, Hashable {
+    /// Written in the transaction of the change it tells of (``EventDraft``).
+    case durable
+    /// To whoever listens at the moment (``TelemetryEvents``).
+    case telemetry
+  }
+
+  /// `keelson.<area>.<EventName>`.
+  package let name: String
+  package let kind: Kind
+  /// What has happened when there is one, a sentence.
+  package let summary: String
+}
+
+/// Every type of event that Keelson publishes. Each service has its own names for its own types;
+/// a test compares what the sources publish with what stands here.
+package enum EventCatalogue {
+  /// By name.
+  package static let all: [EventType] = (flags + configuration + audit + health + events)
+    .sorted { $0.name < $1.name }
+
+  private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
+
+  /// The type of this name; nil when there is none.
+  package static func type(named name: String) -> EventType? { byName[name] }
+
+  private static let flags: [EventType] = [
+    durable("flags.FeatureFlagCreated", "A flag was created."),
+    durable("flags.FeatureFlagUpdated", "A flag's description, variants or the like changed."),
+    durable(
+      "flags.FeatureFlagToggled", "A flag was enabled or disabled in one or more environments."),
+    durable("flags.FeatureFlagTargetingUpdated", "A flag's targeting rules changed."),
+    durable("flags.FeatureFlagArchived", "A flag was taken out of use."),
+    durable("flags.FeatureFlagRestored", "An archived flag was taken into use again."),
+    durable("flags.FeatureFlagSegmentCreated", "A segment was created."),
+    durable("flags.FeatureFlagSegmentUpdated", "A segment's condition or description changed."),
+    durable("flags.FeatureFlagSegmentDeleted", "A segment was deleted."),
+    durable("flags.FeatureFlagSetCreated", "A flag set was created."),
+    durable("flags.FeatureFlagSetUpdated", "A flag set changed."),
+    telemetry("flags.FeatureFlagEvaluated", "The server evaluated a flag for a caller."),
+  ]
+
+  private static let configuration: [EventType] = [
+    durable("configuration.ConfigurationUpdated", "Settings were set, deleted or rolled back."),
+    durable(
+      "configuration.ConfigurationLoaded", "The settings of an application were loaded."),
+    durable(
+      "configuration.ConfigurationValidated",
+      "Settings were checked against their schema, well or badly."),
+    durable(
+      "configuration.ConfigurationReloaded",
+      "A changed file or secret store was taken over, or refused."),
+    durable(
+      "configuration.ConfigurationEncrypted", "Sensitive values were encrypted with a new key."),
+  ]
+
+  private static let audit: [EventType] = [
+    durable("audit.LogsArchived", "Expired audit entries were moved to an archive."),
+    telemetry("audit.AuditLogCreated", "An entry was added to the audit trail."),
+  ]
+
+  private static let health: [EventType] = [
+    telemetry("health.SystemHealthChecked", "A round of health checks ended."),
+    telemetry("health.DatabaseHealthChecked", "The database was checked."),
+  ]
+
+  private static let events: [EventType] = [
+    durable(
+      "events.EventRetentionPolicyUpdated", "How long events are kept was changed."),
+    telemetry("events.EventsCompacted", "Events that the policy does not keep were removed."),
+  ]
+
+  private static func durable(_ name: String, _ summary: String) -> EventType {
+    EventType(name: "keelson." + name, kind: .durable, summary: summary)
+  }
+
+  private static func telemetry(_ name: String, _ summary: String) -> EventType {
+    EventType(name: "keelson." + name, kind: .telemetry, summary: summary)
+  }
+}

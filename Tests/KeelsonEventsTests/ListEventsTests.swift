@@ -1,0 +1,148 @@
+import KeelsonAPI
+import KeelsonCore
+import KeelsonStore
+import Testing
+
+@testable import KeelsonEvents
+
+@Suite("Listing events", .timeLimit(.minutes(1)))
+struct ListEventsTests {
+  private typealias API = KeelsonEventsV1
+
+  private func revisions(_ response: KeelsonEventsV1.ListEventsResponse) -> [Int64] {
+    response.events.compactMap { $0.text("sequence").flatMap { Int64($0) } }
+  }
+
+  @Test("newest first or oldest first, a page at a time, both ways")
+  func pages() async throws {
+    try await EventServer.run { server in
+      try await server.change(times: 10)
+      func page(_ order: String, _ token: String) async throws
+        -> KeelsonEventsV1.ListEventsResponse
+      {
+        try await server.client.listEvents(
+          .init(pageSize: 4, pageToken: token, orderBy: order))
+      }
+      let ascending = Array(1...10 as ClosedRange<Int64>)
+      for (order, all) in [("", Array(ascending.reversed())), ("revision", ascending)] {
+        let first = try await page(order, "")
+        let second = try await page(order, first.nextPageToken)
+        let third = try await page(order, second.nextPageToken)
+        #expect(revisions(first) + revisions(second) + revisions(third) == all)
+        #expect(revisions(third).count == 2)
+        #expect(third.nextPageToken.isEmpty)
+        // And back.
+        #expect(try await page(order, third.previousPageToken) == second)
+        #expect(revisions(try await page(order, second.previousPageToken)) == revisions(first))
+        // Before the first page is nothing; its tokens lead back into the list.
+        let before = try await page(order, first.previousPageToken)
+        #expect(before.events.isEmpty)
+        #expect(revisions(try await page(order, before.nextPageToken)) == revisions(first))
+      }
+    }
+  }
+
+  @Test("a page stays what it was when events come, and the page before the first has them")
+  func stability() async throws {
+    try await EventServer.run { server in
+      try await server.change(times: 10)
+      let first = try await server.client.listEvents(.init(pageSize: 4))
+      try await server.change(times: 3)
+      let second = try await server.client.listEvents(
+        .init(pageSize: 4, pageToken: first.nextPageToken))
+      #expect(revisions(second) == [6, 5, 4, 3])
+      let new = try await server.client.listEvents(
+        .init(pageSize: 4, pageToken: first.previousPageToken))
+      #expect(revisions(new) == [13, 12, 11])
+      #expect(
+        revisions(
+          try await server.client.listEvents(.init(pageSize: 4, pageToken: new.nextPageToken)))
+          == revisions(first))
+    }
+  }
+
+  @Test("by type, subject, actor, call and time, alone and together")
+  func filters() async throws {
+    try await EventServer.run { server in
+      let anna = ChangeOrigin(actor: "anna", correlationID: "one")
+      let bert = ChangeOrigin(actor: "bert", correlationID: "two")
+      try await server.change("FeatureFlagCreated", subject: "default/a", origin: anna)
+      try await server.change("FeatureFlagToggled", subject: "default/a", origin: bert)
+      try await server.change("FeatureFlagCreated", subject: "default/b", origin: bert)
+      try await server.change("FeatureFlagSetCreated", subject: "mobile", origin: anna)
+      try await server.change("FeatureFlagToggled", subject: "default/b", origin: anna)
+      func list(_ request: KeelsonEventsV1.ListEventsRequest) async throws -> [Int64] {
+        revisions(try await server.client.listEvents(request))
+      }
+      #expect(try await list(.init(types: ["keelson.flags.FeatureFlagCreated"])) == [3, 1])
+      #expect(
+        try await list(
+          .init(types: ["keelson.flags.FeatureFlagCreated", "keelson.flags.FeatureFlagSet*"]))
+          == [4, 3, 1])
+      #expect(
+        try await list(.init(types: ["keelson.flags.*"], orderBy: "revision")) == [1, 2, 3, 4, 5])
+      #expect(try await list(.init(types: ["keelson.events.*"])) == [])
+      #expect(try await list(.init(subject: "default/a")) == [2, 1])
+      #expect(try await list(.init(subject: "default/*")) == [5, 3, 2, 1])
+      #expect(try await list(.init(actor: "anna")) == [5, 4, 1])
+      #expect(try await list(.init(correlationId: "two")) == [3, 2])
+      #expect(
+        try await list(
+          .init(types: ["keelson.flags.FeatureFlagToggled"], subject: "default/b", actor: "anna"))
+          == [5])
+      let times = try await server.client.listEvents(.init(orderBy: "revision")).events.map {
+        event -> GoogleProtobuf.Timestamp? in
+        if case .ceTimestamp(let time) = event.attributes["time"]?.attr { time } else { nil }
+      }
+      #expect(try await list(.init(startTime: times[2], orderBy: "revision")) == [3, 4, 5])
+      #expect(try await list(.init(endTime: times[2], orderBy: "revision")) == [1, 2])
+      #expect(
+        try await list(
+          .init(
+            types: ["keelson.flags.*"], startTime: times[1], endTime: times[4])) == [4, 3, 2])
+      #expect(try await list(.init(startTime: .init(UnixTime(microseconds: .max)))) == [])
+      #expect(try await list(.init(endTime: .init(seconds: 1))) == [])
+    }
+  }
+
+  @Test("mistakes are named")
+  func mistakes() async throws {
+    try await EventServer.run { server in
+      try await server.change(times: 3)
+      func status(_ request: KeelsonEventsV1.ListEventsRequest) async -> String {
+        let error = await failure { _ = try await server.client.listEvents(request) }
+        #expect(error?.code == .invalidArgument)
+        return error?.message ?? ""
+      }
+      let page = try await server.client.listEvents(.init(pageSize: 1))
+      #expect(await status(.init(pageSize: -1)).hasPrefix("page_size"))
+      #expect(await status(.init(pageToken: "x")).hasPrefix("page_token"))
+      #expect(
+        await status(.init(pageToken: page.nextPageToken, actor: "a")).hasPrefix("page_token"))
+      #expect(await status(.init(types: ["keelson.flags.Nothing"])).hasPrefix("types[0]"))
+      #expect(await status(.init(types: [EventServer.evaluated])).contains("not kept"))
+      #expect(await status(.init(subject: "a*b")).hasPrefix("subject"))
+      #expect(await status(.init(orderBy: "time")).hasPrefix("order_by"))
+      #expect(
+        await status(.init(startTime: .init(seconds: 2), endTime: .init(seconds: 2)))
+          .hasPrefix("end_time"))
+      #expect(
+        await status(.init(startTime: .init(seconds: .max))).hasPrefix("start_time"))
+      #expect(
+        await status(.init(actor: String(repeating: "x", count: 513))).hasPrefix("actor"))
+    }
+  }
+
+  @Test("the catalogue has every type once, with its class and what it means")
+  func catalogue() async throws {
+    try await EventServer.run { server in
+      let all = try await server.client.listEventTypes(.init()).eventTypes
+      #expect(all.map(\.name) == all.map(\.name).sorted())
+      #expect(Set(all.map(\.name)).count == all.count)
+      #expect(all.allSatisfy { $0.description.hasSuffix(".") && $0.class != .unspecified })
+      let telemetry = try await server.client.listEventTypes(.init(class: .telemetry)).eventTypes
+      #expect(telemetry == all.filter { $0.class == .telemetry })
+      #expect(telemetry.contains { $0.name == EventServer.evaluated })
+    }
+  }
+}
