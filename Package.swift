@@ -45,6 +45,7 @@ let package = Package(
     // C modules
     .systemLibrary(name: "CNghttp2", pkgConfig: "libnghttp2"),
     .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c"),
+    .systemLibrary(name: "CLibCurl", pkgConfig: "libcurl"),
     .systemLibrary(name: "CLibUV", pkgConfig: "libuv"),
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl"),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3"),
@@ -63,6 +64,8 @@ let package = Package(
     library("KeelsonStore", ["KeelsonCore", "KeelsonAuditTrail"]),
     library("KeelsonFlagRules", ["KeelsonCore"]),
     library("KeelsonConfigurationRules", ["KeelsonCore"]),
+
+    library("KeelsonSecrets", ["KeelsonCore", "CLibCurl"], settings: touchingC),
 
     // Engines
     library("KeelsonSQLite", ["KeelsonStore", "CSQLite"], settings: touchingC),
@@ -143,6 +146,8 @@ let package = Package(
       "KeelsonStoreTests", ["KeelsonCore", "KeelsonStore", "KeelsonSQLite", "StoreCrashWriter"]),
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
     tests("KeelsonConfigurationRulesTests", ["KeelsonCore", "KeelsonConfigurationRules"]),
+    tests(
+      "KeelsonSecretsTests", ["KeelsonCore", "KeelsonTransport", "KeelsonSecrets", "COpenSSL"]),
     tests(
       "KeelsonHealthTests", ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonHealth"]),
     tests(

@@ -14,6 +14,7 @@ enum House {
     "KeelsonStore": ["KeelsonCore", "KeelsonAuditTrail"],
     "KeelsonFlagRules": ["KeelsonCore"],
     "KeelsonConfigurationRules": ["KeelsonCore"],
+    "KeelsonSecrets": ["KeelsonCore", "KeelsonCrypto", "CLibCurl"],
     "KeelsonSQLite": ["KeelsonCore", "KeelsonStore", "CSQLite"],
     "KeelsonPostgres": ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "CLibPQ"],
     "KeelsonRedis": ["KeelsonCore", "KeelsonStore", "CHiredis"],
@@ -39,7 +40,7 @@ enum House {
 
   private static let foundation: Set<String> = [
     "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonFlagRules",
-    "KeelsonConfigurationRules", "KeelsonCrypto", "KeelsonAuditTrail",
+    "KeelsonConfigurationRules", "KeelsonCrypto", "KeelsonAuditTrail", "KeelsonSecrets",
   ]
   private static let engines: Set<String> = ["KeelsonSQLite", "KeelsonPostgres", "KeelsonRedis"]
 

@@ -1,6 +1,6 @@
-/// Base64 as metadata whose name ends in `-bin` has it: the standard alphabet, read with or
-/// without padding, written without.
-/// Source: grpc/grpc `doc/PROTOCOL-HTTP2.md`, "Custom-Metadata"; RFC 4648 section 4.
+/// Base64 in the standard alphabet, read with or without padding; written without, as metadata
+/// whose name ends in `-bin` has it, unless padding is asked for.
+/// Source: RFC 4648 section 4; grpc/grpc `doc/PROTOCOL-HTTP2.md`, "Custom-Metadata".
 package enum Base64 {
   private static let alphabet = Array(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
@@ -11,10 +11,10 @@ package enum Base64 {
     return values
   }()
 
-  /// Encodes without padding.
-  package static func encode(_ bytes: Span<UInt8>) -> [UInt8] {
+  /// Encodes; `isPadded` fills the text up with `=` to a multiple of four.
+  package static func encode(_ bytes: Span<UInt8>, isPadded: Bool = false) -> [UInt8] {
     var text: [UInt8] = []
-    text.reserveCapacity((bytes.count * 4 + 2) / 3)
+    text.reserveCapacity((bytes.count + 2) / 3 * 4)
     var group: UInt32 = 0
     var bits = 0
     for index in bytes.indices {
@@ -26,6 +26,7 @@ package enum Base64 {
       }
     }
     if bits > 0 { text.append(alphabet[Int(group << UInt32(6 - bits) & 0x3F)]) }
+    while isPadded, text.count % 4 != 0 { text.append(UInt8(ascii: "=")) }
     return text
   }
 
