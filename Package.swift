@@ -65,7 +65,7 @@ let package = Package(
     library("KeelsonFlagRules", ["KeelsonCore"]),
     library("KeelsonConfigurationRules", ["KeelsonCore"]),
 
-    library("KeelsonSecrets", ["KeelsonCore", "CLibCurl"], settings: touchingC),
+    library("KeelsonSecrets", ["KeelsonCore", "KeelsonCrypto", "CLibCurl"], settings: touchingC),
 
     // Engines
     library("KeelsonSQLite", ["KeelsonStore", "CSQLite"], settings: touchingC),
@@ -147,7 +147,8 @@ let package = Package(
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
     tests("KeelsonConfigurationRulesTests", ["KeelsonCore", "KeelsonConfigurationRules"]),
     tests(
-      "KeelsonSecretsTests", ["KeelsonCore", "KeelsonTransport", "KeelsonSecrets", "COpenSSL"]),
+      "KeelsonSecretsTests",
+      ["KeelsonCore", "KeelsonTransport", "KeelsonCrypto", "KeelsonSecrets", "COpenSSL"]),
     tests(
       "KeelsonHealthTests", ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonHealth"]),
     tests(
