@@ -1,3 +1,5 @@
+import KeelsonAPI
+
 /// What a flag, a segment and a set may hold. Each number is a default; the errors name the limit.
 package struct FlagLimits: Sendable {
   /// Bytes of a flag's, segment's or set's key, and of a variant's name.
@@ -55,4 +57,9 @@ package struct FlagLimits: Sendable {
   package var heartbeatInterval: Duration = .seconds(20)
 
   package init() {}
+
+  /// How large the pages of lists are.
+  var pages: PageLimits {
+    PageLimits(defaultSize: defaultPageSize, maximumSize: maximumPageSize, bytes: pageBytes)
+  }
 }

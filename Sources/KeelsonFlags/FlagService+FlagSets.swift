@@ -51,7 +51,7 @@ extension FlagService {
     _ request: KeelsonFlagsV1.ListFlagSetsRequest, context: ServerContext
   ) async throws -> KeelsonFlagsV1.ListFlagSetsResponse {
     let page = try PageRequest(
-      size: request.pageSize, token: request.pageToken, fields: [], limits: limits)
+      size: request.pageSize, token: request.pageToken, fields: [], limits: limits.pages)
     let sets = try await read {
       try await FlagSetRepository.list(after: page.after, limit: page.size + 1, in: $0)
     }

@@ -46,10 +46,7 @@ extension FlagService {
 
   /// Sends heartbeats to silent watches until the task is cancelled.
   package func run() async {
-    while !Task.isCancelled {
-      try? await Task.sleep(for: limits.heartbeatInterval)
-      if !Task.isCancelled { watches.beat() }
-    }
+    await watches.run()
   }
 
   /// Ends all watches, so that their callers go to another server or come back later.

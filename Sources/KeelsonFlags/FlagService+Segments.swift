@@ -50,7 +50,8 @@ extension FlagService {
     fields.pageToken = ""
     fields.pageSize = 0
     let page = try PageRequest(
-      size: request.pageSize, token: request.pageToken, fields: fields.encoded(), limits: limits)
+      size: request.pageSize, token: request.pageToken, fields: fields.encoded(),
+      limits: limits.pages)
     let segments = try await read { transaction in
       _ = try await self.requireSet(set, field: "flag_set", in: transaction)
       return try await SegmentRepository.list(

@@ -7,7 +7,7 @@ extension FlagService {
     _ request: KeelsonFlagsV1.WatchFlagsRequest,
     responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>, context: ServerContext
   ) async throws {
-    let topic = FlagWatches.Topic(
+    let topic = FlagTopic(
       set: try setName(request.flagSet), environment: try environmentName(request.environment))
     guard request.resumeRevision >= 0 else {
       throw RPCError.invalidArgument(
@@ -16,29 +16,10 @@ extension FlagService {
     guard book.rules(set: topic.set, environment: topic.environment) != nil else {
       throw FlagService.noSet(topic.set, field: "flag_set")
     }
-    // The order matters: changes after `entered` wait in the list while the past is sent.
-    let entered = try watches.enter(topic)
-    defer { watches.leave(topic) }
-    var position = entered.position
-    var sent = try await sendPast(
-      topic, after: request.resumeRevision, upTo: entered.revision, to: responses)
-    while true {
-      switch try await watches.next(topic, at: position) {
-      case .messages(let messages, let next):
-        for message in messages
-        where message.revision > sent || (message.isHeartbeat && message.revision == sent) {
-          try await responses.write(encoded: message.bytes)
-          sent = message.revision
-        }
-        position = next
-      case .behind:
-        position = watches.end(of: topic).position
-        sent = try await sendSnapshot(topic, to: responses)
-      case .closed:
-        throw RPCError(
-          .unavailable, "The server is stopping; connect again and resume.",
-          details: [.retryInfo(.seconds(1))])
-      }
+    try await watches.serve(topic, to: responses) { current in
+      try await sendPast(topic, after: request.resumeRevision, upTo: current, to: responses)
+    } sendSnapshot: {
+      try await sendSnapshot(topic, to: responses)
     }
   }
 
@@ -48,14 +29,14 @@ extension FlagService {
   ///
   /// - Returns: the revision that the subscriber is up to now.
   private func sendPast(
-    _ topic: FlagWatches.Topic, after resume: Int64, upTo current: Int64,
+    _ topic: FlagTopic, after resume: Int64, upTo current: Int64,
     to responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>
   ) async throws -> Int64 {
     guard resume > 0, resume <= current else {
       return try await sendSnapshot(topic, to: responses)
     }
     guard resume < current else {
-      try await responses.write(encoded: watches.heartbeat(revision: current))
+      try await responses.write(encoded: watches.heartbeat(topic, revision: current))
       return current
     }
     guard let events = try await events(after: resume) else {
@@ -71,7 +52,7 @@ extension FlagService {
       hasSent = true
     }
     if !hasSent {
-      try await responses.write(encoded: watches.heartbeat(revision: current))
+      try await responses.write(encoded: watches.heartbeat(topic, revision: current))
     }
     return current
   }
@@ -91,15 +72,12 @@ extension FlagService {
   }
 
   private func sendSnapshot(
-    _ topic: FlagWatches.Topic, to responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>
+    _ topic: FlagTopic, to responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>
   ) async throws -> Int64 {
-    let snapshot =
-      watches.snapshot(topic, revision: book.revision)
-      ?? {
-        let made = book.snapshot(set: topic.set, environment: topic.environment)
-        return watches.keep(
-          .init(revision: made.revision, isHeartbeat: false, bytes: made.encoded()), for: topic)
-      }()
+    let snapshot = try await watches.snapshot(topic, at: book.revision) {
+      let made = book.snapshot(set: topic.set, environment: topic.environment)
+      return (made.revision, made.encoded())
+    }
     try await responses.write(encoded: snapshot.bytes)
     return snapshot.revision
   }

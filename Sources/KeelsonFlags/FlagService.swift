@@ -80,7 +80,8 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
     fields.pageToken = ""
     fields.pageSize = 0
     let page = try PageRequest(
-      size: request.pageSize, token: request.pageToken, fields: fields.encoded(), limits: limits)
+      size: request.pageSize, token: request.pageToken, fields: fields.encoded(),
+      limits: limits.pages)
     let query = FlagRepository.Query(
       set: set, after: page.after, limit: page.size + 1, tags: request.tags, owner: request.owner,
       type: request.type, text: request.query, showsArchived: request.showArchived)
@@ -172,7 +173,8 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
     fields.pageToken = ""
     fields.pageSize = 0
     let page = try PageRequest(
-      size: request.pageSize, token: request.pageToken, fields: fields.encoded(), limits: limits)
+      size: request.pageSize, token: request.pageToken, fields: fields.encoded(),
+      limits: limits.pages)
     guard let before = page.after.isEmpty ? Int64.max : Int64(page.after) else {
       throw PageRequest.foreignToken
     }

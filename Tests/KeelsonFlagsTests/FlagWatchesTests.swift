@@ -5,7 +5,7 @@ import Testing
 @testable import KeelsonFlags
 
 @Suite struct FlagWatchesTests {
-  private typealias Topic = FlagWatches.Topic
+  private typealias Topic = FlagTopic
 
   private let topic = Topic(set: "default", environment: "test")
 

@@ -1,27 +1,41 @@
-import KeelsonAPI
-import KeelsonCore
+package import KeelsonCore
+
+/// How large the pages of lists are.
+package struct PageLimits: Sendable {
+  /// Entries on a page when the request names no number, and the most it can name.
+  package var defaultSize: Int
+  package var maximumSize: Int
+  /// Bytes after which a page is ended, however few entries it has.
+  package var bytes: Int
+
+  package init(defaultSize: Int = 100, maximumSize: Int = 1_000, bytes: Int = 1 << 20) {
+    self.defaultSize = defaultSize
+    self.maximumSize = maximumSize
+    self.bytes = bytes
+  }
+}
 
 /// A request for one page of a list, and its token. Source: AIP-158.
 ///
 /// A token is the last key of the page before with a checksum over the rest of the request, so
 /// that it cannot be used with other filters.
-struct PageRequest {
-  let size: Int
+package struct PageRequest: Sendable {
+  package let size: Int
   /// The key after which the page begins; empty for the first.
-  let after: String
+  package let after: String
   private let checksum: UInt32
   private let pageBytes: Int
 
   /// - Parameter fields: the encoded request without its page size and token.
   /// - Throws: `RPCError` INVALID_ARGUMENT for a negative size or a token that is not one of ours
   ///   for this request.
-  init(size: Int32, token: String, fields: [UInt8], limits: FlagLimits) throws {
+  package init(size: Int32, token: String, fields: [UInt8], limits: PageLimits) throws {
     guard size >= 0 else {
       throw RPCError.invalidArgument(field: "page_size", "\(size) is negative")
     }
-    self.size = size == 0 ? limits.defaultPageSize : min(Int(size), limits.maximumPageSize)
+    self.size = size == 0 ? limits.defaultSize : min(Int(size), limits.maximumSize)
     checksum = PageRequest.checksum(fields)
-    pageBytes = limits.pageBytes
+    pageBytes = limits.bytes
     guard !token.isEmpty else {
       after = ""
       return
@@ -33,13 +47,13 @@ struct PageRequest {
     after = String(token.dropFirst(prefix.count))
   }
 
-  static let foreignToken = RPCError.invalidArgument(
+  package static let foreignToken = RPCError.invalidArgument(
     field: "page_token",
     "is not a next_page_token of this list with these filters; start again without one")
 
   /// Splits the rows of a query for one more than the page into the page and the next token. A
   /// page also ends when it has become too large for one message.
-  func cut<Element: Message>(_ rows: [Element], by key: (Element) -> String) -> (
+  package func cut<Element: Message>(_ rows: [Element], by key: (Element) -> String) -> (
     [Element], String
   ) {
     var count = 0
