@@ -50,6 +50,7 @@ let package = Package(
     .systemLibrary(name: "COpenSSL", pkgConfig: "openssl"),
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3"),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib"),
+    .systemLibrary(name: "CLibPQ", pkgConfig: "libpq"),
     .target(name: "KeelsonProtoC", dependencies: ["CProtobufC"]),
 
     // Core and what stands on it alone
@@ -69,6 +70,9 @@ let package = Package(
 
     // Engines
     library("KeelsonSQLite", ["KeelsonStore", "CSQLite"], settings: touchingC),
+    library(
+      "KeelsonPostgres", ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "CLibPQ"],
+      settings: touchingC),
 
     // Services
     service("KeelsonHealth"),
@@ -83,7 +87,7 @@ let package = Package(
       "KeelsonServer",
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
-        "KeelsonHealth", "KeelsonReflection", "KeelsonFlags", "KeelsonEvents",
+        "KeelsonPostgres", "KeelsonHealth", "KeelsonReflection", "KeelsonFlags", "KeelsonEvents",
       ]),
     .executableTarget(
       name: "keelson",
@@ -144,6 +148,9 @@ let package = Package(
       path: "Tests/StoreCrashWriter", swiftSettings: touchingC),
     tests(
       "KeelsonStoreTests", ["KeelsonCore", "KeelsonStore", "KeelsonSQLite", "StoreCrashWriter"]),
+    tests(
+      "KeelsonPostgresTests",
+      ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "KeelsonPostgres"]),
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
     tests("KeelsonConfigurationRulesTests", ["KeelsonCore", "KeelsonConfigurationRules"]),
     tests(

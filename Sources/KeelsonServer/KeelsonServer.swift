@@ -3,6 +3,7 @@ import KeelsonCore
 import KeelsonEvents
 import KeelsonFlags
 import KeelsonHealth
+import KeelsonPostgres
 import KeelsonReflection
 import KeelsonSQLite
 import KeelsonStore
@@ -41,23 +42,43 @@ package struct KeelsonServer: Sendable {
     // From here on a signal is not lost, however early it comes.
     let termination = try Termination()
     let startTime = ContinuousClock.now
-    var store = SQLiteConfiguration(folder: settings.dataFolder)
-    store.limits = settings.limits.store
-    let database = try SQLiteDatabase(store)
+    let loops = LoopGroup(count: settings.loops)
     do {
-      try await serve(
-        database, at: listeners, with: certificates, until: termination, startTime: startTime,
-        onServing: onServing)
-    } catch {
+      let database = try await openDatabase(on: loops)
+      do {
+        try await serve(
+          database, on: loops, at: listeners, with: certificates, until: termination,
+          startTime: startTime, onServing: onServing)
+      } catch {
+        await database.close()
+        throw error
+      }
       await database.close()
+    } catch {
+      await loops.stop()
       throw error
     }
-    await database.close()
+    await loops.stop()
     logger.log(.info, "Stopped.")
   }
 
+  /// The embedded store, or PostgreSQL where the settings name a database there.
+  private func openDatabase(on loops: LoopGroup) async throws -> any Database {
+    guard let url = settings.database else {
+      var store = SQLiteConfiguration(folder: settings.dataFolder)
+      store.limits = settings.limits.store
+      return try SQLiteDatabase(store)
+    }
+    var store = PostgresConfiguration(url: url)
+    store.limits = settings.limits.postgres
+    store.limits.waitingWrites = settings.limits.store.waitingWrites
+    store.limits.waitingReads = settings.limits.store.waitingReads
+    return try await PostgresDatabase.open(
+      store, loops: loops, logger: logger.component("database"))
+  }
+
   private func serve(
-    _ database: SQLiteDatabase,
+    _ database: any Database, on loops: LoopGroup,
     at listeners: [(listener: ListenerConfiguration, kind: ServedAddress.Kind)],
     with certificates: TLSServerCertificates?, until termination: Termination,
     startTime: ContinuousClock.Instant, onServing: @Sendable ([ServedAddress]) -> Void
@@ -92,15 +113,15 @@ package struct KeelsonServer: Sendable {
     let metrics = CallMetrics()
     var configuration = settings.limits.transport
     configuration.listeners = listeners.map(\.listener)
-    configuration.loopCount = settings.loops
     let server = Server(
-      configuration: configuration, routes: routes + standardHealth.routes,
+      configuration: configuration,
+      routes: (routes + standardHealth.routes).map(\.bindingItsContext),
       interceptors: [
         .correlation(), .trace(), metrics.interceptor,
         CallLog(logger: logger.component("calls")).interceptor,
       ],
       plainRoutes: [metrics.route], encodeDetails: { $0.withEncodedStatus() },
-      logger: logger.component("transport"))
+      loops: loops, logger: logger.component("transport"))
     let bound = try await zip(server.start(), listeners).map { address, listener in
       ServedAddress(address: address.description, kind: listener.kind)
     }
@@ -130,5 +151,14 @@ package struct KeelsonServer: Sendable {
       await server.drain(grace: settings.drainGrace)
       group.cancelAll()
     }
+  }
+}
+
+extension Route {
+  /// The same route, whose handler's statements and calls find the call's deadline. What never
+  /// waits makes none.
+  fileprivate var bindingItsContext: Route {
+    if case .immediate = handler { return self }
+    return around([ServerInterceptor.propagation().functions(for: method).around].compactMap { $0 })
   }
 }

@@ -6,7 +6,7 @@ import KeelsonTransport
 extension ServerLimits {
   /// All of them, in the order that documents and help show. docs/operations.md has the same rows.
   package static let all: [ServerLimit] =
-    connections + calls + messages + frames + times + service + events
+    connections + calls + messages + frames + times + service + events + database
 
   private static let connections: [ServerLimit] = [
     count(
@@ -208,28 +208,28 @@ extension ServerLimits {
 
   // MARK: Rows
 
-  private static func count(
+  static func count(
     _ name: String, _ path: ServerLimit.Path<Int>, _ range: ClosedRange<Int>, _ what: String,
     _ beyond: String
   ) -> ServerLimit {
     ServerLimit(name: name, what: what, beyond: beyond, place: .count(path), range: range)
   }
 
-  private static func size(
+  static func size(
     _ name: String, _ path: ServerLimit.Path<Int>, _ range: ClosedRange<Int>, _ what: String,
     _ beyond: String
   ) -> ServerLimit {
     ServerLimit(name: name, what: what, beyond: beyond, place: .size(path), range: range)
   }
 
-  private static func duration(
+  static func duration(
     _ name: String, _ path: ServerLimit.Path<Duration>, _ range: ClosedRange<Int>, _ what: String,
     _ beyond: String
   ) -> ServerLimit {
     ServerLimit(name: name, what: what, beyond: beyond, place: .duration(path), range: range)
   }
 
-  private static func duration(
+  static func duration(
     _ name: String, _ path: ServerLimit.Path<Duration?>, _ range: ClosedRange<Int>,
     _ what: String,
     _ beyond: String

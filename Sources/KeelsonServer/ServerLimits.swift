@@ -1,6 +1,7 @@
 package import KeelsonCore
 package import KeelsonEvents
 package import KeelsonFlags
+package import KeelsonPostgres
 package import KeelsonSQLite
 package import KeelsonTransport
 
@@ -9,6 +10,8 @@ package struct ServerLimits: Sendable {
   /// Only its limits are of interest here, not where it listens.
   package var transport = ServerConfiguration(addresses: [])
   package var store = SQLiteConfiguration.Limits()
+  /// Its waiting writes and reads are those of `store`.
+  package var postgres = PostgresConfiguration.Limits()
   package var flags = FlagLimits()
   package var events = EventLimits()
 

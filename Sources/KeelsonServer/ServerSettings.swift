@@ -14,6 +14,9 @@ package struct ServerSettings: Sendable {
   package var probeListen: [String] = []
   /// The folder of the embedded store; made when it is not there.
   package var dataFolder = "./keelson-data"
+  /// The address of a PostgreSQL database, `postgres://user:password@host:port/database`; nil: the
+  /// embedded store.
+  package var database: String?
   /// The default environment.
   package var environment = "development"
   /// The CloudEvents source of the events, a URI reference; nil: `/keelson/` and the environment.

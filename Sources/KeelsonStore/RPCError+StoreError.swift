@@ -19,11 +19,19 @@ extension RPCError {
           .resourceExhausted, "Too many changes wait already: nothing was changed. Try again.",
           [.retryInfo(.milliseconds(500))]
         )
-      case .busy, .closed:
+      case .busy, .closed, .unreachable:
         (
           .unavailable, "The database cannot be used right now: nothing was changed. Try again.",
           [.retryInfo(.seconds(1))]
         )
+      case .outcomeUnknown:
+        (
+          .unavailable,
+          "The connection to the database was lost while the change was committed: it may or may "
+            + "not have been made. Look before you repeat it.", []
+        )
+      case .timedOut:
+        (.deadlineExceeded, "The database took longer than the call had time.", [])
       case .io:
         (.unavailable, "The server cannot read or write its data; its log says why.", [])
       case .corrupt:

@@ -30,6 +30,14 @@ package struct StoreError: Error, Sendable {
     package static let full = Code(description: "full")
     /// Another process or connection holds the database.
     package static let busy = Code(description: "busy")
+    /// The database's server cannot be reached, or the connection to it was lost before anything
+    /// was committed. It is tried again by itself.
+    package static let unreachable = Code(description: "unreachable")
+    /// The connection was lost while a change was committed, and whether it is there could not be
+    /// found out: it may or may not have been made.
+    package static let outcomeUnknown = Code(description: "outcome unknown")
+    /// A statement ran longer than it may, or than the call it serves had time.
+    package static let timedOut = Code(description: "timed out")
     /// The file is damaged or is no database of ours.
     package static let corrupt = Code(description: "corrupt")
     /// A migration that ran is not the one this binary has.

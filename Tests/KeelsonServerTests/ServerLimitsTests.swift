@@ -40,7 +40,8 @@ import Testing
   @Test func eachLimitReachesItsPlace() throws {
     for limit in ServerLimits.all {
       let defaults = ServerLimits()
-      let other = "\(limit.range.upperBound)" + (limit.rangeText.contains("h") ? "ms" : "")
+      let other =
+        "\(limit.range.upperBound)" + (limit.defaultText.last?.isLowercase == true ? "ms" : "")
       var limits = defaults
       try limits.set("\(limit.name)=\(other)")
       let changed = ServerLimits.all.filter { $0.text(in: limits) != $0.text(in: defaults) }

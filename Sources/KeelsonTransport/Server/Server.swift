@@ -7,16 +7,21 @@ import Synchronization
 package final class Server: Sendable {
   private let core: ServerCore
   private let group: LoopGroup
+  private let ownsLoops: Bool
   private let homes: [ServerLoop]
 
-  /// - Parameter encodeDetails: puts the typed details of the transport's own errors into the form
-  ///   that is sent; the transport knows no messages.
+  /// - Parameters:
+  ///   - encodeDetails: puts the typed details of the transport's own errors into the form that is
+  ///     sent; the transport knows no messages.
+  ///   - loops: where to serve, for their owner to stop after ``drain(grace:)``; nil: on loops of
+  ///     its own.
   /// - Precondition: no two routes have the same path.
   package init(
     configuration: ServerConfiguration, routes: [Route],
     interceptors: [ServerInterceptor] = [.correlation()],
     plainRoutes: [PlainRoute] = [],
-    encodeDetails: @escaping @Sendable (RPCError) -> RPCError = { $0 }, logger: Logger
+    encodeDetails: @escaping @Sendable (RPCError) -> RPCError = { $0 },
+    loops: LoopGroup? = nil, logger: Logger
   ) {
     let all = Router(routes, interceptors)
     let plainByPath = Dictionary(plainRoutes.map { ($0.path, $0) }) { first, _ in first }
@@ -27,8 +32,9 @@ package final class Server: Sendable {
       },
       encodeDetails: encodeDetails, logger: logger)
     self.core = core
-    let group = LoopGroup(count: configuration.loopCount)
+    let group = loops ?? LoopGroup(count: configuration.loopCount)
     self.group = group
+    ownsLoops = loops == nil
     homes = group.loops.map { ServerLoop(loop: $0, server: core, loopCount: group.loops.count) }
   }
 
@@ -49,20 +55,20 @@ package final class Server: Sendable {
     switch result {
     case .success(let addresses): return addresses
     case .failure(let error):
-      await group.stop()
+      if ownsLoops { await group.stop() }
       throw error
     }
   }
 
   /// Ends in order: no new connections nor calls; calls under way have `grace` to finish and are
-  /// then cancelled with UNAVAILABLE. Returns when all is closed and the threads have ended.
+  /// then cancelled with UNAVAILABLE. Returns when all is closed and its own threads have ended.
   package func drain(grace: Duration) async {
     let cancellationGrace = core.configuration.cancellationGrace
     await homes[0].loop.call { [home = homes[0]] in home.stopListening() }
     // Connections that were accepted and not handed over yet stand in the mailboxes ahead.
     for home in homes { home.loop.execute { home.drain(grace, cancellationGrace) } }
     for home in homes { await home.drained.wait() }
-    await group.stop()
+    if ownsLoops { await group.stop() }
   }
 }
 

@@ -38,6 +38,11 @@ enum ServeCommand {
         name: "data", value: "FOLDER", help: "Where the data is kept; made when it is not there.",
         defaultValue: "./keelson-data", environmentVariable: "KEELSON_DATA"),
       .init(
+        name: "database", value: "URL",
+        help: "A PostgreSQL database to keep the data in instead, for several servers: "
+          + "postgres://user:password@host:port/database?sslmode=verify-full.",
+        environmentVariable: "KEELSON_DATABASE"),
+      .init(
         name: "environment", value: "NAME",
         help: "The environment that a request means which names none.",
         defaultValue: "development", environmentVariable: "KEELSON_ENVIRONMENT"),
@@ -70,6 +75,7 @@ enum ServeCommand {
     settings.tls = try tls(invocation)
     settings.probeListen = invocation.all("probe-listen")
     settings.dataFolder = invocation.option("data") ?? settings.dataFolder
+    settings.database = invocation.option("database")
     settings.environment = invocation.option("environment") ?? settings.environment
     settings.eventSource = invocation.option("event-source")
     settings.allowsInsecureRemote = invocation.has("insecure-remote-plaintext")

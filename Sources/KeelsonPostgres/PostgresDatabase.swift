@@ -1,0 +1,306 @@
+package import KeelsonCore
+package import KeelsonStore
+package import KeelsonTransport
+import Synchronization
+
+/// The engine for several nodes: PostgreSQL through libpq's pipeline mode, one connection that
+/// writes with group commit, one that hears of the changes of other nodes, and a pool of those that
+/// read on each loop.
+package final class PostgresDatabase: Database {
+  package let dialect = Dialect.postgreSQL
+  package let liveEvents: LiveEvents
+
+  private let loop: Loop
+  private let writer: PostgresWriter
+  private let listener: ChangeListener
+  private let pools: [ConnectionPool]
+  private let nextPool = Atomic<Int>(0)
+  private let state = Mutex(State())
+  private let limits: PostgresConfiguration.Limits
+
+  private struct State {
+    var isClosed = false
+    var writing: Task<Void, Never>?
+    /// Why this node can follow the changes no more.
+    var cutOff: StoreError?
+  }
+
+  /// Connects and checks that the server can be used.
+  ///
+  /// - Parameter loops: where reads run, each on the loop that asks where it is one of these. They
+  ///   must turn until ``close()`` has returned.
+  /// - Throws: ``StoreError`` whose message tells an admin what to do: misuse for an address that
+  ///   is none, unreachable for a server, user, password or database that does not work.
+  package static func open(
+    _ configuration: PostgresConfiguration, loops: LoopGroup, logger: Logger
+  ) async throws -> PostgresDatabase {
+    let settings = try ConnectionSettings(
+      url: configuration.url, connectTimeout: configuration.limits.connectTimeout)
+    let loop = Loop()
+    loop.start(name: "keelson-postgres")
+    let database = PostgresDatabase(
+      settings, configuration.limits, loop: loop, loops: loops, logger: logger)
+    do {
+      try await database.start(settings, logger)
+    } catch {
+      await database.close()
+      throw error
+    }
+    return database
+  }
+
+  private init(
+    _ settings: ConnectionSettings, _ limits: PostgresConfiguration.Limits, loop: Loop,
+    loops: LoopGroup, logger: Logger
+  ) {
+    self.limits = limits
+    self.loop = loop
+    let live = LiveEvents(limits: limits.liveEvents)
+    liveEvents = live
+    let published = PublishedChanges(live)
+    let cutOff = CutOff(logger: logger)
+    let kept = KeptConnection("writes", settings, limits: limits, on: loop, logger: logger) {
+      try await $0.run([Session.writer(limits)])
+    }
+    let writer = PostgresWriter(
+      kept: kept, published: published, limits: limits, on: loop, logger: logger,
+      onCutOff: { cutOff.happened($0) })
+    self.writer = writer
+    listener = ChangeListener(
+      settings, published: published, limits: limits, on: loop, logger: logger,
+      isOwn: { kept.backendID == $0 }, onCutOff: { cutOff.happened($0) })
+    pools = loops.loops.map {
+      ConnectionPool(settings, limits: limits, share: loops.loops.count, on: $0)
+    }
+    cutOff.database = self
+  }
+
+  /// `@unchecked Sendable`: `database` is set before the loop runs anything of it.
+  private final class CutOff: @unchecked Sendable {
+    weak var database: PostgresDatabase?
+    let logger: Logger
+
+    init(logger: Logger) {
+      self.logger = logger
+    }
+
+    func happened(_ error: StoreError) {
+      logger.log(.error, error.message)
+      database?.state.withLock { $0.cutOff = StoreError(.closed, error.message) }
+      // Whoever watches here would miss changes: they are to go to another server.
+      database?.liveEvents.finish()
+    }
+  }
+
+  private func start(_ settings: ConnectionSettings, _ logger: Logger) async throws {
+    try await withTaskExecutorPreference(loop) { [writer] in
+      try await writer.kept.start()
+      try await Self.check(try await writer.kept.connection(), settings, logger)
+    }
+    let writing = Task(executorPreference: loop) { [writer] in await writer.run() }
+    state.withLock { $0.writing = writing }
+  }
+
+  /// Looks at settings of the server that decide about what an acknowledgement is worth.
+  private static func check(
+    _ connection: PostgresConnection, _ settings: ConnectionSettings, _ logger: Logger
+  ) async throws {
+    let row = try await connection.run([
+      SQLStatement(
+        """
+        SELECT current_setting('fsync'), current_setting('full_page_writes'),
+          (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'),
+          current_setting('server_encoding'), pg_is_in_recovery()
+        """)
+    ]).first?.rows.first
+    guard let row else { return }
+    let encoding: String = try row.get(3)
+    guard encoding == "UTF8" else {
+      throw StoreError(
+        .misuse,
+        """
+        The database \(settings.description) has the encoding \(encoding); Keelson needs UTF8. \
+        Create it with ENCODING 'UTF8' TEMPLATE template0.
+        """)
+    }
+    guard try !row.get(4, as: Bool.self) else {
+      throw StoreError(
+        .unreachable,
+        """
+        The server of \(settings.description) is a standby, which takes no changes. Name the \
+        primary, or several hosts with target_session_attrs=read-write.
+        """)
+    }
+    for (column, name) in [(0, "fsync"), (1, "full_page_writes")] where try row.get(column) == "off"
+    {
+      logger.log(
+        .warning,
+        "PostgreSQL runs with \(name) = off: a crash of its machine may lose acknowledged changes "
+          + "or damage the database. Switch it on.")
+    }
+    if try row.get(2) == "off" {
+      logger.log(
+        .warning,
+        "PostgreSQL runs with synchronous_commit = off; Keelson's connections switch it on, so "
+          + "that nothing acknowledged is lost.")
+    }
+  }
+
+  // MARK: Database
+
+  package var writeFailure: StoreError? { writer.shared.withLock { $0.diskFailure } }
+
+  /// What it has done since it was opened, and what it does right now.
+  package var statistics: PostgresStatistics {
+    let shared = writer.shared.withLock { $0 }
+    var statistics = PostgresStatistics()
+    statistics.commits = shared.commits
+    statistics.writes = shared.writes
+    statistics.largestBatch = shared.largestBatch
+    statistics.waitingWrites = shared.waiting
+    statistics.writerIsConnected = writer.kept.status.isOpen
+    statistics.listenerIsConnected = listener.status.isOpen
+    statistics.connectionFailures = writer.kept.status.failures + listener.status.failures
+    for pool in pools {
+      let counts = pool.currentCounts
+      statistics.openConnections += counts.open
+      statistics.usedConnections += counts.used
+      statistics.waitingReads += counts.waiting
+      statistics.connectionFailures += counts.failures
+    }
+    return statistics
+  }
+
+  package func read<Result: Sendable>(
+    _ body: @escaping @Sendable (any Transaction) async throws -> Result
+  ) async throws -> Result {
+    try checkIsOpen()
+    let pool = pool()
+    return try await withTaskExecutorPreference(pool.loop) {
+      let lease = try await pool.lease()
+      let transaction = PostgresTransaction(
+        lease.connection, isWrite: false, prefix: try beginning(releasing: lease, to: pool))
+      defer { Self.end(transaction, lease, pool) }
+      return try await withTaskCancellationHandler {
+        try await PostgresTransaction.$current.withValue(transaction) {
+          try await body(transaction)
+        }
+      } onCancel: {
+        pool.loop.execute { transaction.cancel() }
+      }
+    }
+  }
+
+  /// What begins a read: with a deadline, the server ends its statements by then.
+  private func beginning(
+    releasing lease: ConnectionPool.Lease, to pool: ConnectionPool
+  ) throws -> [SQLStatement] {
+    guard let remaining = ServerContext.current?.deadline?.remaining else {
+      return [SQLStatement("BEGIN")]
+    }
+    let shorter = min(remaining, limits.statementTimeout)
+    let milliseconds = Int((shorter / .milliseconds(1)).rounded(.up))
+    guard milliseconds > 0 else {
+      pool.release(lease)
+      throw StoreError(.timedOut, "The call's deadline had passed before its read began.")
+    }
+    return [
+      SQLStatement("BEGIN"),
+      SQLStatement("SELECT set_config('statement_timeout', $1, true)", [.text("\(milliseconds)")]),
+    ]
+  }
+
+  private static func end(
+    _ transaction: PostgresTransaction, _ lease: ConnectionPool.Lease, _ pool: ConnectionPool
+  ) {
+    _ = transaction.end()
+    if transaction.wasCancelled, lease.connection.isBusy {
+      pool.releaseAfterCancelling(lease)
+      return
+    }
+    if transaction.hasBegun {
+      // Nobody waits for it: whoever has the connection next sends its statements behind it.
+      lease.connection.send([SQLStatement("COMMIT")]) { result in
+        if case .failure(let error) = result { lease.connection.lose(error) }
+      }
+    }
+    pool.release(lease)
+  }
+
+  @discardableResult
+  package func write<Result: Sendable>(
+    _ body: @escaping @Sendable (any Transaction) async throws -> Result
+  ) async throws -> Result {
+    try checkIsOpen()
+    if let current = PostgresTransaction.current, current.isWrite, current.isRunning {
+      throw StoreError(.misuse, "A write inside a write would wait for itself for ever.")
+    }
+    return try await withTaskExecutorPreference(loop) { [writer] in
+      let (turn, transaction) = try await writer.turn()
+      let outcome: Swift.Result<Result, any Error>
+      do {
+        outcome = .success(
+          try await PostgresTransaction.$current.withValue(transaction) {
+            try await body(transaction)
+          })
+      } catch {
+        outcome = .failure(error)
+      }
+      var failure: (any Error)?
+      if case .failure(let error) = outcome { failure = error }
+      try await turn.waitForCommit(error: failure)
+      return try outcome.get()
+    }
+  }
+
+  package func migrate(_ sets: [MigrationSet]) async throws {
+    let head = try await write { transaction in
+      // A large table takes its time.
+      _ = try await transaction.query("SELECT set_config('statement_timeout', '0', true)")
+      let older = try await TextOrder.languageColumns(in: transaction)
+      try await Migrator.run([StoreMigrations.set] + sets, in: transaction, dialect: .postgreSQL)
+      try await TextOrder.compareByBytes(allBut: older, in: transaction)
+      return try await ChangeHead.current(in: transaction)
+    }
+    liveEvents.start(at: head)
+    try await withTaskExecutorPreference(loop) { [writer, listener] in
+      try await writer.kept.connection().forgetStatements()
+      guard !writer.isMigrated else { return }
+      writer.isMigrated = true
+      try await listener.start()
+    }
+  }
+
+  package func close() async {
+    let (isFirst, writing) = state.withLock { state in
+      defer { state.isClosed = true }
+      return (!state.isClosed, state.writing)
+    }
+    guard isFirst else { return }
+    liveEvents.finish()
+    await withTaskExecutorPreference(loop) { [writer] in
+      writer.close()
+      await writing?.value
+    }
+    // Not before: what is written until then has to be told before it is acknowledged.
+    liveEvents.removeObservers()
+    await withTaskExecutorPreference(loop) { [writer, listener] in
+      listener.close()
+      writer.kept.close()
+    }
+    for pool in pools { await withTaskExecutorPreference(pool.loop) { await pool.close() } }
+    await loop.stop()
+  }
+
+  private func checkIsOpen() throws {
+    let state = state.withLock { $0 }
+    if let cutOff = state.cutOff { throw cutOff }
+    if state.isClosed { throw StoreError.closedDatabase }
+  }
+
+  /// That of the calling loop, or any.
+  private func pool() -> ConnectionPool {
+    if let own = pools.first(where: { $0.loop.isCurrent }) { return own }
+    return pools[nextPool.wrappingAdd(1, ordering: .relaxed).oldValue % pools.count]
+  }
+}

@@ -1,0 +1,138 @@
+import KeelsonCore
+import KeelsonStore
+import KeelsonTransport
+import Synchronization
+
+/// The statements of one running transaction on a connection.
+///
+/// `@unchecked Sendable`: touched on the connection's loop only, but for `isRunning`, which is
+/// atomic; a statement from elsewhere comes to the loop first.
+final class PostgresTransaction: Transaction, @unchecked Sendable {
+  /// The transaction whose body the current task runs.
+  @TaskLocal static var current: PostgresTransaction?
+
+  let isWrite: Bool
+  private let connection: PostgresConnection
+  private let running = Atomic(true)
+  /// What goes out with the first statement: it begins the transaction, or its savepoint.
+  private var prefix: [SQLStatement]
+  private var committed = Committed()
+  /// Whether anything has been sent.
+  private(set) var hasBegun = false
+  /// The error of the statement that failed: PostgreSQL runs nothing more in this transaction.
+  private(set) var failure: StoreError?
+  private var isCancelled = false
+  private var waiters: [UInt64: CheckedContinuation<[StatementResult], any Error>] = [:]
+  private var nextWaiter: UInt64 = 0
+
+  init(_ connection: PostgresConnection, isWrite: Bool, prefix: [SQLStatement]) {
+    self.connection = connection
+    self.isWrite = isWrite
+    self.prefix = prefix
+  }
+
+  var isRunning: Bool { running.load(ordering: .acquiring) }
+
+  /// Whether an answer is still on its way that nobody waits for.
+  var wasCancelled: Bool { isCancelled }
+
+  // MARK: Statements
+
+  func query(_ sql: String, _ parameters: [SQLValue]) async throws -> [Row] {
+    try await run([SQLStatement(sql, parameters)]).last?.rows ?? []
+  }
+
+  @discardableResult
+  func execute(_ sql: String, _ parameters: [SQLValue]) async throws -> Int {
+    try await run([SQLStatement(sql, parameters)]).last?.changedRows ?? 0
+  }
+
+  @discardableResult
+  func executeAll(_ statements: [SQLStatement]) async throws -> [Int] {
+    guard !statements.isEmpty else { return [] }
+    return try await run(statements).map(\.changedRows)
+  }
+
+  func publish(_ later: Committed) {
+    committed.append(later)
+  }
+
+  /// Runs statements in one round trip.
+  func run(_ commands: [SQLStatement]) async throws -> [StatementResult] {
+    try checkIsRunning()
+    for command in commands { try OrdinaryStatement.check(command.sql) }
+    guard connection.loop.isCurrent else {
+      return try await withTaskExecutorPreference(connection.loop) {
+        try await runOnLoop(commands)
+      }
+    }
+    return try await runOnLoop(commands)
+  }
+
+  private func runOnLoop(_ commands: [SQLStatement]) async throws -> [StatementResult] {
+    try checkIsRunning()
+    if !isWrite { try Task.checkCancellation() }
+    if isCancelled { throw CancellationError() }
+    if let failure { throw failure }
+    let all = prefix + commands
+    let skipped = prefix.count
+    prefix = []
+    hasBegun = true
+    nextWaiter += 1
+    let id = nextWaiter
+    let results = try await withCheckedThrowingContinuation { continuation in
+      waiters[id] = continuation
+      connection.send(all) { [self] result in
+        if case .failure(let error) = result { failure = failure ?? error }
+        waiters.removeValue(forKey: id)?.resume(with: result.mapError { $0 })
+      }
+    }
+    return Array(results.dropFirst(skipped))
+  }
+
+  private func checkIsRunning() throws {
+    guard isRunning else {
+      throw StoreError(.misuse, "A statement after the end of its transaction.")
+    }
+  }
+
+  // MARK: The end
+
+  /// Lets whoever waits for a statement go; it may still run. On the loop.
+  func cancel() {
+    guard isRunning else { return }
+    isCancelled = true
+    let waiting = waiters
+    waiters = [:]
+    for waiter in waiting.values { waiter.resume(throwing: CancellationError()) }
+  }
+
+  /// Ends its use; later statements throw. On the loop.
+  ///
+  /// - Returns: what to publish once it is durable.
+  func end() -> Committed {
+    running.store(false, ordering: .releasing)
+    return committed
+  }
+}
+
+/// Which statements a body may run: transactions are the engine's to begin and end, and its
+/// sessions to set up.
+enum OrdinaryStatement {
+  private static let reserved: Set<String> = [
+    "BEGIN", "START", "COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE", "PREPARE",
+    "DEALLOCATE", "EXECUTE", "LISTEN", "UNLISTEN", "NOTIFY", "SET", "RESET", "DISCARD", "COPY",
+    "VACUUM",
+  ]
+
+  /// - Throws: ``StoreError`` with code misuse.
+  static func check(_ sql: String) throws {
+    let first = sql.utf8.drop { $0 == 0x20 || $0 == 0x0A || $0 == 0x09 }.prefix {
+      $0 | 0x20 >= 0x61
+    }
+    let keyword = String(decoding: first, as: UTF8.self).uppercased()
+    guard !reserved.contains(keyword) else {
+      throw StoreError(.misuse, "\(keyword) is the engine's alone: \(sql)")
+    }
+  }
+}
