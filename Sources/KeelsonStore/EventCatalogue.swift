@@ -15,8 +15,8 @@ package struct EventType: Sendable, Hashable {
   package let summary: String
 }
 
-/// Every type of event that Keelson publishes. Each service has its own names for its own types;
-/// a test compares what the sources publish with what stands here.
+/// Every type of event that Keelson publishes. Each service has names of its own for its own types;
+/// TidyTests compares what the sources publish with what stands here.
 package enum EventCatalogue {
   /// By name.
   package static let all: [EventType] = (flags + configuration + audit + health + events)
@@ -28,56 +28,64 @@ package enum EventCatalogue {
   package static func type(named name: String) -> EventType? { byName[name] }
 
   private static let flags: [EventType] = [
-    durable("flags.FeatureFlagCreated", "A flag was created."),
-    durable("flags.FeatureFlagUpdated", "A flag's description, variants or the like changed."),
+    durable("keelson.flags.FeatureFlagCreated", "A flag was created."),
     durable(
-      "flags.FeatureFlagToggled", "A flag was enabled or disabled in one or more environments."),
-    durable("flags.FeatureFlagTargetingUpdated", "A flag's targeting rules changed."),
-    durable("flags.FeatureFlagArchived", "A flag was taken out of use."),
-    durable("flags.FeatureFlagRestored", "An archived flag was taken into use again."),
-    durable("flags.FeatureFlagSegmentCreated", "A segment was created."),
-    durable("flags.FeatureFlagSegmentUpdated", "A segment's condition or description changed."),
-    durable("flags.FeatureFlagSegmentDeleted", "A segment was deleted."),
-    durable("flags.FeatureFlagSetCreated", "A flag set was created."),
-    durable("flags.FeatureFlagSetUpdated", "A flag set changed."),
-    telemetry("flags.FeatureFlagEvaluated", "The server evaluated a flag for a caller."),
+      "keelson.flags.FeatureFlagUpdated", "A flag's description, variants or the like changed."),
+    durable(
+      "keelson.flags.FeatureFlagToggled",
+      "A flag was enabled or disabled in one or more environments."),
+    durable("keelson.flags.FeatureFlagTargetingUpdated", "A flag's targeting rules changed."),
+    durable("keelson.flags.FeatureFlagArchived", "A flag was taken out of use."),
+    durable("keelson.flags.FeatureFlagRestored", "An archived flag was taken into use again."),
+    durable("keelson.flags.FeatureFlagSegmentCreated", "A segment was created."),
+    durable(
+      "keelson.flags.FeatureFlagSegmentUpdated", "A segment's condition or description changed."),
+    durable("keelson.flags.FeatureFlagSegmentDeleted", "A segment was deleted."),
+    durable("keelson.flags.FeatureFlagSetCreated", "A flag set was created."),
+    durable("keelson.flags.FeatureFlagSetUpdated", "A flag set changed."),
+    telemetry("keelson.flags.FeatureFlagEvaluated", "The server evaluated a flag for a caller."),
   ]
 
   private static let configuration: [EventType] = [
-    durable("configuration.ConfigurationUpdated", "Settings were set, deleted or rolled back."),
     durable(
-      "configuration.ConfigurationLoaded", "The settings of an application were loaded."),
+      "keelson.configuration.ConfigurationUpdated", "Settings were set, deleted or rolled back."),
     durable(
-      "configuration.ConfigurationValidated",
+      "keelson.configuration.ConfigurationLoaded", "The settings of an application were loaded."),
+    durable(
+      "keelson.configuration.ConfigurationValidated",
       "Settings were checked against their schema, well or badly."),
     durable(
-      "configuration.ConfigurationReloaded",
+      "keelson.configuration.ConfigurationReloaded",
       "A changed file or secret store was taken over, or refused."),
     durable(
-      "configuration.ConfigurationEncrypted", "Sensitive values were encrypted with a new key."),
+      "keelson.configuration.ConfigurationEncrypted",
+      "Sensitive values were encrypted with a new key."),
   ]
 
   private static let audit: [EventType] = [
-    durable("audit.LogsArchived", "Expired audit entries were moved to an archive."),
-    telemetry("audit.AuditLogCreated", "An entry was added to the audit trail."),
+    durable("keelson.audit.LogsArchived", "Expired audit entries were moved to an archive."),
+    durable("keelson.audit.RetentionPolicyUpdated", "How long audit entries are kept was changed."),
+    durable("keelson.audit.SubjectErased", "The personal data of a subject was erased."),
+    telemetry("keelson.audit.AuditLogCreated", "An entry was added to the audit trail."),
   ]
 
   private static let health: [EventType] = [
-    telemetry("health.SystemHealthChecked", "A round of health checks ended."),
-    telemetry("health.DatabaseHealthChecked", "The database was checked."),
+    telemetry("keelson.health.SystemHealthChecked", "A round of health checks ended."),
+    telemetry("keelson.health.DatabaseHealthChecked", "The database was checked."),
   ]
 
   private static let events: [EventType] = [
     durable(
-      "events.EventRetentionPolicyUpdated", "How long events are kept was changed."),
-    telemetry("events.EventsCompacted", "Events that the policy does not keep were removed."),
+      "keelson.events.EventRetentionPolicyUpdated", "How long events are kept was changed."),
+    telemetry(
+      "keelson.events.EventsCompacted", "Events that the policy does not keep were removed."),
   ]
 
   private static func durable(_ name: String, _ summary: String) -> EventType {
-    EventType(name: "keelson." + name, kind: .durable, summary: summary)
+    EventType(name: name, kind: .durable, summary: summary)
   }
 
   private static func telemetry(_ name: String, _ summary: String) -> EventType {
-    EventType(name: "keelson." + name, kind: .telemetry, summary: summary)
+    EventType(name: name, kind: .telemetry, summary: summary)
   }
 }

@@ -1,0 +1,28 @@
+import Testing
+
+@Suite struct EventNamesTests {
+  @Test func whatIsPublishedIsInTheCatalogue() {
+    let violations = EventNames.violations(of: SourceTree.current.files)
+    #expect(violations.isEmpty, "\(violations.report)")
+  }
+
+  @Test func theCatalogueHasWhatIsSpecified() {
+    #expect(EventNames.missing(in: SourceTree.current.files) == [])
+  }
+
+  @Test func inventedNamesAreFound() {
+    let catalogue = SourceFile(path: EventNames.catalogue, text: #"let a = "keelson.a.Known""#)
+    let service = SourceFile(
+      path: "Sources/KeelsonA/A.swift",
+      text: #"""
+        let known = "keelson.a.Known"
+        let invented = "keelson.a.Invented"
+        let joined = "keelson.a.\(name)"
+        let prefix = "keelson.a."
+        """#)
+    let found = EventNames.violations(of: [catalogue, service])
+    #expect(found.map(\.line) == [2, 3])
+    #expect(EventNames.unpublished(in: [catalogue]) == ["keelson.a.Known"])
+    #expect(EventNames.unpublished(in: [catalogue, service]) == [])
+  }
+}
