@@ -32,6 +32,8 @@ public final class KeelsonClient: Sendable {
   public let flags: Flags
   /// Everything the server's services can be told to do.
   public let admin: Admin
+  /// What happens in Keelson, as it happens and looked up.
+  public let events: Events
   /// How the server is.
   public let health: Health
   /// The connection, for generated clients of your own: `FlagServiceClient(channel:)` for
@@ -40,6 +42,7 @@ public final class KeelsonClient: Sendable {
   public let channel: any Channel
 
   private let store: FlagStore
+  private let eventStreams = EventStreams()
   private let subscription: FlagSubscription?
   /// Whether no connection to the server can be made just now: tells an UNAVAILABLE of the
   /// channel's from one that the server itself has sent. Known of the client's own connection
@@ -85,7 +88,11 @@ public final class KeelsonClient: Sendable {
     self.store = store
     self.ownConnection = ownConnection
     flags = Flags(store: store, context: configuration.context)
-    admin = Admin(flags: KeelsonFlagsV1.FlagServiceClient(channel: channel))
+    events = Events(
+      channel: channel, streams: eventStreams, policy: configuration.subscription)
+    admin = Admin(
+      flags: KeelsonFlagsV1.FlagServiceClient(channel: channel),
+      events: KeelsonEventsV1.EventServiceClient(channel: channel))
     health = Health(channel: channel)
     if configuration.subscribesToFlags {
       let subscription = FlagSubscription(
@@ -139,11 +146,12 @@ public final class KeelsonClient: Sendable {
     return client
   }
 
-  /// Ends the flag subscription and every sequence of changes, cancels calls under way and closes
+  /// Ends the flag subscription, every sequence of changes and of events, cancels calls under way and closes
   /// the connection. Flags are still evaluated, by the last rules that came.
   public func shutdown() async {
     await subscription?.stop()
     store.close()
+    eventStreams.close()
     await ownConnection?.shutdown()
   }
 
@@ -151,5 +159,7 @@ public final class KeelsonClient: Sendable {
   public struct Admin: Sendable {
     /// Flags, segments and flag sets.
     public let flags: KeelsonFlagsV1.FlagServiceClient
+    /// Events, their types and how long they are kept.
+    public let events: KeelsonEventsV1.EventServiceClient
   }
 }

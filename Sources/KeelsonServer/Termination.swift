@@ -7,7 +7,7 @@ import Synchronization
 private let signalPipe = Atomic<Int32>(-1)
 
 /// The signals that ask the process to stop: SIGTERM and SIGINT. One in the life of a process.
-final class Termination: Sendable {
+package final class Termination: Sendable {
   private let signals: AsyncStream<String>
   /// Never touched after init, only kept alive.
   nonisolated(unsafe) private let source: any DispatchSourceRead
@@ -16,7 +16,7 @@ final class Termination: Sendable {
   /// to wait for the drain.
   ///
   /// - Throws: `RPCError` when the system gives no pipe.
-  init() throws {
+  package init() throws {
     var ends: [Int32] = [-1, -1]
     guard pipe(&ends) == 0 else {
       throw RPCError(.resourceExhausted, "The system has no file descriptors left to start with.")
@@ -56,7 +56,7 @@ final class Termination: Sendable {
   }
 
   /// Waits for the first of the signals; its name.
-  func wait() async -> String {
+  package func wait() async -> String {
     await signals.first { _ in true } ?? "SIGTERM"
   }
 }

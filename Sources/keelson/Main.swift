@@ -29,8 +29,7 @@ enum Main {
   }
 
   private static func fail(_ message: String, status: Int32) -> Never {
-    let line = Array("keelson: \(message)\n".utf8)
-    _ = line.withUnsafeBytes { unsafe write(STDERR_FILENO, $0.baseAddress, $0.count) }
+    Output.note(message)
     exit(status)
   }
 }

@@ -105,7 +105,14 @@ struct SubscriptionStateMachine: Sendable {
     return (true, call.liveSince == nil)
   }
 
-  /// A message came, or the reader looks only now for one and cannot tell how long it has waited.
+  /// The reader waits for a message from now on: what it did before is not the server's silence.
+  mutating func listens(at now: ContinuousClock.Instant) {
+    guard case .calling(var call) = phase, !call.wasSilent else { return }
+    call.lastWord = now
+    phase = .calling(call)
+  }
+
+  /// A message came.
   mutating func heard(at now: ContinuousClock.Instant) {
     guard case .calling(var call) = phase, !call.wasSilent else { return }
     call.lastWord = now

@@ -10,7 +10,7 @@ enum RootCommand {
       """,
     subcommands: [
       ServeCommand.command, FlagsCommand.command, SegmentsCommand.command,
-      FlagSetsCommand.command, HealthCommand.command, CertsCommand.command,
+      FlagSetsCommand.command, EventsCommand.command, HealthCommand.command, CertsCommand.command,
       LimitsCommand.command, version, completions,
     ])
 

@@ -1,5 +1,7 @@
+import Glibc
 import KeelsonClient
 import KeelsonCore
+import KeelsonServer
 
 /// A command's connection to a server.
 struct Session: Sendable {
@@ -72,6 +74,19 @@ struct Session: Sendable {
       throw error
     }
     await client.shutdown()
+  }
+
+  /// Runs a body that goes on until somebody presses Ctrl-C or sends SIGTERM, which is no failure.
+  func untilInterrupted(_ body: @escaping @Sendable () async throws -> Void) async throws {
+    let termination = try Termination()
+    // Whoever reads a pipe and has seen enough ends this, too. Connections raise no such signal.
+    signal(SIGPIPE, SIG_DFL)
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { try await body() }
+      group.addTask { _ = await termination.wait() }
+      defer { group.cancelAll() }
+      try await group.next()
+    }
   }
 
   /// How to secure the connection; nil: not at all.

@@ -22,6 +22,17 @@ struct Output: Sendable {
     }
   }
 
+  /// Prints JSON, or the text that people get.
+  func print(_ json: JSONValue, table: () -> String) {
+    Output.line(format == .json ? json.text : table())
+  }
+
+  /// Says something beside the answer.
+  static func note(_ text: String) {
+    let line = Array("keelson: \(text)\n".utf8)
+    _ = line.withUnsafeBytes { unsafe write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  }
+
   /// Prints a line and makes sure that whoever reads a pipe sees it now.
   static func line(_ text: String) {
     Swift.print(text)
