@@ -61,7 +61,8 @@ let package = Package(
       "KeelsonTransport", ["KeelsonCore", "CNghttp2", "CLibUV", "COpenSSL", "CZlib"],
       settings: touchingC),
     library("KeelsonCrypto", ["COpenSSL"], settings: touchingC),
-    library("KeelsonAuditTrail", ["KeelsonCore", "KeelsonCrypto"]),
+    library(
+      "KeelsonAuditTrail", ["KeelsonCore", "KeelsonCrypto", "CZlib"], settings: touchingC),
     library("KeelsonStore", ["KeelsonCore", "KeelsonAuditTrail"]),
     library("KeelsonFlagRules", ["KeelsonCore"]),
     library("KeelsonConfigurationRules", ["KeelsonCore"]),
@@ -79,6 +80,7 @@ let package = Package(
     service("KeelsonReflection"),
     service("KeelsonFlags", ["KeelsonFlagRules"]),
     service("KeelsonEvents"),
+    service("KeelsonAudit", ["KeelsonCrypto", "KeelsonAuditTrail"]),
 
     // The client library, the server and the one binary
     library(
@@ -88,6 +90,7 @@ let package = Package(
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
         "KeelsonPostgres", "KeelsonHealth", "KeelsonReflection", "KeelsonFlags", "KeelsonEvents",
+        "KeelsonAudit",
       ]),
     .executableTarget(
       name: "keelson",

@@ -65,6 +65,8 @@ package struct AuditChainBreak: Error, Hashable, CustomStringConvertible {
     case missing
     /// It stands where it does not belong.
     case order
+    /// It cannot be read as an entry at all.
+    case unreadable
   }
 
   package let sequence: Int64

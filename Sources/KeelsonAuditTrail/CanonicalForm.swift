@@ -11,7 +11,7 @@ package struct CanonicalForm {
 
   /// 8 bytes, the highest first.
   package mutating func append(_ number: Int64) {
-    withUnsafeBytes(of: number.bigEndian) { bytes.append(contentsOf: $0) }
+    unsafe withUnsafeBytes(of: number.bigEndian) { unsafe bytes.append(contentsOf: $0) }
   }
 
   /// The length, then the UTF-8.

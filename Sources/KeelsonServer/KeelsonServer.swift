@@ -1,4 +1,5 @@
 import KeelsonAPI
+import KeelsonAudit
 import KeelsonCore
 import KeelsonEvents
 import KeelsonFlags
@@ -83,7 +84,7 @@ package struct KeelsonServer: Sendable {
     with certificates: TLSServerCertificates?, until termination: Termination,
     startTime: ContinuousClock.Instant, onServing: @Sendable ([ServedAddress]) -> Void
   ) async throws {
-    try await database.migrate([FlagsMigrations.all, EventsMigrations.all])
+    try await database.migrate([FlagsMigrations.all, EventsMigrations.all, AuditMigrations.all])
     let telemetry = TelemetryEvents()
     let flags = FlagService(
       database: database, environment: settings.environment, limits: settings.limits.flags,
@@ -93,6 +94,10 @@ package struct KeelsonServer: Sendable {
       database: database, telemetry: telemetry, source: try settings.checkedEventSource(),
       limits: settings.limits.events, logger: logger.component("events"))
     events.start()
+    let audit = try AuditService(
+      database: database, configuration: settings.auditConfiguration, telemetry: telemetry,
+      logger: logger.component("audit"))
+    try await audit.start()
 
     let monitor = HealthMonitor(
       checks: [DatabaseHealthCheck(database)], telemetry: telemetry,
@@ -101,7 +106,7 @@ package struct KeelsonServer: Sendable {
       monitor: monitor,
       identity: .init(
         version: KeelsonVersion.current, environment: settings.environment, startTime: startTime))
-    var routes = flags.routes + events.routes + health.routes
+    var routes = flags.routes + events.routes + audit.routes + health.routes
     var services = Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"])
     if settings.servesReflection {
       services.formUnion(ReflectionService.names)
@@ -139,6 +144,7 @@ package struct KeelsonServer: Sendable {
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await flags.run() }
       group.addTask { await events.run() }
+      group.addTask { await audit.run() }
       group.addTask { await monitor.run() }
       if let certificates { group.addTask { await certificates.watch() } }
       let signal = await termination.wait()
@@ -147,6 +153,7 @@ package struct KeelsonServer: Sendable {
       monitor.markDraining()
       flags.stop()
       events.stop()
+      audit.stop()
       monitor.report.close()
       await server.drain(grace: settings.drainGrace)
       group.cancelAll()

@@ -1,3 +1,4 @@
+package import KeelsonAudit
 package import KeelsonCore
 package import KeelsonEvents
 package import KeelsonFlags
@@ -14,6 +15,7 @@ package struct ServerLimits: Sendable {
   package var postgres = PostgresConfiguration.Limits()
   package var flags = FlagLimits()
   package var events = EventLimits()
+  package var audit = AuditLimits()
 
   package init() {}
 

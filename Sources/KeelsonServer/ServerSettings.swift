@@ -17,6 +17,11 @@ package struct ServerSettings: Sendable {
   /// The address of a PostgreSQL database, `postgres://user:password@host:port/database`; nil: the
   /// embedded store.
   package var database: String?
+  /// The PEM file with the key that signs checkpoints and archives of the audit trail; nil: in the
+  /// data folder. Made when it is missing.
+  package var auditSigningKeyFile: String?
+  /// The folder of the audit trail's archives; nil: in the data folder.
+  package var auditArchiveFolder: String?
   /// The default environment.
   package var environment = "development"
   /// The CloudEvents source of the events, a URI reference; nil: `/keelson/` and the environment.

@@ -78,19 +78,19 @@ package enum AuditEntries {
     ]
   }
 
-  /// Which of these identifiers are there already, and where.
-  static func sequences(
+  /// Those entries of these identifiers that are there.
+  package static func entries(
     of ids: [String], in transaction: any Transaction
-  ) async throws -> [String: Int64] {
-    var known: [String: Int64] = [:]
+  ) async throws -> [String: AuditEntry] {
+    var known: [String: AuditEntry] = [:]
     var rest = ids[...]
     for size in rowsPerStatement {
       let places = (1...size).map { "$\($0)" }.joined(separator: ", ")
       while rest.count >= size {
         let rows = try await transaction.query(
-          "SELECT entry_id, sequence FROM audit_entries WHERE entry_id IN (\(places))",
+          "SELECT \(columns) FROM audit_entries WHERE entry_id IN (\(places))",
           rest.prefix(size).map { .text($0) })
-        for row in rows { known[try row.get(0)] = try row.get(1, as: Int64.self) }
+        for entry in try rows.map(entry) { known[entry.id] = entry }
         rest = rest.dropFirst(size)
       }
     }

@@ -76,7 +76,7 @@ package final class Change: Transaction {
     _ transaction: any Transaction, origin: ChangeOrigin, dialect: Dialect
   ) async throws -> Change {
     let head = try await ChangeHead.locked(in: transaction, dialect: dialect)
-    return Change(transaction, origin: origin, time: .now, head: head)
+    return Change(transaction, origin: origin, time: head.nextTime, head: head)
   }
 
   /// Writes what was recorded.
@@ -90,6 +90,7 @@ package final class Change: Transaction {
     }
     var next = head
     let entries = recorded.auditEntries.map { next.audit.append($0) }
+    next.auditTime = time
     next.revision += Int64(recorded.events.count)
     try await transaction.write(
       entries, recorded.events, movingHeadFrom: head, to: next)
@@ -127,22 +128,21 @@ extension Database {
     let dialect = dialect
     return try await write { transaction in
       let head = try await ChangeHead.locked(in: transaction, dialect: dialect)
-      var known = try await AuditEntries.sequences(of: entries.map(\.id), in: transaction)
-      var next = head
-      var appended: [AuditEntry] = []
-      let results = entries.map { entry in
-        if let sequence = known[entry.id] {
-          return AppendedAudit(sequence: sequence, isRepeated: true)
+      var known = try await AuditEntries.entries(of: entries.map(\.id), in: transaction)
+      var isNew: [String: Bool] = [:]
+      let new = entries.filter { entry in
+        let isFirst = known[entry.id] == nil && isNew[entry.id] == nil
+        if isFirst { isNew[entry.id] = true }
+        return isFirst
+      }
+      for placed in try await transaction.append(new, after: head) { known[placed.id] = placed }
+      return entries.compactMap { entry in
+        known[entry.id].map { placed in
+          AppendedAudit(
+            sequence: placed.sequence,
+            isRepeated: isNew.updateValue(false, forKey: entry.id) != true)
         }
-        let placed = next.audit.append(entry)
-        known[placed.id] = placed.sequence
-        appended.append(placed)
-        return AppendedAudit(sequence: placed.sequence, isRepeated: false)
       }
-      if !appended.isEmpty {
-        try await transaction.write(appended, [], movingHeadFrom: head, to: next)
-      }
-      return results
     }
   }
 }
@@ -155,6 +155,25 @@ package struct AppendedAudit: Sendable, Hashable {
 }
 
 extension Transaction {
+  /// Appends entries that belong to no change to the audit trail, and gives them their time and
+  /// their place.
+  ///
+  /// - Parameter head: the head, locked by this transaction.
+  package func append(
+    _ entries: [AuditEntry], after head: ChangeHead
+  ) async throws -> [AuditEntry] {
+    guard !entries.isEmpty else { return [] }
+    var next = head
+    next.auditTime = head.nextTime
+    let placed = entries.map { entry in
+      var entry = entry
+      entry.time = next.auditTime
+      return next.audit.append(entry)
+    }
+    try await write(placed, [], movingHeadFrom: head, to: next)
+    return placed
+  }
+
   /// Writes entries and events that have their numbers, and moves the head over them.
   fileprivate func write(
     _ entries: [AuditEntry], _ events: [CommittedEvent], movingHeadFrom old: ChangeHead,

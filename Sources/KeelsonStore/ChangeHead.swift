@@ -1,4 +1,5 @@
 package import KeelsonAuditTrail
+package import KeelsonCore
 
 /// Where the changes stand: the one row that every change reads, locks and moves on.
 package struct ChangeHead: Sendable, Hashable {
@@ -6,6 +7,12 @@ package struct ChangeHead: Sendable, Hashable {
   package var revision: Int64
   /// The end of the audit trail.
   package var audit: AuditChain
+  /// The time of the newest audit entry. The next one's is never before it, whatever the clocks of
+  /// several nodes say, so a range of times is a range of entries.
+  package var auditTime: UnixTime
+
+  /// The time for what comes next.
+  package var nextTime: UnixTime { max(.now, auditTime) }
 
   /// The head, locked until the transaction ends, so that changes happen one after the other, on
   /// all nodes together.
@@ -25,9 +32,13 @@ package struct ChangeHead: Sendable, Hashable {
   ) async throws -> ChangeHead {
     let row = try await ChangeSequence.only(
       transaction,
-      "SELECT last_revision, last_audit_sequence, last_audit_hash FROM change_sequence\(lock)")
+      """
+      SELECT last_revision, last_audit_sequence, last_audit_hash, last_audit_time
+      FROM change_sequence\(lock)
+      """)
     return ChangeHead(
-      revision: try row.get(0), audit: AuditChain(sequence: try row.get(1), hash: try row.get(2)))
+      revision: try row.get(0), audit: AuditChain(sequence: try row.get(1), hash: try row.get(2)),
+      auditTime: try row.get(3))
   }
 
   /// The statement that moves the head; it changes one row, or none when the head is elsewhere.
@@ -35,12 +46,12 @@ package struct ChangeHead: Sendable, Hashable {
     SQLStatement(
       """
       UPDATE change_sequence
-      SET last_revision = $1, last_audit_sequence = $2, last_audit_hash = $3
-      WHERE last_revision = $4 AND last_audit_sequence = $5
+      SET last_revision = $1, last_audit_sequence = $2, last_audit_hash = $3, last_audit_time = $4
+      WHERE last_revision = $5 AND last_audit_sequence = $6
       """,
       [
-        .integer(revision), .integer(audit.sequence), .blob(audit.hash), .integer(old.revision),
-        .integer(old.audit.sequence),
+        .integer(revision), .integer(audit.sequence), .blob(audit.hash), SQLValue(auditTime),
+        .integer(old.revision), .integer(old.audit.sequence),
       ])
   }
 }

@@ -19,6 +19,7 @@ package enum StoreMigrations {
         last_revision \(integer) NOT NULL,
         last_audit_sequence \(integer) NOT NULL,
         last_audit_hash \(dialect.blobType) NOT NULL,
+        last_audit_time \(integer) NOT NULL,
         compacted_revision \(integer) NOT NULL CHECK (compacted_revision <= last_revision),
         archived_audit_sequence \(integer) NOT NULL
           CHECK (archived_audit_sequence <= last_audit_sequence),
@@ -27,8 +28,9 @@ package enum StoreMigrations {
       """,
       """
       INSERT INTO change_sequence (id, last_revision, last_audit_sequence, last_audit_hash,
-        compacted_revision, archived_audit_sequence, archived_audit_hash)
-      VALUES (1, 0, 0, \(dialect.blob(AuditChain.origin)), 0, 0, \(dialect.blob(AuditChain.origin)))
+        last_audit_time, compacted_revision, archived_audit_sequence, archived_audit_hash)
+      VALUES (1, 0, 0, \(dialect.blob(AuditChain.origin)), 0, 0, 0,
+        \(dialect.blob(AuditChain.origin)))
       """,
     ]
   }
@@ -69,10 +71,11 @@ package enum StoreMigrations {
       + appendOnly(
         dialect, table: "audit_entries",
         // One after the newest, which also stops INSERT OR REPLACE by number; by identifier it
-        // would still take an old row away.
+        // would still take an old row away. Of what is archived some may be there, or none.
         exists: """
-          NEW.sequence <> coalesce((SELECT max(sequence) FROM audit_entries),
-            (SELECT archived_audit_sequence FROM change_sequence)) + 1
+          NEW.sequence <> (SELECT CASE WHEN newest > archived THEN newest ELSE archived END
+            FROM (SELECT coalesce((SELECT max(sequence) FROM audit_entries), 0) AS newest,
+              archived_audit_sequence AS archived FROM change_sequence) AS ends) + 1
             OR EXISTS (SELECT 1 FROM audit_entries WHERE entry_id = NEW.entry_id)
           """,
         mayBeDeleted: "OLD.sequence <= (SELECT archived_audit_sequence FROM change_sequence)")

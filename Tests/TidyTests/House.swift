@@ -10,7 +10,7 @@ enum House {
     "KeelsonAPI": ["KeelsonCore", "KeelsonProtoC", "CProtobufC"],
     "KeelsonTransport": ["KeelsonCore", "CNghttp2", "CLibUV", "COpenSSL", "CZlib"],
     "KeelsonCrypto": ["COpenSSL"],
-    "KeelsonAuditTrail": ["KeelsonCore", "KeelsonCrypto"],
+    "KeelsonAuditTrail": ["KeelsonCore", "KeelsonCrypto", "CZlib"],
     "KeelsonStore": ["KeelsonCore", "KeelsonAuditTrail"],
     "KeelsonFlagRules": ["KeelsonCore"],
     "KeelsonConfigurationRules": ["KeelsonCore"],

@@ -19,6 +19,9 @@ public enum GrpcReflectionV1alpha {}
 /// The package `io.cloudevents.v1`.
 public enum IoCloudeventsV1 {}
 
+/// The package `keelson.audit.v1`.
+public enum KeelsonAuditV1 {}
+
 /// The package `keelson.configuration.v1`.
 public enum KeelsonConfigurationV1 {}
 

@@ -14,6 +14,7 @@
 #include "grpc/reflection/v1/reflection.tables.h"
 #include "grpc/reflection/v1alpha/reflection.tables.h"
 #include "io/cloudevents/v1/cloudevents.tables.h"
+#include "keelson/audit/v1/audit.tables.h"
 #include "keelson/configuration/v1/configuration.tables.h"
 #include "keelson/configuration/v1/stored.tables.h"
 #include "keelson/events/v1/events.tables.h"

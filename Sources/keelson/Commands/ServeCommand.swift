@@ -43,6 +43,14 @@ enum ServeCommand {
           + "postgres://user:password@host:port/database?sslmode=verify-full.",
         environmentVariable: "KEELSON_DATABASE"),
       .init(
+        name: "audit-signing-key", value: "FILE",
+        help: "The Ed25519 key that signs checkpoints and archives of the audit trail, PEM; made "
+          + "when it is missing. Without: audit-signing-key.pem in the data folder."),
+      .init(
+        name: "audit-archives", value: "FOLDER",
+        help: "Where archives of the audit trail are put. Without: audit-archives in the data "
+          + "folder."),
+      .init(
         name: "environment", value: "NAME",
         help: "The environment that a request means which names none.",
         defaultValue: "development", environmentVariable: "KEELSON_ENVIRONMENT"),
@@ -76,6 +84,8 @@ enum ServeCommand {
     settings.probeListen = invocation.all("probe-listen")
     settings.dataFolder = invocation.option("data") ?? settings.dataFolder
     settings.database = invocation.option("database")
+    settings.auditSigningKeyFile = invocation.option("audit-signing-key")
+    settings.auditArchiveFolder = invocation.option("audit-archives")
     settings.environment = invocation.option("environment") ?? settings.environment
     settings.eventSource = invocation.option("event-source")
     settings.allowsInsecureRemote = invocation.has("insecure-remote-plaintext")

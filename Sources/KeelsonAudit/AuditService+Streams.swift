@@ -1,0 +1,209 @@
+package import KeelsonAPI
+import KeelsonAuditTrail
+package import KeelsonCore
+import KeelsonStore
+import Synchronization
+
+extension AuditService {
+  package func tailEntries(
+    _ request: API.TailEntriesRequest, responses: ResponseWriter<API.TailEntriesResponse>,
+    context: ServerContext
+  ) async throws {
+    let filter = try await resolved(try AuditFilter(request.filter, limits: limits))
+    if let after = request.afterSequence {
+      guard after >= 0 else {
+        throw RPCError.invalidArgument(field: "after_sequence", "\(after) is negative")
+      }
+      try await checkKept(after: after)
+    }
+    try tail.enter()
+    defer { tail.leave() }
+    var position = request.afterSequence ?? database.liveEvents.auditSequence
+    // Once for the stream: an entry for each page would be read by the stream again.
+    await recordRead(
+      "audit.tail_entries", of: "", context,
+      [
+        "filter": request.filter?.json ?? .object([:]),
+        "after_sequence": JSONValue(number: position),
+      ])
+    try await beat(at: position, to: responses)
+    while true {
+      switch try await tail.wait(after: position) {
+      case .entries:
+        let entries = try await tailed(after: position)
+        for message in try await messages(entries.filter(filter.matches)) {
+          try await responses.write(.init(sequence: message.sequence, event: .entry(message)))
+        }
+        position = entries.last?.sequence ?? position
+      case .heartbeat:
+        try await beat(at: position, to: responses)
+      case .closed:
+        throw AuditTail.stopping
+      }
+    }
+  }
+
+  private func beat(
+    at position: Int64, to responses: ResponseWriter<API.TailEntriesResponse>
+  ) async throws {
+    let heartbeat = API.Heartbeat(interval: .init(limits.heartbeatInterval * 2))
+    try await responses.write(.init(sequence: position, event: .heartbeat(heartbeat)))
+  }
+
+  private func tailed(after position: Int64) async throws -> [AuditEntry] {
+    do {
+      return try await tail.entries(after: position)
+    } catch let error as StoreError {
+      throw RPCError(error)
+    }
+  }
+
+  /// - Throws: `RPCError` OUT_OF_RANGE when entries after a number are in archives, so that a reader
+  ///   who wants all of them misses none without knowing.
+  private func checkKept(after sequence: Int64) async throws {
+    let (archived, oldest) = try await read { transaction in
+      (
+        try await AuditRepository.archivedChain(in: transaction).sequence,
+        try await AuditRepository.oldestSequence(in: transaction)
+      )
+    }
+    guard sequence > 0, sequence < archived, (oldest ?? .max) > sequence + 1 else { return }
+    throw RPCError(
+      .outOfRange,
+      "after_sequence: entries up to \(archived) have been moved to archives (ListArchives); read "
+        + "them there, and go on here after \(archived).")
+  }
+
+  package func exportEntries(
+    _ request: API.ExportEntriesRequest, responses: ResponseWriter<API.ExportEntriesResponse>,
+    context: ServerContext
+  ) async throws {
+    let filter = try AuditFilter(request.filter, limits: limits)
+    let format: AuditFileFormat
+    switch request.format {
+    case .unspecified, .ndjson: format = .ndjson
+    case .csv: format = .csv
+    case .unrecognized(let number):
+      throw RPCError.invalidArgument(
+        field: "format", "\(number) is no format; there are NDJSON and CSV")
+    }
+    guard request.afterSequence >= 0, request.upToSequence >= 0 else {
+      throw RPCError.invalidArgument(field: "after_sequence", "a sequence number is negative")
+    }
+    guard request.upToSequence == 0 || request.upToSequence > request.afterSequence else {
+      throw RPCError.invalidArgument(
+        field: "up_to_sequence",
+        "\(request.upToSequence) is not above after_sequence, \(request.afterSequence)")
+    }
+    try enterExport()
+    defer { leaveExport() }
+    let newest = database.liveEvents.auditSequence
+    let last = request.upToSequence == 0 ? newest : min(request.upToSequence, newest)
+    await recordRead(
+      "audit.export_entries", of: "", context,
+      [
+        "filter": request.filter?.json ?? .object([:]),
+        "after_sequence": JSONValue(number: request.afterSequence),
+        "up_to_sequence": JSONValue(number: last),
+      ])
+    try await export(
+      AuditQuery(try await resolved(filter), limits: limits),
+      AuditFileWriter(
+        format,
+        AuditFileHeader(
+          isFiltered: !filter.isEmpty, afterSequence: request.afterSequence, time: .now)),
+      after: request.afterSequence, upTo: last, to: responses)
+  }
+
+  private func export(
+    _ query: AuditQuery, _ begun: AuditFileWriter, after: Int64, upTo last: Int64,
+    to responses: ResponseWriter<API.ExportEntriesResponse>
+  ) async throws {
+    var writer = begun
+    var position = after
+    var isDone = false
+    while !isDone {
+      try Task.checkCancellation()
+      if position < last {
+        let from = position
+        let page = try await read {
+          try await query.page(
+            beyond: from, upTo: last, limit: 500, .oldestFirst, in: $0)
+        }
+        for entry in page.entries { writer.add(entry) }
+        position = page.next ?? last
+      }
+      isDone = position >= last
+      if isDone { writer.finish() }
+      guard isDone || writer.bytes.count >= limits.exportPieceBytes else { continue }
+      while !writer.bytes.isEmpty {
+        let piece = Array(writer.bytes.prefix(limits.exportPieceBytes * 4))
+        writer.bytes.removeFirst(piece.count)
+        try await responses.write(
+          .init(
+            data: piece, sequence: position, entries: writer.entries, lastSequence: last))
+      }
+    }
+  }
+
+  package func downloadArchive(
+    _ request: API.DownloadArchiveRequest, responses: ResponseWriter<API.DownloadArchiveResponse>,
+    context: ServerContext
+  ) async throws {
+    let manifest = try await archive(request.name)
+    try enterExport()
+    defer { leaveExport() }
+    let input: AuditFileInput?
+    do {
+      input = try AuditFileInput("\(configuration.archiveFolder)/\(manifest.name)")
+    } catch {
+      throw unreadable(manifest, error)
+    }
+    guard let input else {
+      throw RPCError(
+        .failedPrecondition,
+        "The file of the archive '\(manifest.name)' does not lie on this server: ask the one that "
+          + "made it, or find it among the backups.",
+        details: [
+          .preconditionFailure([
+            PreconditionViolation(
+              type: "ARCHIVE_ELSEWHERE", subject: manifest.name,
+              description: "The file is not in this server's archive folder.")
+          ])
+        ])
+    }
+    await recordRead("audit.download_archive", of: manifest.name, context, [:])
+    while true {
+      let piece: [UInt8]
+      do {
+        piece = try input.read(limits.exportPieceBytes)
+      } catch {
+        throw unreadable(manifest, error)
+      }
+      guard !piece.isEmpty else { return }
+      try await responses.write(.init(data: piece))
+    }
+  }
+
+  private func unreadable(_ manifest: AuditArchiveManifest, _ error: any Error) -> RPCError {
+    RPCError(
+      .dataLoss, "The file of the archive '\(manifest.name)' cannot be read; the log says why.",
+      cause: "\(error)")
+  }
+
+  private func enterExport() throws {
+    try exports.withLock { running in
+      guard running < limits.exports else {
+        throw RPCError(
+          .resourceExhausted,
+          "\(limits.exports) exports run already, the limit; try again when one has ended.",
+          details: [.retryInfo(.seconds(5))])
+      }
+      running += 1
+    }
+  }
+
+  private func leaveExport() {
+    exports.withLock { $0 -= 1 }
+  }
+}

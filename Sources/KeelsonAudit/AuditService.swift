@@ -1,0 +1,251 @@
+package import KeelsonAPI
+import KeelsonAuditTrail
+package import KeelsonCore
+import KeelsonCrypto
+package import KeelsonStore
+import Synchronization
+
+/// `keelson.audit.v1.AuditService`. Source: SYS-107 to SYS-109.
+///
+/// The methods stand in extensions by what they are about: recording and reading (this file),
+/// streams, proof, retention.
+package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
+  package typealias API = KeelsonAuditV1
+
+  let database: any Database
+  let configuration: AuditConfiguration
+  let limits: AuditLimits
+  let logger: Logger
+  let telemetry: TelemetryEvents
+  let appender: AuditAppender
+  let subjects: SubjectKeys
+  let tail: AuditTail
+  let signingKey: SigningKey
+  let policy = Mutex(API.RetentionPolicy.initial)
+  let exports = Mutex(0)
+
+  /// Reads the signing key, or makes it.
+  ///
+  /// - Throws: ``AuditFolderError`` that says what to do.
+  package init(
+    database: any Database, configuration: AuditConfiguration, telemetry: TelemetryEvents,
+    logger: Logger
+  ) throws {
+    self.database = database
+    self.configuration = configuration
+    self.telemetry = telemetry
+    self.logger = logger
+    limits = configuration.limits
+    appender = AuditAppender(database: database, limits: configuration.limits)
+    subjects = SubjectKeys(
+      database: database, keyEncryptionKeys: configuration.keyEncryptionKeys,
+      limits: configuration.limits)
+    tail = AuditTail(database: database, limits: configuration.limits)
+    signingKey = try SigningKeyFile.load(configuration.signingKeyFile)
+  }
+
+  // MARK: Recording
+
+  package func recordEntries(
+    _ request: API.RecordEntriesRequest, context: ServerContext
+  ) async throws -> API.RecordEntriesResponse {
+    let recorder = (context.identity?.name ?? ChangeOrigin.anonymous) + " " + context.peer
+    let entries = try AuditDraftCheck(limits: limits).entries(
+      of: request, recorder: recorder, correlationID: context.correlationID)
+    var pending: [AuditAppender.Pending] = []
+    pending.reserveCapacity(entries.count)
+    for entry in entries {
+      if entry.subject.isEmpty {
+        pending.append(.init(entry: entry.entry))
+      } else {
+        let key = try await subjects.makeKey(of: entry.subject)
+        pending.append(.init(entry: try key.seal(entry.entry), key: key))
+      }
+    }
+    var response = API.RecordEntriesResponse()
+    response.entries = try await appender.append(pending).map { appended in
+      API.RecordedEntry(
+        entryId: appended.entry.id, sequence: appended.entry.sequence,
+        time: .init(appended.entry.time), hash_: appended.entry.hash,
+        duplicate: appended.isRepeated)
+    }
+    return response
+  }
+
+  // MARK: Reading
+
+  package func getEntry(
+    _ request: API.GetEntryRequest, context: ServerContext
+  ) async throws -> API.AuditEntry {
+    let wanted: String
+    let entry: AuditEntry?
+    switch request.name {
+    case .entryId(let id)?:
+      guard UUIDText.isValid(id) else {
+        throw RPCError.invalidArgument(field: "entry_id", "'\(id.prefix(64))' is no UUID")
+      }
+      wanted = "with the id '\(id)'"
+      entry = try await read { try await AuditRepository.entry(id: id, in: $0) }
+    case .sequence(let sequence)?:
+      guard sequence > 0 else {
+        throw RPCError.invalidArgument(field: "sequence", "\(sequence) is not above 0")
+      }
+      wanted = "\(sequence)"
+      entry = try await read { try await AuditRepository.entry(sequence, in: $0) }
+      if entry == nil,
+        let archive = try await read({ try await AuditRepository.archive(with: sequence, in: $0) })
+      {
+        throw RPCError(
+          .notFound, "Entry \(sequence) has been moved to the archive '\(archive.name)'.",
+          details: [
+            .resourceInfo(
+              type: "keelson.audit.v1.Archive", name: archive.name, description: "has the entry")
+          ])
+      }
+    case nil:
+      throw RPCError.invalidArgument(field: "name", "give an entry_id or a sequence")
+    }
+    guard let entry else {
+      throw RPCError(
+        .notFound, "There is no audit entry \(wanted).",
+        details: [
+          .resourceInfo(type: "keelson.audit.v1.AuditEntry", name: wanted, description: "")
+        ])
+    }
+    await recordRead(
+      "audit.get_entry", of: entry.id, context, ["sequence": JSONValue(number: entry.sequence)])
+    return try await messages([entry])[0]
+  }
+
+  package func listEntries(
+    _ request: API.ListEntriesRequest, context: ServerContext
+  ) async throws -> API.ListEntriesResponse {
+    let filter = try await resolved(try AuditFilter(request.filter, limits: limits))
+    var fields = request
+    fields.pageToken = ""
+    fields.pageSize = 0
+    let page = try AuditPageRequest(
+      size: request.pageSize, token: request.pageToken, kind: "entries", fields: fields.encoded(),
+      limits: limits)
+    async let recorded: Void = recordRead(
+      "audit.list_entries", of: "", context, ["filter": request.filter?.json ?? .object([:])])
+    let response = try await list(AuditQuery(filter, limits: limits), page)
+    await recorded
+    return response
+  }
+
+  package func listUserHistory(
+    _ request: API.ListUserHistoryRequest, context: ServerContext
+  ) async throws -> API.ListEntriesResponse {
+    var check = AuditFieldCheck()
+    check.text(request.user, "user", limits.nameBytes, isRequired: true)
+    let start = check.time(request.startTime, "start_time")
+    let end = check.time(request.endTime, "end_time")
+    if let start, let end, end <= start {
+      check.add("end_time", "\(end) is not after start_time, \(start): nothing can match")
+    }
+    try check.finish()
+    var fields = request
+    fields.pageToken = ""
+    fields.pageSize = 0
+    let page = try AuditPageRequest(
+      size: request.pageSize, token: request.pageToken, kind: "history", fields: fields.encoded(),
+      limits: limits)
+    async let recorded: Void = recordRead("audit.list_user_history", of: request.user, context, [:])
+    let key = try await subjects.key(of: request.user)
+    let query = AuditQuery(
+      historyOf: [request.user] + (key.map { [$0.pseudonym] } ?? []), subjectKeyID: key?.id,
+      startTime: start, endTime: end, limits: limits)
+    let response = try await list(query, page)
+    await recorded
+    return response
+  }
+
+  private func list(
+    _ query: AuditQuery, _ page: AuditPageRequest
+  ) async throws -> API.ListEntriesResponse {
+    let found = try await read {
+      try await query.page(beyond: page.before, limit: page.size, .newestFirst, in: $0)
+    }
+    var response = API.ListEntriesResponse()
+    var bytes = 0
+    for message in try await messages(found.entries) {
+      bytes += message.encoded().count
+      if bytes > limits.pageBytes, let last = response.entries.last {
+        response.nextPageToken = page.token(before: last.sequence)
+        return response
+      }
+      response.entries.append(message)
+    }
+    response.nextPageToken = found.next.map { page.token(before: $0) } ?? ""
+    return response
+  }
+
+  // MARK: What the methods share
+
+  /// The filter with what stands for a subject in place of its name, as far as it has a key.
+  func resolved(_ filter: AuditFilter) async throws -> AuditFilter {
+    var filter = filter
+    for name in Set(filter.actors + filter.entityIDs) {
+      guard let key = try await subjects.key(of: name) else { continue }
+      if filter.actors.contains(name) { filter.actors.append(key.pseudonym) }
+      if filter.entityIDs.contains(name) { filter.entityIDs.append(key.pseudonym) }
+    }
+    return filter
+  }
+
+  /// Entries as callers read them.
+  func messages(_ entries: [AuditEntry]) async throws -> [API.AuditEntry] {
+    let keys = try await subjects.known(Set(entries.map(\.subjectKeyID)))
+    return entries.map { entry in
+      guard !entry.subjectKeyID.isEmpty else {
+        return API.AuditEntry(entry, stored: entry, subject: "", isErased: false)
+      }
+      guard case .key(let key)? = keys[entry.subjectKeyID] else {
+        return API.AuditEntry(entry, stored: entry, subject: "", isErased: true)
+      }
+      do {
+        return API.AuditEntry(
+          try key.open(entry), stored: entry, subject: key.subject, isErased: false)
+      } catch {
+        logger.log(
+          .error, "An audit entry's personal data does not decrypt: verify the trail.",
+          ["sequence": "\(entry.sequence)", "error": "\(error)"])
+        return API.AuditEntry(entry, stored: entry, subject: key.subject, isErased: false)
+      }
+    }
+  }
+
+  func read<Result: Sendable>(
+    _ body: @escaping @Sendable (any Transaction) async throws -> Result
+  ) async throws -> Result {
+    do {
+      return try await database.read(body)
+    } catch let error as StoreError {
+      throw RPCError(error)
+    }
+  }
+
+  /// Writes down that somebody reads, if the policy says so. A trail that cannot be written stays
+  /// readable: the failure is an error in the log.
+  func recordRead(
+    _ action: String, of id: String, _ context: ServerContext, _ attributes: [String: JSONValue]
+  ) async {
+    guard policy.withLock({ $0.auditReads }) else { return }
+    let origin = ChangeOrigin(context)
+    let entry = AuditEntry(
+      id: UUIDv7.make(), time: .now, actor: origin.actor, action: action,
+      entityType: "audit_entry", entityID: id,
+      attributes: attributes.isEmpty ? nil : JSONValue.object(attributes).text,
+      category: "access", outcome: .success, correlationID: origin.correlationID,
+      peer: origin.peer, userAgent: origin.userAgent)
+    do {
+      _ = try await appender.append([.init(entry: entry)])
+    } catch {
+      logger.log(
+        .error, "That the audit trail was read could not be recorded.",
+        ["action": action, "actor": origin.actor, "error": "\(error)"],
+        correlationID: origin.correlationID)
+    }
+  }
+}

@@ -1,0 +1,175 @@
+import KeelsonCore
+import KeelsonCrypto
+import KeelsonStore
+import Synchronization
+
+/// The keys of all subjects: one for each person, wrapped by the server's key encryption keys in
+/// the table, and for a while unwrapped in memory.
+final class SubjectKeys: Sendable {
+  /// What is known of a key's id.
+  enum Known: Sendable {
+    case key(SubjectKey)
+    case erased
+  }
+
+  private struct State {
+    var byID: [String: Known] = [:]
+    var idsBySubject: [String: String] = [:]
+  }
+
+  private let database: any Database
+  private let keyEncryptionKeys: (any KeyEncryptionKeys)?
+  private let limits: AuditLimits
+  private let state = Mutex(State())
+
+  init(
+    database: any Database, keyEncryptionKeys: (any KeyEncryptionKeys)?, limits: AuditLimits
+  ) {
+    self.database = database
+    self.keyEncryptionKeys = keyEncryptionKeys
+    self.limits = limits
+  }
+
+  /// The key of a subject; nil when there is none, or it was erased.
+  ///
+  /// - Throws: `RPCError`.
+  func key(of subject: String) async throws -> SubjectKey? {
+    let cached = state.withLock { state in
+      state.idsBySubject[subject].flatMap { state.byID[$0] }
+    }
+    if case .key(let key)? = cached { return key }
+    let row = try await read {
+      try await $0.first(
+        """
+        SELECT key_id, subject, wrapping_key_id, wrapped_key FROM audit_subjects
+        WHERE subject = $1
+        """, [.text(subject)])
+    }
+    guard let row, case .key(let key) = try await known(row) else { return nil }
+    return key
+  }
+
+  /// The key of a subject, made when there is none.
+  ///
+  /// - Throws: `RPCError` FAILED_PRECONDITION when the server has nothing to wrap keys with.
+  func makeKey(of subject: String) async throws -> SubjectKey {
+    if let key = try await key(of: subject) { return key }
+    guard let keyEncryptionKeys else {
+      throw RPCError(
+        .failedPrecondition,
+        "Entries with a subject need encryption keys, and this server has none: give it some "
+          + "(docs/operations.md, Encryption keys), or record without a subject.")
+    }
+    let time = UnixTime.now
+    let id = UUIDv7.make(at: time)
+    do {
+      let wrapped = try await keyEncryptionKeys.wrap(try AES256GCM.makeKey())
+      try await database.write { transaction in
+        // Another call, on whatever node, may have been quicker: then its key is the one.
+        try await transaction.execute(
+          """
+          INSERT INTO audit_subjects (key_id, subject, wrapping_key_id, wrapped_key, create_time)
+          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (subject) DO NOTHING
+          """,
+          [
+            .text(id), .text(subject), .text(wrapped.keyID), .blob(wrapped.bytes),
+            SQLValue(time),
+          ])
+      }
+    } catch {
+      throw Self.readable(error)
+    }
+    guard let key = try await key(of: subject) else {
+      throw RPCError(.aborted, "The subject was erased meanwhile; repeat the call.")
+    }
+    return key
+  }
+
+  /// What is known of the keys that entries name.
+  func known(_ ids: Set<String>) async throws -> [String: Known] {
+    var known: [String: Known] = [:]
+    for id in ids where !id.isEmpty {
+      if let cached = state.withLock({ $0.byID[id] }) {
+        known[id] = cached
+        continue
+      }
+      let row = try await read {
+        try await $0.first(
+          """
+          SELECT key_id, subject, wrapping_key_id, wrapped_key FROM audit_subjects
+          WHERE key_id = $1
+          """, [.text(id)])
+      }
+      if let row { known[id] = try await self.known(row) }
+    }
+    return known
+  }
+
+  /// Forgets a key, because it was erased here or on another node.
+  func forget(_ id: String) {
+    state.withLock { state in
+      if case .key(let key)? = state.byID[id] { state.idsBySubject[key.subject] = nil }
+      state.byID[id] = .erased
+    }
+  }
+
+  private func known(_ row: Row) async throws -> Known {
+    let id: String = try row.get(0)
+    guard let subject: String = try row.get(1), let wrappingID: String = try row.get(2),
+      let wrapped: [UInt8] = try row.get(3)
+    else {
+      forget(id)
+      return .erased
+    }
+    guard let keyEncryptionKeys else {
+      throw RPCError(
+        .failedPrecondition,
+        "Some entries are encrypted, and this server has no encryption keys: give it those under "
+          + "which they were recorded (docs/operations.md, Encryption keys).")
+    }
+    do {
+      let key = SubjectKey(
+        id: id, subject: subject,
+        key: try await keyEncryptionKeys.unwrap(WrappedKey(keyID: wrappingID, bytes: wrapped)))
+      state.withLock { state in
+        // An erasure that came in between wins.
+        if case .erased? = state.byID[id] { return }
+        if state.byID.count >= limits.cachedSubjects {
+          state.byID = [:]
+          state.idsBySubject = [:]
+        }
+        state.byID[id] = .key(key)
+        state.idsBySubject[subject] = id
+      }
+      return .key(key)
+    } catch {
+      throw Self.readable(error)
+    }
+  }
+
+  private func read<Result: Sendable>(
+    _ body: @escaping @Sendable (any Transaction) async throws -> Result
+  ) async throws -> Result {
+    do {
+      return try await database.read(body)
+    } catch {
+      throw Self.readable(error)
+    }
+  }
+
+  private static func readable(_ error: any Error) -> any Error {
+    switch error {
+    case let error as StoreError: RPCError(error)
+    case let error as CryptoError where error.code == .unavailable:
+      RPCError(
+        .unavailable, "The keys that protect personal data cannot be reached right now. Try again.",
+        details: [.retryInfo(.seconds(5))], cause: "\(error)")
+    case let error as CryptoError:
+      RPCError(
+        .failedPrecondition,
+        "The keys that protect personal data cannot be used; the server's log says why.",
+        cause: "\(error)")
+    default: error
+    }
+  }
+}
