@@ -95,7 +95,8 @@ let package = Package(
     .executableTarget(
       name: "keelson",
       dependencies: [
-        "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonServer", "KeelsonClient",
+        "KeelsonCore", "KeelsonCrypto", "KeelsonAPI", "KeelsonTransport", "KeelsonAuditTrail",
+        "KeelsonServer", "KeelsonClient",
       ],
       swiftSettings: common),
 

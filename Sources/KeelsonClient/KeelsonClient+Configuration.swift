@@ -51,6 +51,8 @@ extension KeelsonClient {
     public var serviceConfig = ServiceConfig.retryingIdempotentMethods
     /// Whether requests of a kilobyte and more are sent compressed. Responses are read either way.
     public var compressesRequests = false
+    /// How audit entries are gathered and sent.
+    public var auditRecording = AuditRecordingPolicy()
     /// The longest message that is accepted. The first message of a subscription holds all rules
     /// of the flag set.
     public var maximumMessageBytes = 64 << 20

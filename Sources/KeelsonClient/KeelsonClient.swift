@@ -30,6 +30,8 @@
 public final class KeelsonClient: Sendable {
   /// Feature flags, evaluated in this process by the rules that the server pushes.
   public let flags: Flags
+  /// The audit trail: recording what this service does, and reading what all have done.
+  public let audit: Audit
   /// Everything the server's services can be told to do.
   public let admin: Admin
   /// What happens in Keelson, as it happens and looked up.
@@ -88,6 +90,7 @@ public final class KeelsonClient: Sendable {
     self.store = store
     self.ownConnection = ownConnection
     flags = Flags(store: store, context: configuration.context)
+    audit = Audit(channel: channel, policy: configuration.auditRecording)
     events = Events(
       channel: channel, streams: eventStreams, policy: configuration.subscription)
     admin = Admin(
@@ -146,9 +149,10 @@ public final class KeelsonClient: Sendable {
     return client
   }
 
-  /// Ends the flag subscription, every sequence of changes and of events, cancels calls under way and closes
-  /// the connection. Flags are still evaluated, by the last rules that came.
+  /// Sends the audit entries that wait, within their time, ends the flag subscription, every
+  /// sequence of changes and of events, cancels calls under way and closes the connection. Flags are still evaluated, by the last rules that came.
   public func shutdown() async {
+    await audit.recorder.close()
     await subscription?.stop()
     store.close()
     eventStreams.close()

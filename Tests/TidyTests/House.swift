@@ -20,7 +20,8 @@ enum House {
     "KeelsonRedis": ["KeelsonCore", "KeelsonStore", "CHiredis"],
     "KeelsonClient": ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules"],
     "keelson": [
-      "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonServer", "KeelsonClient",
+      "KeelsonCore", "KeelsonCrypto", "KeelsonAPI", "KeelsonTransport", "KeelsonAuditTrail",
+      "KeelsonServer", "KeelsonClient",
     ],
     "KeelsonCodegen": [],
     "keelson-codegen": ["KeelsonCodegen"],

@@ -10,8 +10,8 @@ enum RootCommand {
       """,
     subcommands: [
       ServeCommand.command, FlagsCommand.command, SegmentsCommand.command,
-      FlagSetsCommand.command, EventsCommand.command, HealthCommand.command, CertsCommand.command,
-      LimitsCommand.command, version, completions,
+      FlagSetsCommand.command, AuditCommand.command, EventsCommand.command, HealthCommand.command,
+      CertsCommand.command, LimitsCommand.command, version, completions,
     ])
 
   private static let version = Command(
