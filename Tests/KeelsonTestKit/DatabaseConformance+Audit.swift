@@ -40,12 +40,45 @@ extension DatabaseConformance {
       (whole.peer, whole.userAgent, whole.correlationID) = ("unix:/a", "test", "c-1")
       (whole.subjectKeyID, whole.sealed) = ("key-1", [0, 255])
       whole.outcome = .denied
-      _ = try await database.appendAudit([whole, entry("bare")])
+      var bare = entry("bare")
+      _ = try await database.appendAudit([whole, bare])
       let read = try await database.read {
         try await AuditEntries.select(after: 0, limit: 9, in: $0)
       }
+      // The time is that of the appending, not what the caller thought.
+      #expect(read.allSatisfy { $0.time > whole.time })
+      (whole.time, bare.time) = (read[0].time, read[1].time)
       var chain = AuditChain()
-      #expect(read == [chain.append(whole), chain.append(entry("bare"))])
+      #expect(read == [chain.append(whole), chain.append(bare)])
+    },
+
+    DatabaseConformance(things: "times never go back along the trail, whatever the clock says") {
+      database in
+      let future = UnixTime(microseconds: UnixTime.now.microseconds + 3_600_000_000)
+      try await database.write { transaction in
+        try await transaction.execute(
+          "UPDATE change_sequence SET last_audit_time = $1", [SQLValue(future)])
+      }
+      _ = try await database.appendAudit([entry("recorded")])
+      try await database.change(.system()) { change in
+        change.audit(AuditDraft(action: "test", entityType: "thing", entityID: "a"))
+        change.emit(EventDraft(type: "test", subject: "a"))
+      }
+      let entries = try await database.read {
+        try await AuditEntries.select(after: 0, limit: 9, in: $0)
+      }
+      #expect(entries.map(\.time) == [future, future])
+    },
+
+    DatabaseConformance(things: "the trail goes on when some of what is archived was deleted") {
+      database in
+      _ = try await database.appendAudit(["a", "b", "c"].map(entry))
+      try await database.write { transaction in
+        try await transaction.execute("UPDATE change_sequence SET archived_audit_sequence = 3")
+        try await transaction.execute("DELETE FROM audit_entries WHERE sequence IN (1, 3)")
+      }
+      let appended = try await database.appendAudit([entry("d")])
+      #expect(appended.map(\.sequence) == [4])
     },
 
     DatabaseConformance(things: "an entry that is repeated is recorded once") { database in
