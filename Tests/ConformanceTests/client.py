@@ -7,6 +7,8 @@ from google.protobuf import json_format, struct_pb2
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2_grpc as standard_health_grpc
 from grpc_status import rpc_status
+from keelson.events.v1 import events_pb2 as events
+from keelson.events.v1 import events_pb2_grpc as events_grpc
 from keelson.flags.v1 import flags_pb2 as flags
 from keelson.flags.v1 import flags_pb2_grpc as flags_grpc
 from keelson.health.v1 import health_pb2_grpc as health_grpc
@@ -45,6 +47,7 @@ class Client:
             self.channel = grpc.insecure_channel(address, options=options)
         calls = grpc.intercept_channel(self.channel, DefaultDeadline())
         self.flags = flags_grpc.FlagServiceStub(calls)
+        self.events = events_grpc.EventServiceStub(calls)
         self.health = health_grpc.HealthServiceStub(calls)
         self.standard_health = standard_health_grpc.HealthStub(calls)
 
@@ -64,6 +67,10 @@ class Client:
             flag_set=flag_set, environment=environment, resume_revision=resume_revision
         )
         return self.flags.WatchFlags(request, timeout=timeout)
+
+    def subscribe(self, *types, timeout=STREAM_TIMEOUT_SECONDS, **fields):
+        request = events.SubscribeRequest(types=types, **fields)
+        return self.events.Subscribe(request, timeout=timeout)
 
     def evaluate(self, key, flag_set="", environment="", targeting_key="", context=None, **more):
         """The evaluation of one flag."""

@@ -17,8 +17,10 @@ def generate() -> pathlib.Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     proto = REPOSITORY / "proto"
     well_known = pathlib.Path(grpc_tools.__file__).parent / "_proto"
-    # Only Keelson's own files: the public protocols come with their own Python packages.
-    files = sorted(str(file) for file in (proto / "keelson").rglob("*.proto"))
+    # Keelson's own files, and what they use that no Python package here has: the other public
+    # protocols come with packages of their own.
+    folders = [proto / name for name in ("keelson", "cloudevents")]
+    files = sorted(str(file) for folder in folders for file in folder.rglob("*.proto"))
     arguments = [
         "protoc",
         f"-I{proto}",

@@ -32,8 +32,8 @@ extension Event {
 extension EventPage {
   var json: JSONValue {
     var members: [String: JSONValue] = ["events": .array(events.map(\.json))]
-    if let next { members["nextPageToken"] = .string(next) }
-    if let previous { members["previousPageToken"] = .string(previous) }
+    if let next { members["next_page_token"] = .string(next) }
+    if let previous { members["previous_page_token"] = .string(previous) }
     return .object(members)
   }
 

@@ -3,7 +3,7 @@
 #include "google/protobuf/duration.tables.h"
 #include "google/protobuf/field_mask.tables.h"
 #include "google/protobuf/timestamp.tables.h"
-#include "io/cloudevents/v1/cloudevents.tables.h"
+#include "cloudevents/v1/cloudevents.tables.h"
 
 static const keelson_field keelson__events__v1__event_type__table_fields[] = {
   {1, KEELSON_STRING, 0, "name", NULL},

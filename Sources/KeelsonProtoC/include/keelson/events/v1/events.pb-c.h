@@ -18,7 +18,7 @@ PROTOBUF_C__BEGIN_DECLS
 #include "google/protobuf/duration.pb-c.h"
 #include "google/protobuf/field_mask.pb-c.h"
 #include "google/protobuf/timestamp.pb-c.h"
-#include "io/cloudevents/v1/cloudevents.pb-c.h"
+#include "cloudevents/v1/cloudevents.pb-c.h"
 
 typedef struct Keelson__Events__V1__EventType Keelson__Events__V1__EventType;
 typedef struct Keelson__Events__V1__SubscribeRequest Keelson__Events__V1__SubscribeRequest;
