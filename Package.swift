@@ -148,10 +148,18 @@ let package = Package(
     tests("KeelsonAPITests", ["KeelsonCore", "KeelsonAPI", "KeelsonTestMessages"]),
     tests("KeelsonTransportTests", ["KeelsonCore", "KeelsonTransport", "COpenSSL"]),
     .executableTarget(
-      name: "StoreCrashWriter", dependencies: ["KeelsonStore", "KeelsonSQLite"],
+      name: "StoreCrashWriter",
+      dependencies: [
+        "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore", "KeelsonSQLite",
+        "KeelsonPostgres",
+      ],
       path: "Tests/StoreCrashWriter", swiftSettings: touchingC),
     tests(
-      "KeelsonStoreTests", ["KeelsonCore", "KeelsonStore", "KeelsonSQLite", "StoreCrashWriter"]),
+      "KeelsonStoreTests",
+      [
+        "KeelsonCore", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite", "KeelsonPostgres",
+        "StoreCrashWriter",
+      ]),
     tests(
       "KeelsonPostgresTests",
       ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "KeelsonPostgres"]),

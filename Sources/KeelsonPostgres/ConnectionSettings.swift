@@ -44,7 +44,9 @@ struct ConnectionSettings: Sendable {
   /// A message of libpq's or the server's as one line, without our secrets.
   func safe(_ message: String) -> String {
     var line = message.split(whereSeparator: \.isNewline)
-      .map { $0.split(separator: " ").joined(separator: " ") }.joined(separator: "; ")
+      .map { $0.split(whereSeparator: \.isWhitespace).joined(separator: " ") }
+      .joined(separator: "; ")
+    while let last = line.last, last.isPunctuation, last != "\"" { line.removeLast() }
     for secret in secrets { line = line.replacing(secret, with: "***") }
     return line
   }

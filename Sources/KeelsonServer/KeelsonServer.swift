@@ -74,8 +74,13 @@ package struct KeelsonServer: Sendable {
     store.limits = settings.limits.postgres
     store.limits.waitingWrites = settings.limits.store.waitingWrites
     store.limits.waitingReads = settings.limits.store.waitingReads
-    return try await PostgresDatabase.open(
-      store, loops: loops, logger: logger.component("database"))
+    do {
+      return try await PostgresDatabase.open(
+        store, loops: loops, logger: logger.component("database"))
+    } catch let error as StoreError {
+      // Its sentence says all, and never the password.
+      throw RPCError(.unavailable, error.message)
+    }
   }
 
   private func serve(

@@ -15,6 +15,7 @@ from conformance_table import (  # noqa: E402, F401  (hooks that pytest finds he
     pytest_deselected,
     pytest_runtest_makereport,
 )
+from postgres import PrivatePostgres  # noqa: E402
 from server import BINARY, KeelsonServer, run  # noqa: E402
 from watching import arriving  # noqa: E402
 
@@ -123,6 +124,15 @@ def launch(binary, tmp_path):
         except AssertionError as failure:
             failures.append(failure)
     assert not failures, failures
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A PostgreSQL server; tests make databases of their own, and start it again when they stop
+    it."""
+    postgres = PrivatePostgres()
+    yield postgres
+    postgres.remove()
 
 
 @pytest.fixture

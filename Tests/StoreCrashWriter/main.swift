@@ -1,11 +1,16 @@
 import Glibc
+import KeelsonCore
+import KeelsonPostgres
 import KeelsonSQLite
 import KeelsonStore
+import KeelsonTransport
 
 // A process for the fault tests to kill, starve and shut out.
 //
 //   append FOLDER   changes without end, from several tasks; prints each revision once it is
 //                   acknowledged
+//   mixed TARGET    everything a server writes, without end, from several tasks, into a folder or the
+//                   database at a postgres:// address; prints what is acknowledged
 //   hold FOLDER     opens the folder, prints "open", and waits for its input to end
 //   starve FOLDER   fills a disk of limited size, then gets more; prints what it found
 
@@ -76,17 +81,25 @@ func starve(_ database: any Database, logPath: String) async throws {
 
 let arguments = CommandLine.arguments
 guard arguments.count == 3 else {
-  say("usage: \(arguments[0]) append|hold|starve FOLDER")
+  say("usage: \(arguments[0]) append|mixed|hold|starve TARGET")
   exit(2)
 }
 let folder = arguments[2]
-let database = try SQLiteDatabase(SQLiteConfiguration(folder: folder))
+let database: any Database =
+  folder.hasPrefix("postgres://")
+  ? try await PostgresDatabase.open(
+    PostgresConfiguration(url: folder), loops: LoopGroup(count: 1), logger: .silent)
+  : try SQLiteDatabase(SQLiteConfiguration(folder: folder))
 try await database.migrate([
-  MigrationSet(
-    "things",
-    [Migration(1, "things", ["CREATE TABLE things (revision INTEGER PRIMARY KEY, note TEXT)"])])
+  arguments[1] == "mixed"
+    ? MixedLoad.migrations
+    : MigrationSet(
+      "things",
+      [Migration(1, "things", ["CREATE TABLE things (revision INTEGER PRIMARY KEY, note TEXT)"])])
 ])
 switch arguments[1] {
+case "mixed":
+  await MixedLoad.run(on: database)
 case "append":
   await withTaskGroup { group in
     for _ in 0..<8 {

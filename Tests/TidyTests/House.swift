@@ -36,7 +36,10 @@ enum House {
       "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonHealth", "KeelsonTestMessages",
     ],
     "InteropClient": ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonTestMessages"],
-    "StoreCrashWriter": ["KeelsonStore", "KeelsonSQLite"],
+    "StoreCrashWriter": [
+      "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore", "KeelsonSQLite",
+      "KeelsonPostgres",
+    ],
   ]
 
   private static let foundation: Set<String> = [
