@@ -14,27 +14,31 @@ extension FlagService {
       var set = KeelsonFlagsV1.FlagSet()
       set.key = defaultFlagSet
       set.description = "The set that is always there."
-      _ = try await createFlagSet(set, origin: .system())
+      do {
+        _ = try await createFlagSet(set, origin: .system())
+      } catch let error as RPCError where error.code == .alreadyExists {
+        // Another server that starts just now was first.
+      }
     }
-    let (sets, flags, segments, revision) = try await database.read { transaction in
-      (
-        try await FlagSetRepository.list(in: transaction),
-        try await FlagRepository.all(in: transaction),
-        try await SegmentRepository.list(nil, in: transaction),
-        try await transaction.currentRevision()
-      )
+    let (sets, flags, revision) = try await database.feed.follow { [self] transaction in
+      let sets = try await FlagSetRepository.list(in: transaction)
+      let flags = try await FlagRepository.all(in: transaction)
+      let segments = try await SegmentRepository.list(nil, in: transaction)
+      let revision = try await transaction.currentRevision()
+      book.load(sets: sets, flags: flags, segments: segments, revision: revision)
+      watches.advance(to: revision)
+      return (sets.count, flags.count, revision)
+    } _: { [self] events in
+      follow(events)
     }
-    book.load(sets: sets, flags: flags, segments: segments, revision: revision)
-    watches.advance(to: revision)
     for (set, key, error) in book.failures() {
       logger.log(
         .warning, "A stored flag does not compile; it evaluates to PARSE_ERROR.",
         ["flag": "\(set)/\(key)", "error": "\(error)"])
     }
-    database.feed.observe { [self] events in follow(events) }
     logger.log(
       .info, "Loaded the flags.",
-      ["flags": "\(flags.count)", "sets": "\(sets.count)", "revision": "\(revision)"])
+      ["flags": "\(flags)", "sets": "\(sets)", "revision": "\(revision)"])
   }
 
   /// Checks the name of the server's own environment.

@@ -6,43 +6,25 @@ enum CommitOutcome {
   case committed
   case rolledBack
 
-  /// Asks until the transaction has ended. What still runs it on the server is ended first, so
-  /// that it does not last. On the loop.
+  /// Asks until the transaction has ended: then its lock is free. What still runs it on the server
+  /// is ended first, so that it does not last. On the loop.
   ///
-  /// - Parameters:
-  ///   - transactionID: what `pg_current_xact_id` said.
-  ///   - backendID: the server's process that ran it.
+  /// - Parameter lost: the connection that ran it.
   /// - Throws: ``StoreError`` with code outcomeUnknown when it cannot be found out in time.
   static func find(
-    of transactionID: Int64, runBy backendID: Int32, through kept: KeptConnection,
-    timeout: Duration, on loop: Loop
+    of mark: BatchMark, on lost: PostgresConnection, through kept: KeptConnection,
+    timeout: Duration
   ) async throws -> CommitOutcome {
     let end = ContinuousClock.now.advanced(by: timeout)
     var reason = "the database could not be reached"
     repeat {
       do {
         let connection = try await kept.connection()
-        try await connection.run([
-          SQLStatement(
-            """
-            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-            WHERE pid = $1 AND backend_xid = CAST(CAST(CAST($2 AS TEXT) AS xid8) AS xid)
-            """, [.integer(Int64(backendID)), .text("\(transactionID)")])
-        ])
-        let answer = try await connection.run([
-          SQLStatement(
-            "SELECT pg_xact_status(CAST(CAST($1 AS TEXT) AS xid8))", [.text("\(transactionID)")])
-        ])
-        switch try answer.last?.rows.first?.get(0, as: String?.self) ?? "forgotten" {
-        case "committed": return .committed
-        case "aborted": return .rolledBack
-        case "in progress": reason = "the transaction still runs"
-        default: throw StoreError(.outcomeUnknown, "The server has forgotten the transaction.")
-        }
-      } catch let error as StoreError where error.code != .outcomeUnknown {
+        return try await ask(connection, mark, lost, until: end)
+      } catch let error as StoreError {
         reason = error.message
       }
-      await pause(.milliseconds(50), on: loop)
+      await pause(.milliseconds(50), on: lost.loop)
     } while ContinuousClock.now < end
     throw StoreError(
       .outcomeUnknown,
@@ -50,6 +32,31 @@ enum CommitOutcome {
       The connection was lost during a commit, and for \(timeout) it could not be found out \
       whether it was made: \(reason)
       """)
+  }
+
+  private static func ask(
+    _ connection: PostgresConnection, _ mark: BatchMark, _ lost: PostgresConnection,
+    until end: ContinuousClock.Instant
+  ) async throws -> CommitOutcome {
+    let left = max(1, Int((end - .now) / .milliseconds(1)))
+    do {
+      let answer = try await connection.run([
+        SQLStatement(
+          """
+          SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+          WHERE pid = $1 AND CAST(backend_start AS TEXT) = $2
+          """, [.integer(Int64(lost.backendID)), .text(lost.backendStart)]),
+        SQLStatement("BEGIN"),
+        SQLStatement("SELECT set_config('statement_timeout', $1, true)", [.text("\(left)")]),
+        PostgresWriter.lock,
+        mark.lookUp,
+        SQLStatement("COMMIT"),
+      ])
+      return try answer[4].rows.first?.get(0, as: Int64.self) == 1 ? .committed : .rolledBack
+    } catch {
+      if connection.isOpen { _ = try? await connection.run([SQLStatement("ROLLBACK")]) }
+      throw error
+    }
   }
 
   private static func pause(_ duration: Duration, on loop: Loop) async {

@@ -102,6 +102,12 @@ final class ConnectionPool: @unchecked Sendable {
     }
   }
 
+  /// The server can be reached again: tries at once what was to be tried later. On the loop.
+  func tryAgain() {
+    backoff.reset()
+    perform(machine.retryIsDue())
+  }
+
   private func drop(_ lease: Lease, _ error: StoreError) {
     lease.connection.close(error)
     connections[lease.id] = nil

@@ -119,6 +119,7 @@ struct PoolStateMachine {
     return actions
   }
 
+  /// The pause is over, or the server is known to be back.
   mutating func retryIsDue() -> [Action] {
     awaitsRetry = false
     guard !isClosed, server == .unreachable else { return [] }

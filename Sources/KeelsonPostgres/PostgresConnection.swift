@@ -10,6 +10,8 @@ final class PostgresConnection: @unchecked Sendable {
   let loop: Loop
   /// The server's process that serves it.
   let backendID: Int32
+  /// When that process began: numbers of processes are given again.
+  var backendStart = ""
   /// Called once when the connection is lost, not when it is closed from here.
   var onLoss: ((StoreError) -> Void)?
   /// Called for each notification: its payload and the process that sent it.

@@ -60,7 +60,9 @@ package final class PostgresDatabase: Database {
     let published = PublishedChanges(live)
     let cutOff = CutOff(logger: logger)
     let kept = KeptConnection("writes", settings, limits: limits, on: loop, logger: logger) {
-      try await $0.run([Session.writer(limits)])
+      connection in
+      let results = try await connection.run([Session.writer(limits), Session.backendStart])
+      connection.backendStart = try results.last?.rows.first?.get(0) ?? ""
     }
     let writer = PostgresWriter(
       kept: kept, published: published, limits: limits, on: loop, logger: logger,
@@ -93,7 +95,11 @@ package final class PostgresDatabase: Database {
   }
 
   private func start(_ settings: ConnectionSettings, _ logger: Logger) async throws {
-    try await withTaskExecutorPreference(loop) { [writer] in
+    try await withTaskExecutorPreference(loop) { [writer, pools] in
+      // The readers need not find out by themselves.
+      writer.kept.onOpen = {
+        for pool in pools { pool.loop.execute { pool.tryAgain() } }
+      }
       try await writer.kept.start()
       try await Self.check(try await writer.kept.connection(), settings, logger)
     }
@@ -258,7 +264,9 @@ package final class PostgresDatabase: Database {
       // A large table takes its time.
       _ = try await transaction.query("SELECT set_config('statement_timeout', '0', true)")
       let older = try await TextOrder.languageColumns(in: transaction)
-      try await Migrator.run([StoreMigrations.set] + sets, in: transaction, dialect: .postgreSQL)
+      try await Migrator.run(
+        [StoreMigrations.set, BatchMark.migrations] + sets, in: transaction, dialect: .postgreSQL)
+      try await transaction.executeAll([BatchMark.removeOld])
       try await TextOrder.compareByBytes(allBut: older, in: transaction)
       return try await ChangeHead.current(in: transaction)
     }

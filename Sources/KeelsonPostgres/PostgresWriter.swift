@@ -21,8 +21,9 @@ final class PostgresWriter: @unchecked Sendable {
     var diskFailure: StoreError?
   }
 
-  /// "KEELSON" as a number: the key of the lock.
-  static let lockKey: Int64 = 0x4B_4545_4C53_4F4E
+  /// Waits for the lock and holds it until the transaction ends. The key is "KEELSON" as a number.
+  static let lock = SQLStatement(
+    "SELECT pg_advisory_xact_lock($1)", [.integer(0x4B_4545_4C53_4F4E)])
   /// Where nodes tell one another of changes.
   static let channel = "keelson_changes"
 
@@ -36,6 +37,7 @@ final class PostgresWriter: @unchecked Sendable {
   private let logger: Logger
   /// Called when this node can follow the changes no more.
   private let onCutOff: (StoreError) -> Void
+  private var mark = BatchMark()
   private var waiting = Deque<WriteTurn>()
   private var waitingCount = 0
   private var isClosed = false
@@ -141,17 +143,20 @@ final class PostgresWriter: @unchecked Sendable {
   private struct Member {
     let turn: WriteTurn
     var error: (any Error)?
+    /// Whether it ran a statement, and may have written.
+    var mayHaveWritten = false
     var committed = Committed()
   }
 
   private func commitBatch(on connection: PostgresConnection) async {
     var members: [Member] = []
     do {
-      let transactionID = try await begin(on: connection)
+      try await begin(on: connection)
       let pending = await gather(into: &members, on: connection)
       var committed = Committed()
       for member in members { committed.append(member.committed) }
-      if try await commit(pending, committed, transactionID, on: connection) {
+      let isMarked = isMigrated && members.contains(where: \.mayHaveWritten)
+      if try await commit(pending, committed, isMarked: isMarked, on: connection) {
         finish(members, committed)
         return
       }
@@ -170,20 +175,11 @@ final class PostgresWriter: @unchecked Sendable {
   }
 
   /// Takes the lock, and tells the observers what other nodes have done until now.
-  ///
-  /// - Returns: the number of the transaction, to ask for its outcome by.
-  private func begin(on connection: PostgresConnection) async throws -> Int64 {
-    var statements = [
-      SQLStatement("BEGIN"),
-      SQLStatement("SELECT pg_advisory_xact_lock($1)", [.integer(Self.lockKey)]),
-      SQLStatement("SELECT pg_current_xact_id()"),
-    ]
+  private func begin(on connection: PostgresConnection) async throws {
+    var statements = [SQLStatement("BEGIN"), Self.lock]
     if isMigrated { statements.append(PublishedChanges.head) }
     let results = try await connection.run(statements)
-    guard results.count == statements.count, let row = results[2].rows.first else {
-      throw StoreError(.misuse, "The server gave no transaction number.")
-    }
-    if isMigrated, let head = results[3].rows.first, try head.get(0) > published.revision {
+    if isMigrated, let head = results.last?.rows.first, try head.get(0) > published.revision {
       do {
         try await published.catchUp(on: connection)
       } catch let error as StoreError where error.code == .revisionTooOld {
@@ -191,7 +187,6 @@ final class PostgresWriter: @unchecked Sendable {
         throw error
       }
     }
-    return try row.get(0)
   }
 
   /// Runs members as long as there are some, they fit and others need not wait too long.
@@ -210,7 +205,10 @@ final class PostgresWriter: @unchecked Sendable {
       await turn.run(in: transaction)
       let committed = transaction.end()
       var member = Member(turn: turn, error: turn.error ?? transaction.failure)
-      if member.error == nil { member.committed = committed }
+      if member.error == nil {
+        member.committed = committed
+        member.mayHaveWritten = transaction.hasBegun
+      }
       members.append(member)
       if transaction.hasBegun {
         // They go out with the statements of the next, and cost no time on the way.
@@ -226,10 +224,12 @@ final class PostgresWriter: @unchecked Sendable {
     return pending
   }
 
+  /// - Parameter isMarked: whether its outcome can be looked up: a batch that wrote nothing, as
+  ///   that of a health check, needs no mark and costs no flush.
   /// - Returns: whether it is committed; false when the connection was lost and it is not.
   /// - Throws: ``StoreError`` when the server refused, or with code outcomeUnknown.
   private func commit(
-    _ pending: [SQLStatement], _ committed: Committed, _ transactionID: Int64,
+    _ pending: [SQLStatement], _ committed: Committed, isMarked: Bool,
     on connection: PostgresConnection
   ) async throws -> Bool {
     guard connection.isOpen else { return false }
@@ -243,6 +243,7 @@ final class PostgresWriter: @unchecked Sendable {
             .text("\(committed.events.last?.revision ?? 0),\(committed.auditSequence)"),
           ]))
     }
+    if isMarked { statements.append(mark.next()) }
     statements.append(SQLStatement("COMMIT"))
     do {
       let results = try await connection.run(statements)
@@ -254,8 +255,7 @@ final class PostgresWriter: @unchecked Sendable {
     } catch  where !connection.isOpen {
       logger.log(.warning, "The connection was lost during a commit; looking for its outcome.")
       let outcome = try await CommitOutcome.find(
-        of: transactionID, runBy: connection.backendID, through: kept,
-        timeout: limits.outcomeTimeout, on: loop)
+        of: mark, on: connection, through: kept, timeout: limits.outcomeTimeout)
       logger.log(
         .info,
         outcome == .committed

@@ -9,7 +9,12 @@ extension StoreError {
   ///
   /// - Parameter sql: the statement that was tried.
   static func postgres(_ result: OpaquePointer, sql: String) -> StoreError {
-    let state = unsafe field(result, keelson_pg_diag_sqlstate) ?? "?????"
+    guard let state = unsafe field(result, keelson_pg_diag_sqlstate) else {
+      // Not the server's words but libpq's: the connection broke.
+      return .unreachable(
+        unsafe String(cString: PQresultErrorMessage(result)).split(whereSeparator: \.isWhitespace)
+          .joined(separator: " "))
+    }
     let message =
       unsafe field(result, keelson_pg_diag_message)
       ?? String(cString: PQresultErrorMessage(result))

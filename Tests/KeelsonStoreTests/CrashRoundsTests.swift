@@ -49,8 +49,6 @@ import Testing
       await database.close()
       #expect(check.acknowledged > round)
     }
-    print(
-      "\(Self.rounds) rounds, \(check.acknowledged) acknowledged, all there: \(target.prefix(9))")
   }
 }
 
