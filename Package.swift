@@ -89,6 +89,7 @@ let package = Package(
       "KeelsonServer",
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
+        "KeelsonCrypto", "KeelsonAuditTrail", "KeelsonConfigurationRules", "KeelsonSecrets",
         "KeelsonPostgres", "KeelsonHealth", "KeelsonReflection", "KeelsonFlags", "KeelsonEvents",
         "KeelsonAudit",
       ]),
@@ -96,6 +97,7 @@ let package = Package(
       name: "keelson",
       dependencies: [
         "KeelsonCore", "KeelsonCrypto", "KeelsonAPI", "KeelsonTransport", "KeelsonAuditTrail",
+        "KeelsonConfigurationRules",
         "KeelsonServer", "KeelsonClient",
       ],
       swiftSettings: common),
@@ -188,7 +190,12 @@ let package = Package(
       ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
-    tests("KeelsonServerTests", ["KeelsonCore", "KeelsonTransport", "KeelsonServer"]),
+    tests(
+      "KeelsonServerTests",
+      [
+        "KeelsonCore", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite", "KeelsonCrypto",
+        "KeelsonConfigurationRules", "KeelsonSecrets", "KeelsonServer",
+      ]),
     // What dev/fuzz throws bytes at. The tests replay the inputs that were kept.
     .target(
       name: "KeelsonFuzzing",

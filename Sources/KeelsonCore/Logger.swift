@@ -9,23 +9,43 @@ package struct Logger: Sendable {
   package enum Level: String, Sendable, Comparable, CaseIterable {
     case trace, debug, info, warning, error
 
-    private var order: Int { Level.allCases.firstIndex(of: self) ?? 0 }
+    fileprivate var order: Int { Level.allCases.firstIndex(of: self) ?? 0 }
     package static func < (lhs: Level, rhs: Level) -> Bool { lhs.order < rhs.order }
   }
 
   package let component: String
-  package let minimum: Level
+  private let threshold: Threshold
   private let sink: @Sendable (String) -> Void
   private let isHumanReadable: Bool
+
+  /// The least level that is logged, the same for all components of one logger.
+  private final class Threshold: Sendable {
+    let order: Atomic<Int>
+
+    init(_ level: Level) { order = Atomic(level.order) }
+  }
+
+  /// The least level that is logged. It may be changed at any time.
+  package var minimum: Level {
+    get { Level.allCases[threshold.order.load(ordering: .relaxed)] }
+    nonmutating set { threshold.order.store(newValue.order, ordering: .relaxed) }
+  }
 
   /// - Parameter humanReadable: aligned text for a terminal; otherwise one JSON object a line.
   package init(
     component: String, minimum: Level = .info, humanReadable: Bool,
     sink: @escaping @Sendable (String) -> Void
   ) {
+    self.init(component, Threshold(minimum), humanReadable, sink)
+  }
+
+  private init(
+    _ component: String, _ threshold: Threshold, _ isHumanReadable: Bool,
+    _ sink: @escaping @Sendable (String) -> Void
+  ) {
     self.component = component
-    self.minimum = minimum
-    self.isHumanReadable = humanReadable
+    self.threshold = threshold
+    self.isHumanReadable = isHumanReadable
     self.sink = sink
   }
 
@@ -44,9 +64,9 @@ package struct Logger: Sendable {
   package static let silent = Logger(
     component: "", minimum: .error, humanReadable: false, sink: { _ in })
 
-  /// The same sink for another component.
+  /// The same sink and level for another component.
   package func component(_ name: String) -> Logger {
-    Logger(component: name, minimum: minimum, humanReadable: isHumanReadable, sink: sink)
+    Logger(name, threshold, isHumanReadable, sink)
   }
 
   package func log(

@@ -1,5 +1,6 @@
 import KeelsonAPI
 import KeelsonAudit
+package import KeelsonConfigurationRules
 import KeelsonCore
 import KeelsonEvents
 import KeelsonFlags
@@ -7,18 +8,42 @@ import KeelsonHealth
 import KeelsonPostgres
 import KeelsonReflection
 import KeelsonSQLite
+import KeelsonSecrets
 import KeelsonStore
 import KeelsonTransport
 
 /// The composition root: reads settings, builds every part, runs them and stops them in order.
 package struct KeelsonServer: Sendable {
+  private let loader: SettingsLoader
+  private let loaded: SettingsLoader.Loaded
   private let settings: ServerSettings
-  private let log = LogWriter()
+  private let log: LogWriter
   private let logger: Logger
 
-  package init(settings: ServerSettings) {
-    self.settings = settings
-    logger = log.logger(component: "server", minimum: settings.logLevel)
+  /// Loads the settings.
+  ///
+  /// - Parameters:
+  ///   - configuration: the folder or file of the configuration; nil: the working folder, if it has
+  ///     one.
+  ///   - variables: the environment of the process.
+  ///   - options: the layer of the command line.
+  /// - Throws: ``SettingsError`` with everything that is wrong; `CancellationError`.
+  package init(
+    configuration: String?, variables: [String: String], options: LayerValues
+  ) async throws {
+    log = LogWriter()
+    logger = log.logger(component: "server", minimum: .info)
+    loader = SettingsLoader(
+      path: configuration, variables: variables, options: options,
+      logger: logger.component("settings"))
+    do {
+      loaded = try await loader.load()
+      settings = try loaded.checked()
+    } catch {
+      log.flush()
+      throw error
+    }
+    logger.minimum = settings.logLevel
   }
 
   /// Serves until SIGTERM or SIGINT, then drains.
@@ -31,7 +56,14 @@ package struct KeelsonServer: Sendable {
       try TLSServerCertificates($0, logger: logger.component("tls"))
     }
     let listeners = try settings.checkedListeners(certificates)
-    try FlagService.check(environment: settings.environment)
+    logger.log(
+      .info, "Loaded the settings.",
+      [
+        "environment": settings.environment, "environment_source": loaded.environmentSource,
+        "files": loaded.files.isEmpty ? "none" : loaded.files.joined(separator: ", "),
+        "secret_stores": loaded.stores.stores.isEmpty
+          ? "none" : loaded.stores.stores.map(\.source.name).joined(separator: ", "),
+      ])
     let connections = settings.limits.transport.maximumConnections
     if let fitting = OpenFiles.makeRoom(forConnections: connections) {
       logger.log(
@@ -105,7 +137,7 @@ package struct KeelsonServer: Sendable {
     try await audit.start()
 
     let monitor = HealthMonitor(
-      checks: [DatabaseHealthCheck(database)], telemetry: telemetry,
+      checks: [DatabaseHealthCheck(database)] + loaded.stores.healthChecks, telemetry: telemetry,
       logger: logger.component("health"))
     let health = HealthService(
       monitor: monitor,
@@ -135,6 +167,10 @@ package struct KeelsonServer: Sendable {
     let bound = try await zip(server.start(), listeners).map { address, listener in
       ServedAddress(address: address.description, kind: listener.kind)
     }
+    let watch = SettingsWatch(loader, loaded: loaded, logger: logger) { event in
+      await self.record([event], in: database)
+    }
+    await record([.loaded(loaded), .validated(loaded)], in: database)
     await monitor.checkAll()
     monitor.markStarted()
     logger.log(
@@ -151,17 +187,32 @@ package struct KeelsonServer: Sendable {
       group.addTask { await events.run() }
       group.addTask { await audit.run() }
       group.addTask { await monitor.run() }
+      group.addTask { await watch.run(hangups: termination.hangups) }
       if let certificates { group.addTask { await certificates.watch() } }
       let signal = await termination.wait()
-      logger.log(.info, "Draining.", ["signal": signal, "grace": "\(settings.drainGrace)"])
+      let grace = watch.settings.drainGrace
+      logger.log(.info, "Draining.", ["signal": signal, "grace": "\(grace)"])
       // First out of the balancers, then no more pushes, then the connections.
       monitor.markDraining()
       flags.stop()
       events.stop()
       audit.stop()
       monitor.report.close()
-      await server.drain(grace: settings.drainGrace)
+      await server.drain(grace: grace)
       group.cancelAll()
+    }
+  }
+
+  /// Writes what happened to the settings. A database that cannot take it now does not keep the
+  /// settings from being in force: it stands in the log as well.
+  private func record(_ events: [SettingsEvent], in database: any Database) async {
+    let environment = settings.environment
+    do {
+      try await database.change(.system()) { $0.record(events, environment: environment) }
+    } catch {
+      logger.log(
+        .warning, "What happened to the settings could not be recorded as an event.",
+        ["events": events.map(\.name).joined(separator: ", "), "cause": "\(error)"])
     }
   }
 }

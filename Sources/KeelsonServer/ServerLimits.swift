@@ -19,6 +19,16 @@ package struct ServerLimits: Sendable {
 
   package init() {}
 
+  /// The assignments in an environment variable, `a=1,b=2s`; nil for the value where there is no
+  /// `=`.
+  static func assignments(in list: String) -> [(name: String, value: String?)] {
+    list.split(separator: ",").map { assignment in
+      let parts = assignment.trimming(while: { $0 == " " }).split(
+        separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+      return (String(parts[0]), parts.count == 2 ? String(parts[1]) : nil)
+    }
+  }
+
   /// Takes settings as they stand in an environment variable: `a=1,b=2s`.
   ///
   /// - Throws: INVALID_ARGUMENT that says what would be right.

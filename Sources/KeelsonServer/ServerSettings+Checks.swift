@@ -15,13 +15,7 @@ extension ServerSettings {
       if let certificates, !address.isUnix {
         return (ListenerConfiguration(address, security: .tls(certificates)), kindOfTLS)
       }
-      guard allowsInsecureRemote || address.isLocal else {
-        throw RPCError(
-          .failedPrecondition,
-          "\(text) can be reached from other machines, and nothing would be encrypted: give "
-            + "--tls-certificate and --tls-key ('keelson certs dev' makes them for development), "
-            + "listen on 127.0.0.1, [::1] or unix:/path, or say --insecure-remote-plaintext.")
-      }
+      try checkReach(of: address, text, isSecured: false)
       return (ListenerConfiguration(address), .plaintext)
     }
       + probeListen.map { text in
@@ -30,6 +24,18 @@ extension ServerSettings {
           ListenerConfiguration(address, services: .only(Self.probeService)), .probe
         )
       }
+  }
+
+  /// - Throws: an error that says what to change, when other machines reach an address and nothing
+  ///   would be encrypted.
+  func checkReach(of address: ListenAddress, _ text: String, isSecured: Bool) throws(RPCError) {
+    guard allowsInsecureRemote || isSecured || address.isLocal else {
+      throw RPCError(
+        .failedPrecondition,
+        "\(text) can be reached from other machines, and nothing would be encrypted: give "
+          + "--tls-certificate and --tls-key ('keelson certs dev' makes them for development), "
+          + "listen on 127.0.0.1, [::1] or unix:/path, or say --insecure-remote-plaintext.")
+    }
   }
 
   /// The source of the events.

@@ -36,6 +36,8 @@ package struct ServerSettings: Sendable {
   /// How many loops serve connections; nil: one for each core.
   package var loops: Int?
   package var limits = ServerLimits()
+  /// Where the keys are that wrap data keys.
+  package var encryption = EncryptionSettings()
 
   package init() {}
 }

@@ -6,9 +6,12 @@ import Synchronization
 /// Where the signal handler writes; -1 before there is a ``Termination``.
 private let signalPipe = Atomic<Int32>(-1)
 
-/// The signals that ask the process to stop: SIGTERM and SIGINT. One in the life of a process.
+/// The signals that ask the process to stop, SIGTERM and SIGINT, and the one that asks it to read
+/// its settings again, SIGHUP. One in the life of a process.
 package final class Termination: Sendable {
   private let signals: AsyncStream<String>
+  /// Each SIGHUP; of several that nobody has heard yet one is enough.
+  let hangups: AsyncStream<Void>
   /// Never touched after init, only kept alive.
   nonisolated(unsafe) private let source: any DispatchSourceRead
 
@@ -29,12 +32,19 @@ package final class Termination: Sendable {
     signalPipe.store(writing, ordering: .sequentiallyConsistent)
     let (signals, continuation) = AsyncStream.makeStream(of: String.self)
     self.signals = signals
+    let (hangups, hangup) = AsyncStream.makeStream(
+      of: Void.self, bufferingPolicy: .bufferingNewest(1))
+    self.hangups = hangups
     source = DispatchSource.makeReadSource(
       fileDescriptor: reading, queue: DispatchQueue(label: "keelson.signals"))
     let count = Mutex(0)
     source.setEventHandler {
       var number: UInt8 = 0
       while read(reading, &number, 1) == 1 {
+        guard Int32(number) != SIGHUP else {
+          hangup.yield()
+          continue
+        }
         let isSecond = count.withLock { count in
           count += 1
           return count > 1
@@ -46,7 +56,7 @@ package final class Termination: Sendable {
     source.resume()
     // Writing to whoever has gone then fails, with EPIPE, instead of ending the process.
     signal(SIGPIPE, SIG_IGN)
-    for number in [SIGTERM, SIGINT] {
+    for number in [SIGTERM, SIGINT, SIGHUP] {
       // Only what is safe in a signal handler: one write to a pipe that never blocks.
       signal(number) { number in
         var byte = UInt8(truncatingIfNeeded: number)

@@ -21,7 +21,7 @@ enum House {
     "KeelsonClient": ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules"],
     "keelson": [
       "KeelsonCore", "KeelsonCrypto", "KeelsonAPI", "KeelsonTransport", "KeelsonAuditTrail",
-      "KeelsonServer", "KeelsonClient",
+      "KeelsonServer", "KeelsonClient", "KeelsonConfigurationRules",
     ],
     "KeelsonCodegen": [],
     "keelson-codegen": ["KeelsonCodegen"],

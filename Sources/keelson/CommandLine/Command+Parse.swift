@@ -83,6 +83,7 @@ extension Command {
         throw usage("takes --\(name) only once")
       }
       invocation.options[name, default: []].append(value)
+      invocation.given.insert(name)
     }
 
     private mutating func readPlaces() throws {

@@ -39,6 +39,9 @@ struct Command: Sendable {
 struct Invocation: Sendable {
   var arguments: [String: String] = [:]
   var options: [String: [String]] = [:]
+  /// The options that stand on the command line, others than those from the environment and
+  /// defaults.
+  var given: Set<String> = []
 
   /// An argument that the command declares as required.
   func argument(_ name: String) -> String {

@@ -10,9 +10,14 @@ enum RootCommand {
       """,
     subcommands: [
       ServeCommand.command, FlagsCommand.command, SegmentsCommand.command,
-      FlagSetsCommand.command, AuditCommand.command, EventsCommand.command, HealthCommand.command,
+      FlagSetsCommand.command, AuditCommand.command, EventsCommand.command, config,
+      HealthCommand.command,
       CertsCommand.command, LimitsCommand.command, version, completions,
     ])
+
+  private static let config = Command(
+    name: "config", summary: "Check the configuration",
+    subcommands: [ConfigCheckCommand.command, ConfigSettingsCommand.command])
 
   private static let version = Command(
     name: "version", summary: "Show the version of this binary",

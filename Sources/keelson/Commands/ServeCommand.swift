@@ -9,9 +9,13 @@ enum ServeCommand {
     name: "serve", summary: "Run the server",
     discussion: """
       Serves until SIGTERM or SIGINT; then running calls get their grace time, and everything that \
-      was acknowledged is on disk.
+      was acknowledged is on disk. Settings come from appsettings.json, from \
+      appsettings.<Environment>.json, from secret stores, from environment variables \
+      (KEELSON__Section__Key) and from these options, the later ahead of the earlier; \
+      'keelson config check --show' says which gave what. SIGHUP reads them again.
       """,
     options: [
+      SettingOptions.config,
       .init(
         name: "listen", value: "ADDRESS",
         help:
@@ -78,72 +82,33 @@ enum ServeCommand {
         isRepeatable: true),
     ]
   ) { invocation in
-    var settings = ServerSettings()
-    settings.listen = invocation.all("listen")
-    settings.tls = try tls(invocation)
-    settings.probeListen = invocation.all("probe-listen")
-    settings.dataFolder = invocation.option("data") ?? settings.dataFolder
-    settings.database = invocation.option("database")
-    settings.auditSigningKeyFile = invocation.option("audit-signing-key")
-    settings.auditArchiveFolder = invocation.option("audit-archives")
-    settings.environment = invocation.option("environment") ?? settings.environment
-    settings.eventSource = invocation.option("event-source")
-    settings.allowsInsecureRemote = invocation.has("insecure-remote-plaintext")
-    settings.servesReflection = !invocation.has("no-reflection")
-    settings.logLevel =
-      invocation.option("log-level").flatMap(Logger.Level.init) ?? settings.logLevel
-    settings.loops = try invocation.integer("loops")
-    if let loops = settings.loops, !(1...1_024).contains(loops) {
-      throw UsageError("--loops takes a number from 1 to 1024.")
-    }
-    guard let grace = try invocation.integer("drain-seconds", as: Int.self), grace >= 0 else {
-      throw UsageError("--drain-seconds takes a number from 0.")
-    }
-    settings.drainGrace = .seconds(grace)
-    settings.limits = try limits(invocation.all("limit"))
-    try await KeelsonServer(settings: settings).run { addresses in
-      for address in addresses {
-        Output.line("Keelson \(KeelsonVersion.current) is serving \(address)")
+    try check(invocation)
+    do {
+      let server = try await KeelsonServer(
+        configuration: invocation.option("config"), variables: SettingOptions.variables,
+        options: SettingOptions.layer(invocation))
+      try await server.run { addresses in
+        for address in addresses {
+          Output.line("Keelson \(KeelsonVersion.current) is serving \(address)")
+        }
       }
+    } catch let error as SettingsError {
+      throw RPCError(
+        .failedPrecondition,
+        "\(error)\nCorrect that and start again; 'keelson config check' checks without starting.")
     }
   }
 
-  /// How to secure the addresses; nil: not at all.
-  private static func tls(_ invocation: Invocation) throws -> TLSServerConfiguration? {
-    guard let certificate = invocation.option("tls-certificate") else {
-      for name in ["tls-key", "tls-client-ca", "tls-client-auth"] where invocation.has(name) {
-        throw UsageError("--\(name) needs --tls-certificate as well.")
-      }
-      return nil
-    }
-    guard let key = invocation.option("tls-key") else {
-      throw UsageError("--tls-certificate needs --tls-key as well.")
-    }
-    var tls = TLSServerConfiguration(certificateFile: certificate, keyFile: key)
-    tls.clientCAFile = invocation.option("tls-client-ca")
-    let mode = invocation.option("tls-client-auth").flatMap(
-      TLSServerConfiguration.ClientAuthentication.init)
-    tls.clientAuthentication = mode ?? (tls.clientCAFile == nil ? .none : .required)
-    guard (tls.clientAuthentication == .none) == (tls.clientCAFile == nil) else {
-      throw UsageError(
-        tls.clientCAFile == nil
-          ? "--tls-client-auth \(tls.clientAuthentication.rawValue) needs --tls-client-ca as well."
-          : "--tls-client-ca has no use with --tls-client-auth none.")
-    }
-    return tls
-  }
-
-  /// The limits as the environment sets them and then the options.
-  private static func limits(_ assignments: [String]) throws -> ServerLimits {
+  /// What cannot be meant on the command line, whatever the other layers say.
+  private static func check(_ invocation: Invocation) throws {
+    _ = try invocation.integer("loops", as: Int.self)
+    _ = try invocation.integer("drain-seconds", as: UInt32.self)
     var limits = ServerLimits()
     do throws(RPCError) {
-      if let list = unsafe getenv("KEELSON_LIMITS") {
-        try limits.set(list: unsafe String(cString: list))
-      }
-      for assignment in assignments { try limits.set(assignment) }
+      if let list = SettingOptions.variables["KEELSON_LIMITS"] { try limits.set(list: list) }
+      for assignment in invocation.all("limit") { try limits.set(assignment) }
     } catch {
       throw UsageError(error.message)
     }
-    return limits
   }
 }
