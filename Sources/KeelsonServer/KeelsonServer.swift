@@ -212,7 +212,7 @@ package struct KeelsonServer: Sendable {
     } catch {
       logger.log(
         .warning, "What happened to the settings could not be recorded as an event.",
-        ["events": events.map(\.name).joined(separator: ", "), "cause": "\(error)"])
+        ["events": events.map(\.type).joined(separator: ", "), "cause": "\(error)"])
     }
   }
 }

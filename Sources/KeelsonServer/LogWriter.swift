@@ -20,6 +20,8 @@ final class LogWriter: Sendable {
   private let queue = DispatchQueue(label: "keelson.log")
 
   init(descriptor: Int32 = STDERR_FILENO) {
+    // Writing to a reader who has gone then fails, with EPIPE, instead of ending the process.
+    signal(SIGPIPE, SIG_IGN)
     self.descriptor = descriptor
   }
 

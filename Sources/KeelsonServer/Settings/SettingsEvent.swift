@@ -7,8 +7,8 @@ import KeelsonStore
 /// What happened to Keelson's own settings, for events and the audit trail. Keys stand in it,
 /// values never.
 struct SettingsEvent: Sendable, Equatable {
-  /// The name of the event's type, `ConfigurationReloaded` for example.
-  let name: String
+  /// The CloudEvents type.
+  let type: String
   /// What is done, for the audit trail: `settings.reload`.
   let action: String
   let isFailure: Bool
@@ -19,7 +19,7 @@ struct SettingsEvent: Sendable, Equatable {
     let layers = loaded.configuration.settings.values.filter { $0.layer != .defaults }
       .reduce(into: [String: Int]()) { $0[$1.layer.name, default: 0] += 1 }
     return SettingsEvent(
-      name: "ConfigurationLoaded", action: "settings.load", isFailure: false,
+      type: "keelson.configuration.ConfigurationLoaded", action: "settings.load", isFailure: false,
       data: [
         "environment": .string(loaded.environment),
         "environment_source": .string(loaded.environmentSource),
@@ -32,7 +32,8 @@ struct SettingsEvent: Sendable, Equatable {
   /// Source: SYS-128 AC4.
   static func validated(_ loaded: SettingsLoader.Loaded) -> SettingsEvent {
     SettingsEvent(
-      name: "ConfigurationValidated", action: "settings.validate", isFailure: false,
+      type: "keelson.configuration.ConfigurationValidated", action: "settings.validate",
+      isFailure: false,
       data: [
         "environment": .string(loaded.environment),
         "settings": .number(Double(loaded.configuration.settings.count)),
@@ -43,7 +44,8 @@ struct SettingsEvent: Sendable, Equatable {
   /// Source: SYS-129 AC4.
   static func reloaded(changed: [String], needRestart: [String]) -> SettingsEvent {
     SettingsEvent(
-      name: "ConfigurationReloaded", action: "settings.reload", isFailure: false,
+      type: "keelson.configuration.ConfigurationReloaded", action: "settings.reload",
+      isFailure: false,
       data: [
         "outcome": "applied", "keys": .array(changed.map { .string($0) }),
         "need_restart": .array(needRestart.map { .string($0) }),
@@ -53,7 +55,8 @@ struct SettingsEvent: Sendable, Equatable {
   /// Source: SYS-129 AC3.
   static func refused(reason: String, problems: [SettingsProblem]) -> SettingsEvent {
     SettingsEvent(
-      name: "ConfigurationReloaded", action: "settings.reload", isFailure: true,
+      type: "keelson.configuration.ConfigurationReloaded", action: "settings.reload",
+      isFailure: true,
       data: [
         "outcome": "refused", "reason": .string(reason),
         "violations": .array(
@@ -77,7 +80,7 @@ extension Change {
           after: JSONText(event.data), outcome: event.isFailure ? .failure : .success))
       emit(
         EventDraft(
-          type: "keelson.configuration.\(event.name)", subject: "keelson/\(environment)",
+          type: event.type, subject: "keelson/\(environment)",
           data: JSONText(event.data)))
     }
   }

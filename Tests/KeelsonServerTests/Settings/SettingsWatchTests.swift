@@ -108,7 +108,7 @@ import Testing
       await watch.look(.signal)
       #expect(watch.settings.drainGrace == .seconds(3))
       let event = try #require(events.last)
-      #expect(event.isFailure && event.name == "ConfigurationReloaded")
+      #expect(event.isFailure && event.type == "keelson.configuration.ConfigurationReloaded")
     }
     #expect(logger.minimum == .info)
     #expect(lines.have("The changed configuration is not used, the old one stays"))
