@@ -39,8 +39,12 @@ final class EventHub: Sendable {
     /// By what they want, so that an event is compared once with each.
     var subscribers: [EventSelection: [ObjectIdentifier: EventSubscriber]] = [:]
     var count = 0
+    /// Of them, those that want telemetry.
+    var telemetryCount = 0
     /// How many heartbeats were due so far.
     var beats = 0
+    /// Where the database stood when the last one was.
+    var revisionAtBeat: Int64 = 0
     var isClosed = false
   }
 
@@ -74,8 +78,16 @@ final class EventHub: Sendable {
           "All \(limits.subscribers) event subscriptions of this server are taken; try again "
             + "later.", details: [.retryInfo(.seconds(5))])
       }
+      let wantsTelemetry = selection.kinds.contains(.telemetry)
+      guard !wantsTelemetry || state.telemetryCount < limits.telemetrySubscribers else {
+        throw RPCError(
+          .resourceExhausted,
+          "All \(limits.telemetrySubscribers) telemetry subscriptions of this server are taken; "
+            + "try again later, or leave telemetry out.", details: [.retryInfo(.seconds(5))])
+      }
       let subscriber = EventSubscriber(selection)
       state.count += 1
+      if wantsTelemetry { state.telemetryCount += 1 }
       state.subscribers[selection, default: [:]][ObjectIdentifier(subscriber)] = subscriber
       return subscriber
     }
@@ -84,6 +96,7 @@ final class EventHub: Sendable {
   func leave(_ subscriber: EventSubscriber) {
     state.withLock { state in
       state.count -= 1
+      if subscriber.selection.kinds.contains(.telemetry) { state.telemetryCount -= 1 }
       state.subscribers[subscriber.selection]?[ObjectIdentifier(subscriber)] = nil
       if state.subscribers[subscriber.selection]?.isEmpty == true {
         state.subscribers[subscriber.selection] = nil
@@ -180,12 +193,14 @@ final class EventHub: Sendable {
 
   /// Says that a heartbeat is due to whoever was sent nothing since the last one.
   ///
-  /// - Parameter revision: where the database stands. Events that were never told of, because this
-  ///   server had lost the database for a while, are read from the table now.
+  /// - Parameter revision: where the database stands. Events up to where it stood at the last
+  ///   heartbeat that have not come since were never told of, because this server had lost the
+  ///   database for a while: they are read from the table now.
   func beat(at revision: Int64) {
     let subscribers = state.withLock { state in
       state.beats += 1
-      state.take([], upTo: revision, limits: limits)
+      state.take([], upTo: state.revisionAtBeat, limits: limits)
+      state.revisionAtBeat = revision
       return state.subscribers.values.flatMap(\.values)
     }
     for subscriber in subscribers { subscriber.ring() }

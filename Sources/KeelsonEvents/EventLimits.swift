@@ -2,6 +2,8 @@
 package struct EventLimits: Sendable {
   /// `Subscribe` streams at one time.
   package var subscribers = 10_000
+  /// Of them, those that want telemetry: each is asked about each telemetry event.
+  package var telemetrySubscribers = 100
   /// Types, and subjects, that one request names.
   package var patterns = 100
   /// Bytes of a type, a subject, an actor or a correlation id in a request.
@@ -11,6 +13,9 @@ package struct EventLimits: Sendable {
   package var maximumPageSize = 1_000
   /// Bytes after which a page is ended, however few events it has.
   package var pageBytes = 1 << 20
+  /// Revisions that a list looks through at once where no index leads to its events; five times as
+  /// many end a page.
+  package var revisionsPerRead = 20_000
   /// Telemetry events that wait for a subscriber; further ones are dropped and counted.
   package var telemetryBuffer = 1_000
   /// Durable events that are kept encoded in memory for subscribers; slower ones read the table.
@@ -19,6 +24,9 @@ package struct EventLimits: Sendable {
   package var recentBytes = 8 << 20
   /// How long a subscription stays silent before a heartbeat.
   package var heartbeatInterval: Duration = .seconds(20)
+  /// Events younger than this are kept whatever the retention policy says: other servers of the
+  /// fleet, and readers that were away for a moment, have yet to see them.
+  package var minimumAge: Duration = .seconds(600)
   /// How often the events are compared with the retention policy.
   package var retentionInterval: Duration = .seconds(60)
 

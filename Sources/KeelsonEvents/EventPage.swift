@@ -46,7 +46,8 @@ struct EventPage {
     }
     let parts = request.pageToken.split(separator: ".", omittingEmptySubsequences: false)
     guard parts.count == 3, parts[0] == checksum, parts[1].count == 1,
-      let side = parts[1].first.flatMap(Side.init), let place = Int64(parts[2]), place >= 0
+      let side = parts[1].first.flatMap(Side.init), let place = Int64(parts[2]),
+      (0..<Int64.max).contains(place)
     else {
       throw RPCError.invalidArgument(
         field: "page_token",
@@ -71,6 +72,7 @@ struct EventPage {
     _ request: KeelsonEventsV1.ListEventsRequest, limits: EventLimits
   ) throws -> EventRepository.Query {
     var query = EventRepository.Query(limit: 0)
+    query.revisionsPerRead = Int64(limits.revisionsPerRead)
     query.types = try .reading(request.types, field: "types", limits: limits)
     for (index, pattern) in query.types.enumerated() {
       try EventSelection.checkKept(pattern, field: "types[\(index)]")
@@ -109,15 +111,14 @@ struct EventPage {
     var query = filters
     query.limit = size + 1
     query.isAscending = isAscending == (side == .next)
-    if let place {
-      if query.isAscending { query.after = place } else { query.before = place }
-    }
-    return query
+    return place.map { query.continued(from: $0) } ?? query
   }
 
   /// The answer, of the rows that the query gave.
+  ///
+  /// - Parameter endedAt: where the query ended though there may be more; nil when it did not.
   func response(
-    _ rows: [(revision: Int64, event: IoCloudeventsV1.CloudEvent)]
+    _ rows: [(revision: Int64, event: IoCloudeventsV1.CloudEvent)], endedAt: Int64?
   ) -> KeelsonEventsV1.ListEventsResponse {
     var count = 0
     var bytes = 0
@@ -131,19 +132,22 @@ struct EventPage {
     var response = KeelsonEventsV1.ListEventsResponse(events: page.map(\.event))
     switch side {
     case .next:
-      if hasMore { response.nextPageToken = token(.next, page.last?.revision) }
+      if hasMore || endedAt != nil {
+        response.nextPageToken = token(.next, hasMore ? page.last?.revision : endedAt)
+      }
       response.previousPageToken = token(.previous, page.first?.revision ?? place)
     case .previous:
       response.nextPageToken = token(.next, page.last?.revision ?? justOutside)
       // Where nothing lies before, the same page asked for later has what came meanwhile.
-      response.previousPageToken = token(.previous, page.first?.revision ?? place)
+      let further = hasMore ? nil : endedAt
+      response.previousPageToken = token(.previous, further ?? page.first?.revision ?? place)
     }
     return response
   }
 
   /// Where a page begins that follows an empty one before a place: at the place itself.
   private var justOutside: Int64? {
-    place.map { isAscending ? $0 - 1 : $0 + 1 }
+    place.map { isAscending ? max(0, $0 - 1) : min($0 + 1, .max - 1) }
   }
 
   private func token(_ side: Side, _ revision: Int64?) -> String {

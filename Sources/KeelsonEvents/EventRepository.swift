@@ -91,16 +91,34 @@ enum EventRepository {
     var before = Int64.max
     var isAscending = false
     var limit: Int
+    /// How many revisions are looked at where no index leads to the events: those of a prefix of
+    /// subjects, or of several filters together.
+    var revisionsPerRead = Int64.max
   }
 
   /// A page of a list, in its order.
   ///
-  /// Every filter has an index that ends in the revision, so a page is read from its place and no
-  /// further. Several types are read each from its own place and then merged.
-  static func list(_ query: Query, in transaction: any Transaction) async throws
+  /// Each filter alone has an index that ends in the revision, so a page is read from its place and
+  /// no further. Several types are read each from its own place and then merged. Where no index
+  /// leads to the events, a page ends early.
+  ///
+  /// - Returns: the events, and where the page ended early; nil when it did not.
+  static func list(_ query: Query, in transaction: any Transaction) async throws -> (
+    events: [CommittedEvent], endedAt: Int64?
+  ) {
+    guard var query = try await narrowed(query, in: transaction) else { return ([], nil) }
+    var endedAt: Int64?
+    if query.isBroad {
+      let bounds = try await bounds(in: transaction)
+      endedAt = query.narrow(to: query.revisionsPerRead, bounds)
+    }
+    let events = try await select(query, in: transaction)
+    return (events, events.count < query.limit ? endedAt : nil)
+  }
+
+  private static func select(_ query: Query, in transaction: any Transaction) async throws
     -> [CommittedEvent]
   {
-    guard let query = try await narrowed(query, in: transaction) else { return [] }
     var conditions = Conditions()
     conditions.add("revision > \(conditions.parameter(.integer(query.after)))")
     conditions.add("revision < \(conditions.parameter(.integer(query.before)))")
@@ -111,16 +129,9 @@ enum EventRepository {
       conditions.add("correlation_id = \(conditions.parameter(.text(query.correlationID)))")
     }
     conditions.add(query.subject.map { [$0] } ?? [], column: "subject")
-    // The plus keeps the index by time out of it: its order is not that of the list, and the
-    // revisions are narrowed down to about this time already.
-    if let start = query.start {
-      conditions.add("+time >= \(conditions.parameter(SQLValue(start)))")
-    }
-    if let end = query.end { conditions.add("+time < \(conditions.parameter(SQLValue(end)))") }
     let order = "ORDER BY revision\(query.isAscending ? "" : " DESC")"
     let limit = conditions.parameter(SQLValue(query.limit))
-    let types = try await types(of: query, in: transaction)
-    guard let types else {
+    guard let types = try await types(of: query, in: transaction) else {
       return try await transaction.query(
         "SELECT \(columns) FROM events WHERE \(conditions.text) \(order) LIMIT \(limit)",
         conditions.parameters
@@ -143,11 +154,7 @@ enum EventRepository {
     ).map(event)
   }
 
-  /// How far the clocks of a fleet's servers, or one that was set, may be apart before a list by
-  /// time misses events. Times rise with the revisions but for that.
-  private static let clockToleranceMicroseconds: Int64 = 10_000_000
-
-  /// The query with its times as revisions; nil when nothing lies in them.
+  /// The query with its times as revisions, which rise together; nil when nothing lies in them.
   private static func narrowed(_ query: Query, in transaction: any Transaction) async throws
     -> Query?
   {
@@ -155,7 +162,7 @@ enum EventRepository {
     if let start = query.start {
       let row = try await transaction.first(
         "SELECT revision FROM events WHERE time >= $1 ORDER BY time, revision LIMIT 1",
-        [.integer(start.microseconds.subtractingClamped(clockToleranceMicroseconds))])
+        [SQLValue(start)])
       guard let row else { return nil }
       query.after = max(query.after, try row.get(0, as: Int64.self) - 1)
     }
@@ -163,7 +170,7 @@ enum EventRepository {
       let row = try await transaction.first(
         """
         SELECT revision FROM events WHERE time < $1 ORDER BY time DESC, revision DESC LIMIT 1
-        """, [.integer(end.microseconds.subtractingClamped(-clockToleranceMicroseconds))])
+        """, [SQLValue(end)])
       guard let row else { return nil }
       query.before = min(query.before, try row.get(0, as: Int64.self) + 1)
     }
@@ -224,11 +231,38 @@ private struct Conditions {
   }
 }
 
-extension Int64 {
-  /// The difference, or the nearest number there is.
-  fileprivate func subtractingClamped(_ other: Int64) -> Int64 {
-    let (difference, overflows) = subtractingReportingOverflow(other)
-    guard overflows else { return difference }
-    return other > 0 ? .min : .max
+extension EventRepository.Query {
+  /// Whether no one index leads to its events and to no others.
+  fileprivate var isBroad: Bool {
+    if let subject, subject.isPrefix { return true }
+    guard revisionsPerRead < .max else { return false }
+    let filters = [!types.isEmpty, subject != nil, !actor.isEmpty, !correlationID.isEmpty]
+    return filters.filter { $0 }.count > 1
+  }
+
+  /// Narrows the query to so many revisions from where it begins.
+  ///
+  /// - Returns: the place from which to go on; nil when there is nothing further on.
+  fileprivate mutating func narrow(to count: Int64, _ bounds: EventRepository.Bounds) -> Int64? {
+    after = max(after, bounds.compacted)
+    before = min(before, bounds.last + 1)
+    if isAscending {
+      let end = after + count + 1
+      guard end < before else { return nil }
+      before = end
+      return end - 1
+    } else {
+      let end = before - count - 1
+      guard end > after else { return nil }
+      after = end
+      return end + 1
+    }
+  }
+
+  /// The same from a place on.
+  func continued(from place: Int64) -> Self {
+    var query = self
+    if isAscending { query.after = place } else { query.before = place }
+    return query
   }
 }

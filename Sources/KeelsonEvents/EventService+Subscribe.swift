@@ -89,6 +89,9 @@ extension EventService {
   /// How many durable events are taken at once, and so held at most, by one subscriber.
   private static let eventsPerTurn = 64
 
+  /// How long a subscriber waits when more reads wait than are let wait.
+  private static let busyDelay = Duration.milliseconds(100)
+
   /// Sends a few durable events.
   ///
   /// - Returns: whether there may be more.
@@ -124,9 +127,16 @@ extension EventService {
     events: [CommittedEvent], upTo: Int64
   ) {
     do {
-      return try await database.read {
-        try await EventRepository.page(
-          after: revision, selection, limit: EventService.eventsPerTurn, in: $0)
+      while true {
+        do {
+          return try await database.read {
+            try await EventRepository.page(
+              after: revision, selection, limit: EventService.eventsPerTurn, in: $0)
+          }
+        } catch let error as StoreError where error.code == .overloaded {
+          // A subscriber has time: others go first.
+          try await Task.sleep(for: EventService.busyDelay)
+        }
       }
     } catch let error as StoreError where error.code == .revisionTooOld {
       let bounds = try await read { try await EventRepository.bounds(in: $0) }

@@ -51,21 +51,20 @@ extension KeelsonEventsV1.RetentionPolicy {
     }
   }
 
+  /// The time before which events are too old; nil when none is.
+  func tooOld(now: UnixTime) -> UnixTime? {
+    maxAge.map { now - $0.clampedDuration }
+  }
+
   /// The revision up to which events are not kept any more.
   ///
   /// - Parameters:
-  ///   - oldest: the oldest events that are kept, in order; a policy by age removes among these
-  ///     only, so that it is applied step by step.
   ///   - last: the newest revision.
-  func expired(oldest: [(revision: Int64, time: UnixTime)], last: Int64, now: UnixTime) -> Int64 {
-    var end: Int64 = 0
-    if maxCount > 0 { end = last - maxCount }
-    if let maxAge {
-      let limit = now.microseconds - maxAge.clampedDuration.wholeMicroseconds
-      let old = oldest.prefix { $0.time.microseconds < limit }
-      if let last = old.last { end = max(end, last.revision) }
-    }
-    return max(0, end)
+  ///   - tooOld: the newest of those that are older than ``maxAge``; nil when none is.
+  ///   - young: the oldest of those that are kept whatever the policy says; nil when none is.
+  func expired(last: Int64, tooOld: Int64?, young: Int64?) -> Int64 {
+    let byCount = maxCount > 0 ? last - maxCount : 0
+    return max(0, min(max(byCount, tooOld ?? 0), young.map { $0 - 1 } ?? last))
   }
 
   /// What the audit trail and the event say of it.
@@ -76,9 +75,11 @@ extension KeelsonEventsV1.RetentionPolicy {
   }
 }
 
-extension Duration {
-  fileprivate var wholeMicroseconds: Int64 {
-    let (seconds, attoseconds) = components
-    return seconds * 1_000_000 + attoseconds / 1_000_000_000_000
+extension UnixTime {
+  /// So much earlier.
+  static func - (time: UnixTime, duration: Duration) -> UnixTime {
+    let (seconds, attoseconds) = duration.components
+    return UnixTime(
+      microseconds: time.microseconds - seconds * 1_000_000 - attoseconds / 1_000_000_000_000)
   }
 }

@@ -21,14 +21,26 @@ enum RetentionRepository {
       """, [.integer(revision), .blob(policy.encoded())])
   }
 
-  /// The oldest events that are kept, in order.
+  /// The newest event before a time; nil when there is none.
+  static func newest(before time: UnixTime, in transaction: any Transaction) async throws
+    -> Int64?
+  {
+    try await transaction.first(
+      "SELECT revision FROM events WHERE time < $1 ORDER BY time DESC, revision DESC LIMIT 1",
+      [SQLValue(time)]
+    )?.get(0)
+  }
+
+  /// The oldest event after one time and up to another; nil when there is none.
   static func oldest(
-    after compacted: Int64, limit: Int, in transaction: any Transaction
-  ) async throws -> [(revision: Int64, time: UnixTime)] {
-    try await transaction.query(
-      "SELECT revision, time FROM events WHERE revision > $1 ORDER BY revision LIMIT $2",
-      [.integer(compacted), SQLValue(limit)]
-    ).map { (try $0.get(0), try $0.get(1)) }
+    after start: UnixTime, upTo end: UnixTime, in transaction: any Transaction
+  ) async throws -> Int64? {
+    try await transaction.first(
+      """
+      SELECT revision FROM events WHERE time > $1 AND time <= $2 ORDER BY time, revision LIMIT 1
+      """,
+      [SQLValue(start), SQLValue(end)]
+    )?.get(0)
   }
 
   /// Makes this server the one that removes events, or goes on being it.

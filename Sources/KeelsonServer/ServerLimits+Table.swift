@@ -178,6 +178,9 @@ extension ServerLimits {
       "event-subscribers", \.events.subscribers, 1...10_000_000,
       "subscriptions to events", "RESOURCE_EXHAUSTED with RetryInfo"),
     count(
+      "event-telemetry-subscribers", \.events.telemetrySubscribers, 0...100_000,
+      "of them, those that want telemetry", "RESOURCE_EXHAUSTED with RetryInfo"),
+    count(
       "event-patterns", \.events.patterns, 1...10_000,
       "types, or subjects, in one request", "INVALID_ARGUMENT"),
     size(
@@ -190,6 +193,9 @@ extension ServerLimits {
       "event-page-bytes", \.events.pageBytes, 1 << 10...64 << 20,
       "the same in bytes", "the page is shorter"),
     count(
+      "event-revisions-per-read", \.events.revisionsPerRead, 1...10_000_000,
+      "revisions a list looks through at once", "the page ends after five times"),
+    count(
       "event-telemetry-buffer", \.events.telemetryBuffer, 1...1_000_000,
       "telemetry that waits for a subscriber", "it is dropped and counted"),
     count(
@@ -201,6 +207,9 @@ extension ServerLimits {
     duration(
       "event-heartbeat-interval", \.events.heartbeatInterval, 1...3_600_000,
       "a subscription without a word", "a heartbeat"),
+    duration(
+      "event-minimum-age", \.events.minimumAge, 0...86_400_000,
+      "the age before which no policy removes events", "they may be removed"),
     duration(
       "event-retention-interval", \.events.retentionInterval, 1...86_400_000,
       "time between two looks for events to remove", "they are kept longer"),

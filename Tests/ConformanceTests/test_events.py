@@ -367,8 +367,9 @@ def test_catalogue(client):
 # Retention
 
 
-def test_old_events_go_and_who_needs_them_is_told(private, dial):
-    client = dial(private)
+def test_old_events_go_and_who_needs_them_is_told(launch, dial):
+    server = launch(limits=["event-minimum-age=0ms"])
+    client = dial(server)
     client.create("a")
     watched = next(client.watch()).revision
     for number in range(150):
@@ -398,9 +399,9 @@ def test_old_events_go_and_who_needs_them_is_told(private, dial):
     assert len(client.history("a", page_size=1000).entries) == 151, "history is not events"
 
     # And so it stays after a restart.
-    private.stop()
-    private.start()
-    client = dial(private)
+    server.stop()
+    server.start()
+    client = dial(server)
     refused(client.subscribe, after_revision=watched, code=Code.OUT_OF_RANGE)
     assert client.create("b").revision == policy.current_revision + 1
 

@@ -133,6 +133,97 @@ struct ListEventsTests {
     }
   }
 
+  @Test("where no index leads, a page ends early and its token goes on, both ways")
+  func broad() async throws {
+    var limits = EventLimits()
+    limits.revisionsPerRead = 3
+    try await EventServer.run(limits: limits) { server in
+      let anna = ChangeOrigin(actor: "anna")
+      try await server.change("FeatureFlagCreated", subject: "rare/a", origin: anna)
+      try await server.change(times: 100)
+      try await server.change("FeatureFlagCreated", subject: "rare/b", origin: anna)
+      for order in ["", "revision"] {
+        for request in [
+          KeelsonEventsV1.ListEventsRequest(pageSize: 2, subject: "rare/*", orderBy: order),
+          .init(
+            pageSize: 2, types: ["keelson.flags.FeatureFlagCreated"], actor: "anna", orderBy: order),
+          .init(pageSize: 2, subject: "rare/a", actor: "anna", orderBy: order),
+        ] {
+          let all: [Int64] = request.subject == "rare/a" ? [1] : [1, 102]
+          var request = request
+          var found: [Int64] = []
+          var pages = 0
+          repeat {
+            let page = try await server.client.listEvents(request)
+            found += revisions(page)
+            pages += 1
+            request.pageToken = page.nextPageToken
+          } while !request.pageToken.isEmpty
+          #expect(found == (order.isEmpty ? all.reversed() : all))
+          #expect((3...12).contains(pages))
+        }
+      }
+      // Backwards from the end of the list, over what does not match.
+      let first = try await server.client.listEvents(
+        .init(pageSize: 1, subject: "rare/*", orderBy: "revision"))
+      #expect(revisions(first) == [1])
+      var back = first
+      var steps = 0
+      repeat {
+        back = try await server.client.listEvents(
+          .init(
+            pageSize: 1, pageToken: back.nextPageToken, subject: "rare/*", orderBy: "revision"))
+      } while back.events.isEmpty
+      #expect(revisions(back) == [102])
+      repeat {
+        back = try await server.client.listEvents(
+          .init(
+            pageSize: 1, pageToken: back.previousPageToken, subject: "rare/*", orderBy: "revision"))
+        steps += 1
+      } while back.events.isEmpty && steps < 50
+      #expect(revisions(back) == [1])
+    }
+  }
+
+  @Test("no page token brings the server down, whatever it says")
+  func tokens() async throws {
+    try await EventServer.run { server in
+      try await server.change(times: 3)
+      for order in ["", "revision"] {
+        let page = try await server.client.listEvents(.init(pageSize: 1, orderBy: order))
+        let checksum = try #require(page.nextPageToken.split(separator: ".").first)
+        let places = [
+          "0", "1", "2", "3", "4", "-1", "9223372036854775807", "9223372036854775806",
+          "9223372036854775808", "-9223372036854775808", "", "x", "+1", "1.2",
+        ]
+        for side in ["n", "p", "", "x", "nn"] {
+          for place in places {
+            var token = "\(checksum).\(side).\(place)"
+            // Every token that it gives in turn is a token.
+            for _ in 0..<3 where !token.isEmpty {
+              let request = KeelsonEventsV1.ListEventsRequest(
+                pageSize: 1, pageToken: token, orderBy: order)
+              do {
+                let answer = try await server.client.listEvents(request)
+                token = side == "n" ? answer.nextPageToken : answer.previousPageToken
+                if side == "p", answer.events.isEmpty {
+                  _ = try await server.client.listEvents(
+                    .init(pageSize: 1, pageToken: answer.nextPageToken, orderBy: order))
+                }
+              } catch let error as RPCError {
+                #expect(error.code == .invalidArgument)
+                #expect(
+                  ["", "x", "nn"].contains(side) || Int64(place).map { $0 < 0 } ?? true
+                    || place.hasPrefix("9223372036854775807"), "\(token)")
+                token = ""
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
   @Test("the catalogue has every type once, with its class and what it means")
   func catalogue() async throws {
     try await EventServer.run { server in

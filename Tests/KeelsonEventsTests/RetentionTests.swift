@@ -75,7 +75,9 @@ struct RetentionTests {
 
   @Test("more than the count are removed soon, and a subscriber behind them is told")
   func byCount() async throws {
-    try await EventServer.run { server in
+    var limits = EventLimits()
+    limits.minimumAge = .zero
+    try await EventServer.run(limits: limits) { server in
       try await server.change(times: 2_500)
       var compactions = server.client.subscribe(
         .init(types: ["keelson.events.EventsCompacted"], classes: [.telemetry])
@@ -106,6 +108,7 @@ struct RetentionTests {
   func byAge() async throws {
     var limits = EventLimits()
     limits.retentionInterval = .seconds(3_600)
+    limits.minimumAge = .zero
     try await EventServer.run(limits: limits) { server in
       try await server.change(times: 1_500)
       _ = try await server.client.updateRetentionPolicy(
@@ -121,10 +124,33 @@ struct RetentionTests {
     }
   }
 
+  @Test("what is younger than the least age stays, whatever the policy says")
+  func minimumAge() async throws {
+    try await EventServer.run { server in
+      try await server.change(times: 300)
+      _ = try await server.client.updateRetentionPolicy(
+        .init(policy: .init(maxCount: 100), updateMask: .init(paths: ["max_count"])))
+      #expect(try await server.service.retention.apply() == 0)
+      let later = UnixTime.now - .seconds(-601)
+      #expect(try await server.service.retention.apply(now: later) == 201)
+    }
+  }
+
+  @Test("an event of a wrong clock, dated in the future, keeps no others and is not kept for ever")
+  func future() {
+    let policy = KeelsonEventsV1.RetentionPolicy(maxAge: .init(.seconds(3_600)), maxCount: 1_000)
+    #expect(policy.expired(last: 500, tooOld: 200, young: nil) == 200)
+    #expect(policy.expired(last: 5_000, tooOld: nil, young: nil) == 4_000)
+    #expect(policy.expired(last: 5_000, tooOld: 200, young: 3_000) == 2_999)
+    #expect(policy.expired(last: 50, tooOld: nil, young: 1) == 0)
+    #expect(KeelsonEventsV1.RetentionPolicy().expired(last: 5_000, tooOld: nil, young: nil) == 0)
+  }
+
   @Test("one server of the fleet removes events at a time, and another goes on when it is gone")
   func oneAtATime() async throws {
     var limits = EventLimits()
     limits.retentionInterval = .seconds(3_600)
+    limits.minimumAge = .zero
     try await EventServer.run(limits: limits) { server in
       let now = UnixTime.now
       let soon = UnixTime(microseconds: now.microseconds + 60_000_000)

@@ -213,6 +213,47 @@ struct SubscribeTests {
     }
   }
 
+  @Test("heartbeats ahead of the events do not send all subscribers to the table")
+  func beats() throws {
+    var limits = EventLimits()
+    limits.recentEvents = 10
+    let hub = EventHub(source: "/keelson/test", limits: limits)
+    let selection = try EventSelection(.init(), limits: limits)
+    let subscriber = try hub.enter(selection)
+    defer { hub.leave(subscriber) }
+    func events(_ revisions: ClosedRange<Int64>) -> [CommittedEvent] {
+      revisions.map {
+        CommittedEvent(
+          revision: $0, time: .now, type: "keelson.flags.FeatureFlagToggled", subject: "a",
+          data: .emptyObject, payload: [], actor: "system", correlationID: "")
+      }
+    }
+    func entries(after revision: Int64) -> [Int64]? {
+      switch hub.delivery(selection, after: revision, limit: 10) {
+      case .entries(let entries, _): entries.map(\.revision)
+      case .none: []
+      case .table: nil
+      }
+    }
+    hub.receive(events(1...2))
+    hub.distribute()
+    // The database is ahead, and the hub will hear of it in a moment.
+    hub.beat(at: 4)
+    #expect(entries(after: 0) == [1, 2])
+    hub.receive(events(3...4))
+    hub.distribute()
+    #expect(entries(after: 0) == [1, 2, 3, 4])
+    // What it has not heard of until the next beat, it never will: the table has it.
+    hub.beat(at: 7)
+    #expect(entries(after: 4) == [])
+    hub.beat(at: 7)
+    #expect(entries(after: 4) == nil)
+    #expect(hub.current == 7)
+    hub.receive(events(8...8))
+    hub.distribute()
+    #expect(entries(after: 7) == [8])
+  }
+
   // MARK: Telemetry
 
   @Test("telemetry comes to those who ask for it, between the durable events")
@@ -261,6 +302,24 @@ struct SubscribeTests {
       }
       #expect(received + lost == published)
       #expect(lost > 0)
+    }
+  }
+
+  @Test("fewer may want telemetry than durable events")
+  func telemetrySubscribers() async throws {
+    var limits = EventLimits()
+    limits.telemetrySubscribers = 1
+    try await EventServer.run(limits: limits) { server in
+      let one = server.client.subscribe(.init(classes: [.telemetry]))
+      var stream = one.makeAsyncIterator()
+      _ = try await stream.next()
+      let status = await failure {
+        for try await _ in server.client.subscribe(.init(classes: [.telemetry])) {}
+      }
+      #expect(status?.code == .resourceExhausted)
+      #expect(
+        await failure { for try await _ in server.client.subscribe(.init()) { break } } == nil)
+      one.cancel()
     }
   }
 

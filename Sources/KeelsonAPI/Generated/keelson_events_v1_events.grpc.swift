@@ -100,7 +100,9 @@ extension KeelsonEventsV1 {
       _ request: KeelsonEventsV1.GetEventRequest, context: KeelsonCore.ServerContext
     ) async throws -> IoCloudeventsV1.CloudEvent
 
-    /// Durable events that are kept, newest first unless asked otherwise, a page at a time.
+    /// Durable events that are kept, newest first unless asked otherwise, a page at a time. A page may
+    /// have fewer events than there are, or none, and a token to go on with: one filter leads to its
+    /// events at once, several together or the beginning of subjects have to be looked through.
     func listEvents(
       _ request: KeelsonEventsV1.ListEventsRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonEventsV1.ListEventsResponse
@@ -169,7 +171,9 @@ extension KeelsonEventsV1 {
       try await channel.unaryCall(EventServiceMethods.getEvent, request, options: options)
     }
 
-    /// Durable events that are kept, newest first unless asked otherwise, a page at a time.
+    /// Durable events that are kept, newest first unless asked otherwise, a page at a time. A page may
+    /// have fewer events than there are, or none, and a token to go on with: one filter leads to its
+    /// events at once, several together or the beginning of subjects have to be looked through.
     public func listEvents(
       _ request: KeelsonEventsV1.ListEventsRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonEventsV1.ListEventsResponse {

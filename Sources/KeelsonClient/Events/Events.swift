@@ -68,12 +68,19 @@ public struct Events: Sendable {
   /// - Parameters:
   ///   - query: which.
   ///   - page: ``EventPage/next`` or ``EventPage/previous`` of another page of the same query; nil:
-  ///     the first.
+  ///     the first. A page may be empty though there is a next one, where several filters have to be
+  ///     looked through.
   /// - Throws: ``RPCError``, INVALID_ARGUMENT for a query that makes no sense for example.
   public func list(
     _ query: EventQuery = EventQuery(), page: String? = nil, options: CallOptions = CallOptions()
   ) async throws -> EventPage {
-    let response = try await service.listEvents(query.request(page: page ?? ""), options: options)
+    var request = query.request(page: page ?? "")
+    var response = try await service.listEvents(request, options: options)
+    // The server ends a page early when it has looked through much in vain.
+    while page == nil, response.events.isEmpty, !response.nextPageToken.isEmpty {
+      request.pageToken = response.nextPageToken
+      response = try await service.listEvents(request, options: options)
+    }
     return EventPage(
       events: try response.events.map { try Event($0) },
       next: response.nextPageToken.isEmpty ? nil : response.nextPageToken,
