@@ -30,6 +30,9 @@ extension FlagService {
       return (sets.count, flags.count, revision)
     } _: { [self] events in
       follow(events)
+    } onEnd: { [watches] in
+      // Nothing new would come: subscribers are to go to another server.
+      watches.close()
     }
     for (set, key, error) in book.failures() {
       logger.log(

@@ -4,12 +4,19 @@ package import KeelsonStore
 package struct SQLiteConfiguration: Sendable {
   /// The data folder; made when it is missing.
   package var folder: String
-  /// Whether to look through the whole file for damage when opening; takes time with its size.
-  package var checksIntegrity = false
+  /// When to look through the whole file for damage while opening it; takes time with its size.
+  package var integrityCheck = IntegrityCheck.afterCrash
   package var limits = Limits()
 
   package init(folder: String) {
     self.folder = folder
+  }
+
+  package enum IntegrityCheck: Sendable {
+    case never
+    /// Where the process before did not close the database.
+    case afterCrash
+    case always
   }
 
   package struct Limits: Sendable {

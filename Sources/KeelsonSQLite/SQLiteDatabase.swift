@@ -19,8 +19,10 @@ package final class SQLiteDatabase: Database {
     liveEvents = LiveEvents(limits: limits.liveEvents)
     lifetime = SQLiteLifetime(lock: try FolderLock(folder: configuration.folder))
     let path = "\(configuration.folder)/keelson.sqlite"
+    let wasClosed = SQLiteSetUp.wasClosed(path: path)
     let connection = try Connection(path: path)
-    try SQLiteSetUp.prepareWriter(connection, path: path, configuration: configuration)
+    try SQLiteSetUp.prepareWriter(
+      connection, path: path, configuration: configuration, wasClosed: wasClosed)
     let readQueue = WorkQueue(limit: limits.waitingReads, kind: "reads")
     let writer = SQLiteWriter(connection, liveEvents: liveEvents, limits: limits)
     self.readQueue = readQueue

@@ -1,3 +1,4 @@
+import Glibc
 import KeelsonStore
 
 /// The settings that every connection gets before it is used.
@@ -5,9 +6,17 @@ enum SQLiteSetUp {
   /// "KEEL": tells our files from those of other programs (SQLite, pragma application_id).
   static let applicationID: Int64 = 0x4B45_454C
 
+  /// Whether the database was closed by whoever had it last: then its log is gone (SQLite, "The
+  /// WAL File" in wal.html).
+  static func wasClosed(path: String) -> Bool {
+    var log = stat()
+    return unsafe stat("\(path)-wal", &log) != 0 || log.st_size == 0
+  }
+
+  /// - Parameter wasClosed: as ``wasClosed(path:)`` said before the database was opened.
   /// - Throws: ``StoreError`` with code corrupt when the file is damaged or another program's.
   static func prepareWriter(
-    _ connection: Connection, path: String, configuration: SQLiteConfiguration
+    _ connection: Connection, path: String, configuration: SQLiteConfiguration, wasClosed: Bool
   ) throws {
     try checkIsOurs(connection, path: path)
     let mode = try connection.control("PRAGMA journal_mode = WAL").first?.get(0, as: String.self)
@@ -33,7 +42,11 @@ enum SQLiteSetUp {
     if try connection.control("PRAGMA application_id").first?.get(0) == 0 {
       try connection.control("PRAGMA application_id = \(applicationID)")
     }
-    if configuration.checksIntegrity { try checkIntegrity(connection, path: path) }
+    switch configuration.integrityCheck {
+    case .never: break
+    case .afterCrash: if !wasClosed { try checkIntegrity(connection, path: path) }
+    case .always: try checkIntegrity(connection, path: path)
+    }
   }
 
   static func prepareReader(_ connection: Connection, limits: SQLiteConfiguration.Limits) throws {

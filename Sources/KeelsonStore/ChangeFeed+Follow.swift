@@ -12,14 +12,15 @@ extension ChangeFeed {
   @discardableResult
   package func follow<Result: Sendable>(
     from load: @escaping @Sendable (any Transaction) async throws -> Result,
-    _ observe: @escaping @Sendable ([CommittedEvent]) -> Void
+    _ observe: @escaping @Sendable ([CommittedEvent]) -> Void,
+    onEnd: @escaping @Sendable () -> Void = {}
   ) async throws -> Result {
     let begun = Mutex<Observation?>(nil)
     do {
       return try await database.write { transaction in
         let result = try await load(transaction)
         // On the writer's thread, which is the only one that publishes.
-        let observation = self.observe(observe)
+        let observation = self.observe(observe, onEnd: onEnd)
         begun.withLock { $0 = observation }
         return result
       }

@@ -33,9 +33,15 @@ package struct ChangeFeed: Sendable {
   /// Calls back with the events of each commit, in revision order, once they are durable and
   /// before any change among them is acknowledged. Runs on the engine's writer thread: it must
   /// be quick and must not wait.
+  ///
+  /// - Parameter onEnd: called once when the database closes, or can follow the changes of other
+  ///   nodes no more: what was learned from the events grows old from then on.
   @discardableResult
-  package func observe(_ observe: @escaping @Sendable ([CommittedEvent]) -> Void) -> Observation {
-    database.liveEvents.observe(observe)
+  package func observe(
+    _ observe: @escaping @Sendable ([CommittedEvent]) -> Void,
+    onEnd: @escaping @Sendable () -> Void = {}
+  ) -> Observation {
+    database.liveEvents.observe(observe, onEnd: onEnd)
   }
 
   /// Reads events after a revision from the table, in order.

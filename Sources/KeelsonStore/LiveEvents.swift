@@ -22,10 +22,16 @@ package final class LiveEvents: Sendable {
     /// Without a gap, the last one's revision is `current`.
     var recent = Deque<CommittedEvent>()
     var recentBytes = 0
-    var observers: [(id: UInt64, observe: @Sendable ([CommittedEvent]) -> Void)] = []
+    var observers: [Observer] = []
     var waiters: [UInt64: Waiter] = [:]
     var nextID: UInt64 = 0
     var isFinished = false
+  }
+
+  struct Observer {
+    let id: UInt64
+    let observe: @Sendable ([CommittedEvent]) -> Void
+    let onEnd: @Sendable () -> Void
   }
 
   struct Waiter {
@@ -83,16 +89,21 @@ package final class LiveEvents: Sendable {
     }
   }
 
-  /// Ends all subscriptions.
+  /// Ends all subscriptions, and tells the observers that they will hear of no more changes, or of
+  /// few: the database closes, or can follow the changes no more.
   package func finish() {
-    let (waiters, auditWaiters) = state.withLock { state in
-      state.isFinished = true
+    let (waiters, auditWaiters, observers) = state.withLock { state in
       defer {
+        state.isFinished = true
         state.waiters = [:]
         state.auditWaiters = [:]
       }
-      return (Array(state.waiters.values), Array(state.auditWaiters.values))
+      return (
+        Array(state.waiters.values), Array(state.auditWaiters.values),
+        state.isFinished ? [] : state.observers
+      )
     }
+    for observer in observers { observer.onEnd() }
     for waiter in waiters { waiter.continuation.resume(returning: .finished) }
     for waiter in auditWaiters { waiter.resume(returning: nil) }
   }
@@ -129,12 +140,16 @@ package struct Observation: Sendable {
 }
 
 extension LiveEvents {
-  func observe(_ observe: @escaping @Sendable ([CommittedEvent]) -> Void) -> Observation {
-    let id = state.withLock { state in
+  func observe(
+    _ observe: @escaping @Sendable ([CommittedEvent]) -> Void,
+    onEnd: @escaping @Sendable () -> Void
+  ) -> Observation {
+    let (id, isFinished) = state.withLock { state in
       state.nextID += 1
-      state.observers.append((state.nextID, observe))
-      return state.nextID
+      state.observers.append(Observer(id: state.nextID, observe: observe, onEnd: onEnd))
+      return (state.nextID, state.isFinished)
     }
+    if isFinished { onEnd() }
     return Observation(live: self, id: id)
   }
 }

@@ -7,6 +7,7 @@ package enum StoreMigrations {
     [
       Migration(1, "counters, audit entries and events") { dialect in
         changeSequence(dialect) + auditEntries(dialect) + events(dialect)
+          + guardOfChangeSequence(dialect)
       }
     ])
 
@@ -108,6 +109,38 @@ package enum StoreMigrations {
         mayBeDeleted: "OLD.revision <= (SELECT compacted_revision FROM change_sequence)")
   }
 
+  /// Triggers that let the one row move on and nothing else, and only to what is there: else the
+  /// append-only tables could be opened by moving it.
+  private static func guardOfChangeSequence(_ dialect: Dialect) -> [String] {
+    let lastRevision = """
+      coalesce((SELECT max(revision) FROM events), NEW.compacted_revision)
+      """
+    let goesBack = """
+      NEW.id <> OLD.id OR NEW.last_revision < OLD.last_revision
+        OR NEW.last_audit_sequence < OLD.last_audit_sequence
+        OR NEW.compacted_revision < OLD.compacted_revision
+        OR NEW.archived_audit_sequence < OLD.archived_audit_sequence
+      """
+    let leadsElsewhere = """
+      (NEW.last_revision <> OLD.last_revision AND NEW.last_revision <> \(lastRevision))
+        OR ((NEW.last_audit_sequence <> OLD.last_audit_sequence
+            OR NEW.last_audit_hash <> OLD.last_audit_hash)
+          AND NOT EXISTS (SELECT 1 FROM audit_entries WHERE sequence = NEW.last_audit_sequence
+            AND hash = NEW.last_audit_hash))
+        OR ((NEW.archived_audit_sequence <> OLD.archived_audit_sequence
+            OR NEW.archived_audit_hash <> OLD.archived_audit_hash)
+          AND NOT EXISTS (SELECT 1 FROM audit_entries WHERE sequence = NEW.archived_audit_sequence
+            AND hash = NEW.archived_audit_hash))
+      """
+    return refusals(
+      dialect, table: "change_sequence",
+      rules: [
+        Rule("INSERT", "has one row", "TRUE"),
+        Rule("UPDATE", "only moves on, over what is there", "\(goesBack) OR \(leadsElsewhere)"),
+        Rule("DELETE", "keeps its row", "TRUE"),
+      ])
+  }
+
   /// Triggers that let rows be added and nothing else.
   ///
   /// - Parameters:
@@ -118,34 +151,55 @@ package enum StoreMigrations {
   private static func appendOnly(
     _ dialect: Dialect, table: String, exists: String, mayBeDeleted: String
   ) -> [String] {
-    let rules = [
-      ("INSERT", "insert", "is append-only: the new row does not follow the newest", exists),
-      ("UPDATE", "update", "is append-only: rows do not change", "TRUE"),
-      ("DELETE", "delete", "is append-only: rows are not deleted", "NOT (\(mayBeDeleted))"),
-    ]
+    refusals(
+      dialect, table: table,
+      rules: [
+        Rule("INSERT", "is append-only: the new row does not follow the newest", exists),
+        Rule("UPDATE", "is append-only: rows do not change", "TRUE"),
+        Rule("DELETE", "is append-only: rows are not deleted", "NOT (\(mayBeDeleted))"),
+      ])
+  }
+
+  /// When an event on a row is refused, and what is said then.
+  private struct Rule {
+    let event: String
+    let message: String
+    let condition: String
+
+    init(_ event: String, _ message: String, _ condition: String) {
+      self.event = event
+      self.message = message
+      self.condition = condition
+    }
+  }
+
+  /// Triggers that refuse.
+  private static func refusals(_ dialect: Dialect, table: String, rules: [Rule]) -> [String] {
     switch dialect {
     case .sqlite:
-      return rules.map { event, name, message, condition in
+      return rules.map { rule in
         """
-        CREATE TRIGGER \(table)_\(name) BEFORE \(event) ON \(table) WHEN \(condition)
-        BEGIN SELECT RAISE(ABORT, '\(table) \(message)'); END
+        CREATE TRIGGER \(table)_\(rule.event.lowercased()) BEFORE \(rule.event) ON \(table)
+        WHEN \(rule.condition)
+        BEGIN SELECT RAISE(ABORT, '\(table) \(rule.message)'); END
         """
       }
     case .postgreSQL:
-      let refusals = rules.flatMap { event, name, message, condition in
-        [
+      let refusals = rules.flatMap { rule in
+        let name = "\(table)_\(rule.event.lowercased())"
+        return [
           """
-          CREATE FUNCTION \(table)_\(name)_refused() RETURNS trigger LANGUAGE plpgsql AS $$
+          CREATE FUNCTION \(name)_refused() RETURNS trigger LANGUAGE plpgsql AS $$
           BEGIN
-            IF \(condition) THEN
-              RAISE EXCEPTION '\(table) \(message)' USING ERRCODE = 'check_violation';
+            IF \(rule.condition) THEN
+              RAISE EXCEPTION '\(table) \(rule.message)' USING ERRCODE = 'check_violation';
             END IF;
-            RETURN \(event == "DELETE" ? "OLD" : "NEW");
+            RETURN \(rule.event == "DELETE" ? "OLD" : "NEW");
           END $$
           """,
           """
-          CREATE TRIGGER \(table)_\(name) BEFORE \(event) ON \(table)
-          FOR EACH ROW EXECUTE FUNCTION \(table)_\(name)_refused()
+          CREATE TRIGGER \(name) BEFORE \(rule.event) ON \(table)
+          FOR EACH ROW EXECUTE FUNCTION \(name)_refused()
           """,
         ]
       }
@@ -153,8 +207,7 @@ package enum StoreMigrations {
         """
         CREATE FUNCTION \(table)_truncate_refused() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-          RAISE EXCEPTION '\(table) is append-only: rows are not deleted'
-            USING ERRCODE = 'check_violation';
+          RAISE EXCEPTION '\(table) is not emptied' USING ERRCODE = 'check_violation';
         END $$
         """,
         """

@@ -34,7 +34,8 @@ package struct TelemetryEvent: Sendable, Hashable {
 /// nobody listens.
 package final class TelemetryEvents: Sendable {
   fileprivate struct Listener {
-    let isWanted: @Sendable (String) -> Bool
+    let wantsType: @Sendable (String) -> Bool
+    let wants: @Sendable (TelemetryEvent) -> Bool
     let limit: Int
     var waiting = Deque<TelemetryEvent>()
     var dropped: UInt64 = 0
@@ -45,7 +46,7 @@ package final class TelemetryEvents: Sendable {
     ///
     /// - Returns: who is to be woken.
     mutating func take(_ event: TelemetryEvent) -> CheckedContinuation<Void, Never>? {
-      guard isWanted(event.type) else { return nil }
+      guard wantsType(event.type), wants(event) else { return nil }
       if waiting.count < limit { waiting.append(event) } else { dropped += 1 }
       return continuation.take()
     }
@@ -55,6 +56,16 @@ package final class TelemetryEvents: Sendable {
     var listeners: [UInt64: Listener] = [:]
     var nextID: UInt64 = 0
     var isFinished = false
+    /// Whether anybody wants a type, for those asked about since the listeners last changed.
+    var isWanted: [String: Bool] = [:]
+
+    /// Types are few: the publishers are our own.
+    mutating func isWanted(_ type: String) -> Bool {
+      if let known = isWanted[type] { return known }
+      let isWanted = listeners.values.contains { $0.wantsType(type) }
+      self.isWanted[type] = isWanted
+      return isWanted
+    }
   }
 
   fileprivate let state = Mutex(State())
@@ -68,10 +79,7 @@ package final class TelemetryEvents: Sendable {
   /// Hands an event to the listeners that want its type. It is made only when anybody listens.
   package func publish(type: String, _ event: () -> TelemetryEvent) {
     guard hasListeners else { return }
-    let isWanted = state.withLock { state in
-      state.listeners.values.contains { $0.isWanted(type) }
-    }
-    guard isWanted else { return }
+    guard state.withLock({ $0.isWanted(type) }) else { return }
     let event = event()
     let woken = state.withLock { state -> [CheckedContinuation<Void, Never>] in
       var woken: [CheckedContinuation<Void, Never>] = []
@@ -87,13 +95,17 @@ package final class TelemetryEvents: Sendable {
   ///
   /// - Parameters:
   ///   - limit: how many events wait at most; further ones are dropped and counted.
-  ///   - isWanted: which types; called under a lock, so it must be quick.
+  ///   - wants: which events, of the types that are wanted.
+  ///   - wantsType: which types. Both are called under a lock, so they must be quick.
   package func subscribe(
-    limit: Int, isWanted: @escaping @Sendable (String) -> Bool
+    limit: Int, wants: @escaping @Sendable (TelemetryEvent) -> Bool = { _ in true },
+    wantsType: @escaping @Sendable (String) -> Bool
   ) -> Subscription {
     let id = state.withLock { state in
       state.nextID += 1
-      state.listeners[state.nextID] = Listener(isWanted: isWanted, limit: limit)
+      state.listeners[state.nextID] = Listener(
+        wantsType: wantsType, wants: wants, limit: limit)
+      state.isWanted = [:]
       return state.nextID
     }
     listenerCount.wrappingAdd(1, ordering: .relaxed)
@@ -110,7 +122,10 @@ package final class TelemetryEvents: Sendable {
   }
 
   fileprivate func remove(_ id: UInt64) {
-    let listener = state.withLock { $0.listeners.removeValue(forKey: id) }
+    let listener = state.withLock { state in
+      state.isWanted = [:]
+      return state.listeners.removeValue(forKey: id)
+    }
     guard let listener else { return }
     listenerCount.wrappingSubtract(1, ordering: .relaxed)
     listener.continuation?.resume()

@@ -186,11 +186,19 @@ import Testing
     await database.close()
     let path = folder.path + "/keelson.sqlite"
     var data = try Data(contentsOf: URL(fileURLWithPath: path))
-    for index in (4_096 * 2)..<data.count { data[index] = 0xFF }
+    // The rows came last; the schema stays readable.
+    for index in (data.count - 4_096 * 4)..<data.count { data[index] = 0xFF }
     try data.write(to: URL(fileURLWithPath: path))
     var configuration = SQLiteConfiguration(folder: folder.path)
-    configuration.checksIntegrity = true
+    configuration.integrityCheck = .always
     let error = #expect(throws: StoreError.self) { try SQLiteDatabase(configuration) }
     #expect(error?.code == .corrupt)
+    // It was closed, so nobody looks unasked; a log that was left behind says that it was not.
+    await (try SQLiteDatabase(SQLiteConfiguration(folder: folder.path))).close()
+    try Data(repeating: 0, count: 1).write(to: URL(fileURLWithPath: path + "-wal"))
+    let afterCrash = #expect(throws: StoreError.self) {
+      try SQLiteDatabase(SQLiteConfiguration(folder: folder.path))
+    }
+    #expect(afterCrash?.code == .corrupt)
   }
 }

@@ -34,6 +34,18 @@ import Testing
     #expect(made.withLock { $0 } == 2)
   }
 
+  @Test func whatNobodyWantedIsNotCounted() async throws {
+    let events = TelemetryEvents()
+    let listener = events.subscribe(
+      limit: 1, wants: { $0.subject == "rare" }, wantsType: { $0 == "a" })
+    for subject in ["often", "often", "rare", "often"] {
+      events.publish(type: "a") { TelemetryEvent(type: "a", subject: subject) }
+    }
+    let batch = try await listener.next()
+    #expect(batch?.events.map(\.subject) == ["rare"])
+    #expect(batch?.dropped == 0)
+  }
+
   @Test func whatDoesNotFitIsCounted() async throws {
     let events = TelemetryEvents()
     let listener = events.subscribe(limit: 2) { _ in true }

@@ -74,7 +74,11 @@ extension DatabaseConformance {
       database in
       _ = try await database.appendAudit(["a", "b", "c"].map(entry))
       try await database.write { transaction in
-        try await transaction.execute("UPDATE change_sequence SET archived_audit_sequence = 3")
+        try await transaction.execute(
+          """
+          UPDATE change_sequence SET archived_audit_sequence = 3,
+            archived_audit_hash = (SELECT hash FROM audit_entries WHERE sequence = 3)
+          """)
         try await transaction.execute("DELETE FROM audit_entries WHERE sequence IN (1, 3)")
       }
       let appended = try await database.appendAudit([entry("d")])
@@ -90,6 +94,49 @@ extension DatabaseConformance {
       #expect(again.map(\.sequence) == sequences)
       #expect(again.suffix(2).map(\.isRepeated) == [false, true])
       #expect(again.prefix(250).filter(\.isRepeated).count == 250)
+    },
+
+    DatabaseConformance(things: "the head of changes only moves on, over what is there") {
+      database in
+      for key in ["a", "b", "c"] { try await Things.change(key, in: database) }
+      try await database.feed.compact(upTo: 2)
+      let refused = [
+        "DELETE FROM change_sequence",
+        "UPDATE change_sequence SET last_revision = 2",
+        "UPDATE change_sequence SET last_revision = 4",
+        "UPDATE change_sequence SET last_audit_sequence = 2",
+        "UPDATE change_sequence SET last_audit_sequence = 4",
+        "UPDATE change_sequence SET last_audit_hash = \(database.dialect.blob([1]))",
+        "UPDATE change_sequence SET compacted_revision = 1",
+        "UPDATE change_sequence SET archived_audit_sequence = 2",
+        "UPDATE change_sequence SET archived_audit_hash = \(database.dialect.blob([1]))",
+        """
+        INSERT INTO change_sequence (id, last_revision, last_audit_sequence, last_audit_hash,
+          compacted_revision, archived_audit_sequence, archived_audit_hash)
+        SELECT 2, last_revision, last_audit_sequence, last_audit_hash, compacted_revision,
+          archived_audit_sequence, archived_audit_hash FROM change_sequence
+        """,
+      ]
+      for sql in refused {
+        let error = await #expect(throws: StoreError.self, "\(sql)") {
+          try await database.write { _ = try await $0.execute(sql) }
+        }
+        #expect(error?.code == .constraint || error?.code == .conflict, "\(sql)")
+      }
+      // What an archive does: it names the entry that it ends with.
+      try await database.write { transaction in
+        try await transaction.execute(
+          """
+          UPDATE change_sequence SET archived_audit_sequence = 2,
+            archived_audit_hash = (SELECT hash FROM audit_entries WHERE sequence = 2)
+          """)
+        try await transaction.execute("DELETE FROM audit_entries WHERE sequence <= 2")
+      }
+      let last = try await storeErrorCode {
+        try await database.write { _ = try await $0.execute("DELETE FROM audit_entries") }
+      }
+      #expect(last == .constraint)
+      try await Things.change("d", in: database)
     },
 
     DatabaseConformance(things: "whoever waits for entries is woken") { database in
