@@ -196,6 +196,12 @@ let package = Package(
         "KeelsonCore", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite", "KeelsonCrypto",
         "KeelsonConfigurationRules", "KeelsonSecrets", "KeelsonServer",
       ]),
+    tests(
+      "KeelsonAuditTests",
+      [
+        "KeelsonCore", "KeelsonCrypto", "KeelsonAPI", "KeelsonTransport", "KeelsonAuditTrail",
+        "KeelsonStore", "KeelsonSQLite", "KeelsonPostgres", "KeelsonAudit",
+      ]),
     // What dev/fuzz throws bytes at. The tests replay the inputs that were kept.
     .target(
       name: "KeelsonFuzzing",

@@ -20,6 +20,8 @@ final class AuditAppender: Sendable {
     var entry: AuditEntry
     /// The key that sealed it; nil when it is not sealed.
     var key: SubjectKey?
+    /// The id was made here just now, so nobody can have used it before.
+    var hasNewID = false
   }
 
   /// The entries of one call: all of them are recorded or none.
@@ -113,7 +115,7 @@ final class AuditAppender: Sendable {
     _ batches: [[Pending]], after head: ChangeHead, in transaction: any Transaction
   ) async throws -> [Result<[Appended], any Error>] {
     var known = try await AuditEntries.entries(
-      of: batches.flatMap { $0.map(\.entry.id) }, in: transaction)
+      of: batches.flatMap { $0.filter { !$0.hasNewID }.map(\.entry.id) }, in: transaction)
     var new: [AuditEntry] = []
     var newIDs: Set<String> = []
     var conflicts: [Int: RPCError] = [:]

@@ -8,6 +8,8 @@ struct NewEntry: Sendable, Hashable {
   var entry: AuditEntry
   /// Whose personal data it holds; empty: nobody's.
   var subject: String
+  /// The caller gave no id.
+  var hasNewID: Bool
 }
 
 /// Checks the entries of a request. Source: SYS-107.
@@ -88,7 +90,7 @@ struct AuditDraftCheck: Sendable {
       outcome: check.outcome(draft.outcome, "outcome") ?? .success,
       correlationID: draft.correlationId.isEmpty ? correlationID : draft.correlationId,
       peer: draft.peer, userAgent: draft.userAgent)
-    return NewEntry(entry: entry, subject: draft.subject)
+    return NewEntry(entry: entry, subject: draft.subject, hasNewID: draft.entryId.isEmpty)
   }
 
   private func json(_ text: String, _ field: String, _ check: inout AuditFieldCheck) {

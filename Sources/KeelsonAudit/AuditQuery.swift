@@ -197,10 +197,11 @@ struct AuditQuery: Sendable {
     for index in candidates {
       var count = 0
       for branch in conditions[index].branches where count <= limits.entriesExamined {
+        let (condition, order) = Self.indexed(branch.column, "$1", first: "$2", last: "$3", "DESC")
         let row = try await transaction.first(
           """
-          SELECT count(*) FROM (SELECT 1 FROM audit_entries WHERE \(branch.column) = $1
-          AND sequence >= $2 AND sequence <= $3 LIMIT \(limits.entriesExamined + 1)) AS few
+          SELECT count(*) FROM (SELECT 1 FROM audit_entries WHERE \(condition)\(also(branch))
+          ORDER BY \(order) LIMIT \(limits.entriesExamined + 1)) AS few
           """, [branch.value, .integer(range.first), .integer(range.last)])
         count += try row?.get(0) ?? 0
       }
@@ -209,6 +210,21 @@ struct AuditQuery: Sendable {
       if count <= limits.defaultPageSize { break }
     }
     return best?.index
+  }
+
+  /// The condition and the order that only the index of the branch's column fulfils: with `=` alone
+  /// a planner may think that going through all entries by number finds some soon enough, which is
+  /// wrong for what is rare.
+  ///
+  /// - Parameters:
+  ///   - value, first, last: the places of the parameters.
+  private static func indexed(
+    _ column: String, _ value: String, first: String, last: String, _ order: String
+  ) -> (condition: String, order: String) {
+    (
+      "(\(column), sequence) >= (\(value), \(first)) AND (\(column), sequence) <= (\(value), \(last))",
+      "\(column) \(order), sequence \(order)"
+    )
   }
 
   /// The number down to which (or up to which) the entries of the branches are looked at; nil when
@@ -221,11 +237,13 @@ struct AuditQuery: Sendable {
     let each = limits.entriesExamined / max(1, branches.count)
     var edges: [Int64] = []
     for branch in branches.map(Optional.some) + (branches.isEmpty ? [nil] : []) {
-      let condition = branch.map { "\($0.column) = $3 AND" } ?? ""
+      let (condition, order) =
+        branch.map { Self.indexed($0.column, "$3", first: "$1", last: "$2", order) }
+        ?? ("sequence >= $1 AND sequence <= $2", "sequence \(order)")
       let row = try await transaction.first(
         """
-        SELECT sequence FROM audit_entries WHERE \(condition) sequence >= $1 AND sequence <= $2
-        ORDER BY sequence \(order) LIMIT 1 OFFSET \(each)
+        SELECT sequence FROM audit_entries WHERE \(condition)\(branch.map(also) ?? "")
+        ORDER BY \(order) LIMIT 1 OFFSET \(each)
         """, [.integer(range.first), .integer(range.last)] + (branch.map { [$0.value] } ?? []))
       if let row { edges.append(try row.get(0)) }
     }
@@ -251,10 +269,13 @@ struct AuditQuery: Sendable {
       }
     }.joined()
     func selection(_ columns: String, _ branch: Branch?) -> String {
-      let own = branch.map { " AND \(branchCondition($0, parameter($0.value)))" } ?? ""
+      let (condition, order) =
+        branch.map {
+          Self.indexed($0.column, parameter($0.value), first: "$1", last: "$2", order)
+        } ?? ("sequence >= $1 AND sequence <= $2", "sequence \(order)")
       return """
         SELECT \(columns) FROM audit_entries
-        WHERE sequence >= $1 AND sequence <= $2\(own)\(rest) ORDER BY sequence \(order) LIMIT $3
+        WHERE \(condition)\(branch.map(also) ?? "")\(rest) ORDER BY \(order) LIMIT $3
         """
     }
     guard branches.count > 1 else {
@@ -278,8 +299,7 @@ struct AuditQuery: Sendable {
   }
 
   /// The index of subjects leaves out the entries that have none, and is used where that is said.
-  private func branchCondition(_ branch: Branch, _ place: String) -> String {
-    let own = "\(branch.column) = \(place)"
-    return branch.column == "subject_key_id" ? own + " AND subject_key_id <> ''" : own
+  private func also(_ branch: Branch) -> String {
+    branch.column == "subject_key_id" ? " AND subject_key_id <> ''" : ""
   }
 }

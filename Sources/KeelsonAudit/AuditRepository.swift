@@ -26,6 +26,15 @@ enum AuditRepository {
     }
   }
 
+  static func count(
+    after sequence: Int64, upTo last: Int64, in transaction: any Transaction
+  ) async throws -> Int64 {
+    let row = try await transaction.first(
+      "SELECT count(*) FROM audit_entries WHERE sequence > $1 AND sequence <= $2",
+      [.integer(sequence), .integer(last)])
+    return try row?.get(0) ?? 0
+  }
+
   /// Up to where entries have been moved to archives: the end of the last one.
   static func archivedChain(in transaction: any Transaction) async throws -> AuditChain {
     guard

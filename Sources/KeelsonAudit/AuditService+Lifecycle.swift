@@ -17,6 +17,7 @@ extension AuditService {
     let stored = try await database.read { try await AuditRepository.policy(in: $0) }
     if let stored { policy.withLock { $0 = stored } }
     try await checkpointer.make(onlyIfDue: true)
+    startSequence.withLock { $0 = database.liveEvents.auditSequence }
     logger.log(
       .info, "The audit trail is open.",
       ["entries": "\(database.liveEvents.auditSequence)", "signing_key": key.id])
@@ -53,7 +54,7 @@ extension AuditService {
   }
 
   private func followEntries() async {
-    var told = database.liveEvents.auditSequence
+    var told = startSequence.withLock { $0 }
     var checked = told
     while let newest = try? await database.liveEvents.waitForAudit(after: told) {
       tail.wakeAll(.entries)
@@ -64,6 +65,8 @@ extension AuditService {
         await sign()
       }
     }
+    // The database has closed, or the server stops: no more entries come.
+    tail.wakeAll(.closed)
   }
 
   /// Tells of entries to whoever listens; to nobody costs nothing.

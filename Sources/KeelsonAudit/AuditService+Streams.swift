@@ -58,16 +58,25 @@ extension AuditService {
     }
   }
 
-  /// - Throws: `RPCError` OUT_OF_RANGE when entries after a number are in archives, so that a reader
-  ///   who wants all of them misses none without knowing.
+  /// - Throws: `RPCError` OUT_OF_RANGE when entries after a number are in archives, or it lies beyond
+  ///   the newest, so that a reader who wants all of them misses none without knowing.
   private func checkKept(after sequence: Int64) async throws {
-    let (archived, oldest) = try await read { transaction in
-      (
-        try await AuditRepository.archivedChain(in: transaction).sequence,
-        try await AuditRepository.oldestSequence(in: transaction)
+    let (archived, kept, newest) = try await read { transaction in
+      let archived = try await AuditRepository.archivedChain(in: transaction).sequence
+      return (
+        archived,
+        sequence > 0 && sequence < archived
+          ? try await AuditRepository.count(after: sequence, upTo: archived, in: transaction) : 0,
+        try await ChangeHead.current(in: transaction).audit.sequence
       )
     }
-    guard sequence > 0, sequence < archived, (oldest ?? .max) > sequence + 1 else { return }
+    guard sequence <= newest else {
+      throw RPCError(
+        .outOfRange,
+        "after_sequence: the newest entry is \(newest), so \(sequence) is of another trail, or this "
+          + "one was restored from a copy that is older.")
+    }
+    guard sequence > 0, sequence < archived, kept < archived - sequence else { return }
     throw RPCError(
       .outOfRange,
       "after_sequence: entries up to \(archived) have been moved to archives (ListArchives); read "

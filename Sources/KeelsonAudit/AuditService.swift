@@ -23,6 +23,8 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
   let signingKey: SigningKey
   let policy = Mutex(API.RetentionPolicy.initial)
   let exports = Mutex(0)
+  /// Where the trail stood when the service started: what comes after it is told and counted.
+  let startSequence = Mutex<Int64>(0)
 
   /// Reads the signing key, or makes it.
   ///
@@ -56,10 +58,11 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
     pending.reserveCapacity(entries.count)
     for entry in entries {
       if entry.subject.isEmpty {
-        pending.append(.init(entry: entry.entry))
+        pending.append(.init(entry: entry.entry, hasNewID: entry.hasNewID))
       } else {
         let key = try await subjects.makeKey(of: entry.subject)
-        pending.append(.init(entry: try key.seal(entry.entry), key: key))
+        pending.append(
+          .init(entry: try key.seal(entry.entry), key: key, hasNewID: entry.hasNewID))
       }
     }
     var response = API.RecordEntriesResponse()
@@ -240,7 +243,7 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
       category: "access", outcome: .success, correlationID: origin.correlationID,
       peer: origin.peer, userAgent: origin.userAgent)
     do {
-      _ = try await appender.append([.init(entry: entry)])
+      _ = try await appender.append([.init(entry: entry, hasNewID: true)])
     } catch {
       logger.log(
         .error, "That the audit trail was read could not be recorded.",

@@ -90,7 +90,7 @@ package struct AuditFileReader: Sendable {
     if members["end"] != nil {
       guard let entries = number(members["entries"]), let last = number(members["last_sequence"]),
         case .string(let digits)? = members["last_hash"], let hash = Hexadecimal.bytes(digits),
-        members.count == 4
+        Hexadecimal.text(hash) == digits, members.count == 4
       else { throw damaged("is no trailer") }
       return .trailer(entries: entries, lastSequence: last, lastHash: hash)
     }

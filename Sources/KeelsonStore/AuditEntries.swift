@@ -84,7 +84,7 @@ package enum AuditEntries {
   ) async throws -> [String: AuditEntry] {
     var known: [String: AuditEntry] = [:]
     var rest = ids[...]
-    for size in rowsPerStatement {
+    for size in [1_000] + rowsPerStatement {
       let places = (1...size).map { "$\($0)" }.joined(separator: ", ")
       while rest.count >= size {
         let rows = try await transaction.query(

@@ -207,7 +207,7 @@ extension KeelsonAuditV1 {
 
     /// The entries that match as they are recorded, in order, without loss or repetition. A reader
     /// that is too slow for what is kept in memory is served from the database. OUT_OF_RANGE when
-    /// entries after the given one have been moved to an archive.
+    /// entries after the given one have been moved to an archive, or the trail does not reach it.
     func tailEntries(
       _ request: KeelsonAuditV1.TailEntriesRequest, responses: KeelsonAPI.ResponseWriter<KeelsonAuditV1.TailEntriesResponse>, context: KeelsonCore.ServerContext
     ) async throws
@@ -342,7 +342,7 @@ extension KeelsonAuditV1 {
 
     /// The entries that match as they are recorded, in order, without loss or repetition. A reader
     /// that is too slow for what is kept in memory is served from the database. OUT_OF_RANGE when
-    /// entries after the given one have been moved to an archive.
+    /// entries after the given one have been moved to an archive, or the trail does not reach it.
     public func tailEntries(
       _ request: KeelsonAuditV1.TailEntriesRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) -> KeelsonAPI.ResponseStream<KeelsonAuditV1.TailEntriesResponse> {
