@@ -122,7 +122,10 @@ let package = Package(
     // Tests
     .target(
       name: "KeelsonTestKit",
-      dependencies: ["KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore"],
+      dependencies: [
+        "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore", "KeelsonSQLite",
+        "KeelsonPostgres",
+      ],
       path: "Tests/KeelsonTestKit", swiftSettings: common),
     .target(
       name: "KeelsonTestProtoC", dependencies: ["KeelsonProtoC", "CProtobufC"],
@@ -164,7 +167,9 @@ let package = Package(
       ]),
     tests(
       "KeelsonPostgresTests",
-      ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "KeelsonPostgres"]),
+      [
+        "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore", "KeelsonPostgres",
+      ]),
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
     tests("KeelsonConfigurationRulesTests", ["KeelsonCore", "KeelsonConfigurationRules"]),
     tests(
@@ -215,7 +220,10 @@ let package = Package(
 
     // Benchmarks
     .executableTarget(
-      name: "StoreBenchmark", dependencies: ["KeelsonCore", "KeelsonStore", "KeelsonSQLite"],
+      name: "StoreBenchmark",
+      dependencies: [
+        "KeelsonCore", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite", "KeelsonPostgres",
+      ],
       path: "Benchmarks/Store", swiftSettings: common),
   ]
 )

@@ -27,19 +27,25 @@ package final class PostgresDatabase: Database {
 
   /// Connects and checks that the server can be used.
   ///
-  /// - Parameter loops: where reads run, each on the loop that asks where it is one of these. They
-  ///   must turn until ``close()`` has returned.
+  /// - Parameters:
+  ///   - loops: where reads run, each on the loop that asks where it is one of these. They must
+  ///     turn until ``close()`` has returned.
+  ///   - onCutOff: called when this node can follow the changes of others no more, since they are
+  ///     not kept any longer. What services hold in memory is out of date then: the process is to
+  ///     be started anew.
   /// - Throws: ``StoreError`` whose message tells an admin what to do: misuse for an address that
   ///   is none, unreachable for a server, user, password or database that does not work.
   package static func open(
-    _ configuration: PostgresConfiguration, loops: LoopGroup, logger: Logger
+    _ configuration: PostgresConfiguration, loops: LoopGroup, logger: Logger,
+    onCutOff: @escaping @Sendable () -> Void = {}
   ) async throws -> PostgresDatabase {
     let settings = try ConnectionSettings(
       url: configuration.url, connectTimeout: configuration.limits.connectTimeout)
     let loop = Loop()
     loop.start(name: "keelson-postgres")
     let database = PostgresDatabase(
-      settings, configuration.limits, loop: loop, loops: loops, logger: logger)
+      settings, configuration.limits, loop: loop, loops: loops, logger: logger,
+      onCutOff: onCutOff)
     do {
       try await database.start(settings, logger)
     } catch {
@@ -51,14 +57,14 @@ package final class PostgresDatabase: Database {
 
   private init(
     _ settings: ConnectionSettings, _ limits: PostgresConfiguration.Limits, loop: Loop,
-    loops: LoopGroup, logger: Logger
+    loops: LoopGroup, logger: Logger, onCutOff: @escaping @Sendable () -> Void
   ) {
     self.limits = limits
     self.loop = loop
     let live = LiveEvents(limits: limits.liveEvents)
     liveEvents = live
     let published = PublishedChanges(live)
-    let cutOff = CutOff(logger: logger)
+    let cutOff = CutOff(logger: logger, tell: onCutOff)
     let kept = KeptConnection("writes", settings, limits: limits, on: loop, logger: logger) {
       connection in
       let results = try await connection.run([Session.writer(limits), Session.backendStart])
@@ -81,16 +87,23 @@ package final class PostgresDatabase: Database {
   private final class CutOff: @unchecked Sendable {
     weak var database: PostgresDatabase?
     let logger: Logger
+    let tell: @Sendable () -> Void
 
-    init(logger: Logger) {
+    init(logger: Logger, tell: @escaping @Sendable () -> Void) {
       self.logger = logger
+      self.tell = tell
     }
 
     func happened(_ error: StoreError) {
       logger.log(.error, error.message)
-      database?.state.withLock { $0.cutOff = StoreError(.closed, error.message) }
+      let isFirst = database?.state.withLock { state in
+        defer { state.cutOff = StoreError(.closed, error.message) }
+        return state.cutOff == nil
+      }
+      guard isFirst == true else { return }
       // Whoever watches here would miss changes: they are to go to another server.
       database?.liveEvents.finish()
+      tell()
     }
   }
 
@@ -153,6 +166,9 @@ package final class PostgresDatabase: Database {
   }
 
   // MARK: Database
+
+  /// Why this node can follow the changes of others no more; nil while it can.
+  package var cutOff: StoreError? { state.withLock { $0.cutOff } }
 
   package var writeFailure: StoreError? { writer.shared.withLock { $0.diskFailure } }
 

@@ -77,7 +77,7 @@ package struct KeelsonServer: Sendable {
     let startTime = ContinuousClock.now
     let loops = LoopGroup(count: settings.loops)
     do {
-      let database = try await openDatabase(on: loops)
+      let database = try await openDatabase(on: loops, until: termination)
       do {
         try await serve(
           database, on: loops, at: listeners, with: certificates, until: termination,
@@ -87,6 +87,9 @@ package struct KeelsonServer: Sendable {
         throw error
       }
       await database.close()
+      if let cutOff = (database as? PostgresDatabase)?.cutOff {
+        throw RPCError(.unavailable, cutOff.message)
+      }
     } catch {
       await loops.stop()
       throw error
@@ -96,24 +99,38 @@ package struct KeelsonServer: Sendable {
   }
 
   /// The embedded store, or PostgreSQL where the settings name a database there.
-  private func openDatabase(on loops: LoopGroup) async throws -> any Database {
+  private func openDatabase(
+    on loops: LoopGroup, until termination: Termination
+  ) async throws -> any Database {
     guard let url = settings.database else {
       var store = SQLiteConfiguration(folder: settings.dataFolder)
       store.limits = settings.limits.store
       return try SQLiteDatabase(store)
     }
-    var store = PostgresConfiguration(url: url)
-    store.limits = settings.limits.postgres
-    store.limits.waitingWrites = settings.limits.store.waitingWrites
-    store.limits.waitingReads = settings.limits.store.waitingReads
     do {
+      if let owner = settings.databaseOwner {
+        // The tables are made and changed by their owner, and used by a role that only serves.
+        let database = try await PostgresDatabase.open(
+          settings.postgres(owner), loops: loops, logger: logger.component("database"))
+        do {
+          try await database.migrate(Self.migrations)
+        } catch {
+          await database.close()
+          throw error
+        }
+        await database.close()
+      }
       return try await PostgresDatabase.open(
-        store, loops: loops, logger: logger.component("database"))
+        settings.postgres(url), loops: loops, logger: logger.component("database"),
+        onCutOff: { termination.request("cut off from the database") })
     } catch let error as StoreError {
       // Its sentence says all, and never the password.
-      throw RPCError(.unavailable, error.message)
+      throw RPCError(.unavailable, error.cause.map { "\(error.message) \($0)" } ?? error.message)
     }
   }
+
+  /// Those of all services.
+  private static let migrations = [FlagsMigrations.all, EventsMigrations.all, AuditMigrations.all]
 
   private func serve(
     _ database: any Database, on loops: LoopGroup,
@@ -121,7 +138,7 @@ package struct KeelsonServer: Sendable {
     with certificates: TLSServerCertificates?, until termination: Termination,
     startTime: ContinuousClock.Instant, onServing: @Sendable ([ServedAddress]) -> Void
   ) async throws {
-    try await database.migrate([FlagsMigrations.all, EventsMigrations.all, AuditMigrations.all])
+    try await database.migrate(Self.migrations)
     let telemetry = TelemetryEvents()
     let flags = FlagService(
       database: database, environment: settings.environment, limits: settings.limits.flags,

@@ -1,4 +1,6 @@
 import KeelsonCore
+import KeelsonPostgres
+import KeelsonSQLite
 import KeelsonTransport
 
 extension ServerSettings {
@@ -53,6 +55,15 @@ extension ServerSettings {
           + "'https://keelson.example.org' for example; '\(source.prefix(64))' is none.")
     }
     return source
+  }
+
+  /// PostgreSQL at an address, with the limits of these settings.
+  func postgres(_ url: String) -> PostgresConfiguration {
+    var store = PostgresConfiguration(url: url)
+    store.limits = limits.postgres
+    store.limits.waitingWrites = limits.store.waitingWrites
+    store.limits.waitingReads = limits.store.waitingReads
+    return store
   }
 
   /// What a probe listener serves.

@@ -17,6 +17,8 @@ package struct ServerSettings: Sendable {
   /// The address of a PostgreSQL database, `postgres://user:password@host:port/database`; nil: the
   /// embedded store.
   package var database: String?
+  /// The same database, as the user that owns its tables, for migrations; nil: `database` is.
+  package var databaseOwner: String?
   /// The PEM file with the key that signs checkpoints and archives of the audit trail; nil: in the
   /// data folder. Made when it is missing.
   package var auditSigningKeyFile: String?

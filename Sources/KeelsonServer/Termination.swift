@@ -12,6 +12,7 @@ package final class Termination: Sendable {
   private let signals: AsyncStream<String>
   /// Each SIGHUP; of several that nobody has heard yet one is enough.
   let hangups: AsyncStream<Void>
+  private let arrival: AsyncStream<String>.Continuation
   /// Never touched after init, only kept alive.
   nonisolated(unsafe) private let source: any DispatchSourceRead
 
@@ -35,6 +36,7 @@ package final class Termination: Sendable {
     let (hangups, hangup) = AsyncStream.makeStream(
       of: Void.self, bufferingPolicy: .bufferingNewest(1))
     self.hangups = hangups
+    arrival = continuation
     source = DispatchSource.makeReadSource(
       fileDescriptor: reading, queue: DispatchQueue(label: "keelson.signals"))
     let count = Mutex(0)
@@ -63,6 +65,11 @@ package final class Termination: Sendable {
         _ = write(signalPipe.load(ordering: .relaxed), &byte, 1)
       }
     }
+  }
+
+  /// Has the process drain and stop for a reason of its own.
+  func request(_ reason: String) {
+    arrival.yield(reason)
   }
 
   /// Waits for the first of the signals; its name.

@@ -23,7 +23,9 @@ package protocol Database: Sendable {
   /// rolled it back, wholly and alone.
   ///
   /// The body runs on the engine's thread and must not wait for anything but its statements. It
-  /// is run at most once. A write inside a write throws a misuse error.
+  /// is run at most once. A write inside a write throws a misuse error. A body that catches the
+  /// error of a statement and goes on may be rolled back all the same: PostgreSQL runs nothing more
+  /// in a transaction in which a statement has failed.
   ///
   /// - Throws: what the body throws; ``StoreError``; `CancellationError` when the task is
   ///   cancelled before its turn came.

@@ -9,17 +9,7 @@ package enum Migrator {
     async throws
   {
     try check(sets)
-    try await transaction.execute(
-      """
-      CREATE TABLE IF NOT EXISTS schema_migrations (
-        set_name TEXT NOT NULL,
-        number \(dialect.integerType) NOT NULL,
-        name TEXT NOT NULL,
-        checksum TEXT NOT NULL,
-        applied_at \(dialect.integerType) NOT NULL,
-        PRIMARY KEY (set_name, number)
-      )\(dialect.tableSuffix)
-      """)
+    try await createTable(in: transaction, dialect: dialect)
     var applied: [String: [AppliedMigration]] = [:]
     for row in try await transaction.query(
       "SELECT set_name, number, name, checksum FROM schema_migrations ORDER BY set_name, number")
@@ -40,6 +30,28 @@ package enum Migrator {
         newer version; use that one, or restore a backup made before the upgrade.
         """)
     }
+  }
+
+  /// Makes the table of migrations where it is missing. PostgreSQL asks for the right to make
+  /// tables even when it is there, which a role that only serves does not have.
+  private static func createTable(in transaction: any Transaction, dialect: Dialect) async throws {
+    if dialect == .postgreSQL,
+      try await transaction.first(
+        "SELECT 1 WHERE to_regclass('schema_migrations') IS NOT NULL") != nil
+    {
+      return
+    }
+    try await transaction.execute(
+      """
+      CREATE TABLE IF NOT EXISTS schema_migrations (
+        set_name TEXT NOT NULL,
+        number \(dialect.integerType) NOT NULL,
+        name TEXT NOT NULL,
+        checksum TEXT NOT NULL,
+        applied_at \(dialect.integerType) NOT NULL,
+        PRIMARY KEY (set_name, number)
+      )\(dialect.tableSuffix)
+      """)
   }
 
   private struct AppliedMigration {

@@ -16,7 +16,8 @@ extension RPCError {
         )
       case .overloaded:
         (
-          .resourceExhausted, "Too many changes wait already: nothing was changed. Try again.",
+          .resourceExhausted,
+          "Too much waits for the database already: nothing was read nor changed. Try again.",
           [.retryInfo(.milliseconds(500))]
         )
       case .busy, .closed, .unreachable:

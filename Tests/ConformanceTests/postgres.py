@@ -31,8 +31,8 @@ def unprivileged(*arguments):
 class PrivatePostgres:
     """`settings` are those of postgresql.conf, by name."""
 
-    def __init__(self, **settings):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="keelson-postgres-", dir="/tmp"))
+    def __init__(self, *, folder="/tmp", **settings):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="keelson-postgres-", dir=folder))
         if os.getuid() == 0:
             user = pwd.getpwnam("postgres")
             os.chown(self.folder, user.pw_uid, user.pw_gid)

@@ -4,6 +4,7 @@ import concurrent.futures
 import itertools
 import os
 import re
+import signal
 import threading
 import time
 
@@ -307,3 +308,52 @@ def test_a_newer_database_is_refused(postgres, nodes):
 def test_what_an_acknowledgement_is_worth_is_in_the_log(postgres, nodes):
     """The tests' PostgreSQL does not flush; whoever runs one so is warned."""
     assert "fsync = off" in nodes().log_text()
+
+
+def test_a_user_that_owns_nothing_serves(postgres, launch, dial, tmp_path):
+    """The tables are made by their owner; who serves can neither drop them nor their triggers."""
+    url = postgres.create_database()
+    database = url.rsplit("/", 1)[1]
+    postgres.query("DROP ROLE IF EXISTS server; CREATE ROLE server LOGIN PASSWORD 'server-pw'")
+    postgres.query(
+        "ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO server",
+        database,
+    )
+    postgres.query("REVOKE CREATE ON SCHEMA public FROM PUBLIC", database)
+    serving = postgres.url(database, "server", "server-pw")
+    server = launch(arguments=["--database", serving, "--database-owner", url])
+    client = dial(server)
+    client.create("a")
+    client.toggle("a", False)
+    server.stop()
+    # Nothing is left to migrate.
+    server = launch(arguments=["--database", serving])
+    assert not dial(server).get("a").environments["production"].enabled
+    for sql in ("TRUNCATE audit_entries", "DROP TRIGGER audit_entries_update ON audit_entries"):
+        with pytest.raises(AssertionError, match="permission denied|must be owner"):
+            postgres.query(f"SET ROLE server; {sql}", database)
+    postgres.query("DROP OWNED BY server", database)
+
+
+def test_a_server_that_missed_what_is_no_longer_kept_ends(postgres, nodes, dial):
+    """It has been stopped for so long that events were removed meanwhile: its rules are out of
+    date, and nothing can tell it how."""
+    first, second = nodes(), nodes()
+    database = second.more[second.more.index("--database") + 1].rsplit("/", 1)[1]
+    client = dial(first)
+    client.create("a")
+    second.process.send_signal(signal.SIGSTOP)
+    try:
+        for number in range(20):
+            client.toggle("a", number % 2 == 1)
+        postgres.query(
+            "UPDATE change_sequence SET compacted_revision = last_revision; DELETE FROM events",
+            database,
+        )
+    finally:
+        second.process.send_signal(signal.SIGCONT)
+    assert second.wait() == 1
+    assert "Restart it" in second.log_text()
+    second.start()
+    assert dial(second).evaluate("a").variant == "off"
+    assert dial(second).get("a") == client.get("a")

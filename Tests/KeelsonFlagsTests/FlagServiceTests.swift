@@ -1,46 +1,46 @@
-import Foundation
 import KeelsonAPI
 import KeelsonCore
 import KeelsonFlags
-import KeelsonSQLite
 import KeelsonStore
+import KeelsonTestKit
 import KeelsonTransport
 import Testing
 
 /// A flags service on a database of its own, called through the in-process transport.
 final class FlagServer: Sendable {
-  let folder: String
-  let database: SQLiteDatabase
+  private let made: TestDatabase
+  var database: any Database { made.database }
   let service: FlagService
   let client: KeelsonFlagsV1.FlagServiceClient
 
-  init(limits: FlagLimits = FlagLimits()) async throws {
-    folder = NSTemporaryDirectory() + "keelson-flags-" + UUID().uuidString
-    database = try SQLiteDatabase(SQLiteConfiguration(folder: folder))
-    try await database.migrate([FlagsMigrations.all])
+  init(limits: FlagLimits = FlagLimits(), on engine: TestEngine = .sqlite) async throws {
+    made = try await TestDatabase(engine)
+    try await made.database.migrate([FlagsMigrations.all])
     service = FlagService(
-      database: database, environment: "test", limits: limits, logger: .silent)
+      database: made.database, environment: "test", limits: limits, logger: .silent)
     try await service.start()
     client = .init(channel: InProcessChannel(routes: service.routes))
   }
 
   func stop() async {
     service.stop()
-    await database.close()
-    try? FileManager.default.removeItem(atPath: folder)
+    await made.remove()
   }
 
+  /// Runs a body with a server on each engine.
   static func run(
     limits: FlagLimits = FlagLimits(), _ body: (FlagServer) async throws -> Void
   ) async throws {
-    let server = try await FlagServer(limits: limits)
-    do {
-      try await body(server)
-    } catch {
+    for engine in TestEngine.allCases {
+      let server = try await FlagServer(limits: limits, on: engine)
+      do {
+        try await body(server)
+      } catch {
+        await server.stop()
+        throw error
+      }
       await server.stop()
-      throw error
     }
-    await server.stop()
   }
 }
 
@@ -126,8 +126,9 @@ final class FlagServer: Sendable {
     }
   }
 
-  @Test func rulesAreLoadedAgainAfterARestart() async throws {
-    let server = try await FlagServer()
+  @Test(arguments: TestEngine.allCases)
+  func rulesAreLoadedAgainAfterARestart(on engine: TestEngine) async throws {
+    let server = try await FlagServer(on: engine)
     var flag = API.Flag(key: "a")
     flag.environments["test"] = .init(
       enabled: true, defaultVariant: "off",

@@ -102,13 +102,29 @@ extension DatabaseConformance {
         "UPDATE audit_entries SET actor = 'forged'",
         "DELETE FROM audit_entries",
       ]
-      if database.dialect == .sqlite {
-        let audit = """
-          INTO audit_entries (sequence, entry_id, time, revision, recorder, actor, action,
-          entity_type, entity_id, category, outcome, correlation_id, peer, user_agent,
-          subject_key_id, previous_hash, hash)
-          """
-        let values = ", 1, 1, '', 'forged', '', '', '', '', 'success', '', '', '', '', x'', x'')"
+      let audit = """
+        INTO audit_entries (sequence, entry_id, time, revision, recorder, actor, action,
+        entity_type, entity_id, category, outcome, correlation_id, peer, user_agent,
+        subject_key_id, previous_hash, hash)
+        """
+      let empty = database.dialect.blob([])
+      let values =
+        ", 1, 1, '', 'forged', '', '', '', '', 'success', '', '', '', '', \(empty), \(empty))"
+      attempts += [
+        "INSERT \(audit) VALUES (1, 'new'" + values,
+        "INSERT \(audit) VALUES (0, 'new'" + values,
+        "INSERT \(audit) VALUES (9, 'new'" + values,
+        "INSERT \(audit) SELECT 3, entry_id, 1, 1, '', 'forged', '', '', '', '', "
+          + "'success', '', '', '', '', \(empty), \(empty) FROM audit_entries WHERE sequence = 1",
+      ]
+      switch database.dialect {
+      case .postgreSQL:
+        attempts += [
+          "TRUNCATE events", "TRUNCATE audit_entries", "TRUNCATE events, audit_entries CASCADE",
+          "INSERT \(audit) VALUES (1, 'new'" + values + " ON CONFLICT (sequence) DO UPDATE SET "
+            + "actor = 'forged'",
+        ]
+      case .sqlite:
         attempts += [
           "INSERT OR REPLACE" + events.dropFirst(6) + "1" + rest + " WHERE revision = 1",
           "UPDATE OR REPLACE events SET revision = 2 WHERE revision = 1",

@@ -3,7 +3,8 @@ import Synchronization
 
 /// Passes bytes between clients and a server on loopback, until it is told to swallow them: from
 /// then on it accepts connections and keeps those there are, and nothing comes through any more,
-/// as behind a cable that was cut.
+/// as behind a cable that was cut. It can also cut one connection just when the server answers with
+/// certain bytes.
 ///
 /// `@unchecked Sendable`: what is mutable is guarded by the Mutex or atomic.
 package final class Relay: @unchecked Sendable {
@@ -12,6 +13,7 @@ package final class Relay: @unchecked Sendable {
   private let target: UInt16
   private let isSwallowing = Atomic(false)
   private let sockets = Mutex<[Int32]>([])
+  private let trigger = Mutex<(bytes: [UInt8]?, cuts: Int)>((nil, 0))
 
   package init(to target: UInt16) throws {
     self.target = target
@@ -27,6 +29,14 @@ package final class Relay: @unchecked Sendable {
   package func swallow() {
     isSwallowing.store(true, ordering: .sequentiallyConsistent)
   }
+
+  /// The next answer of the server's that has these bytes is withheld, and its connection cut.
+  package func cut(atAnswerWith bytes: [UInt8]) {
+    trigger.withLock { $0.bytes = bytes }
+  }
+
+  /// How often an answer was withheld.
+  package var cuts: Int { trigger.withLock { $0.cuts } }
 
   package func close() {
     // Reads and accepts that are under way end by this.
@@ -57,18 +67,22 @@ package final class Relay: @unchecked Sendable {
       guard client >= 0 else { break }
       let server = Self.connect(to: target)
       sockets.withLock { $0 += [client, server] }
-      Self.run { [self] in pump(from: client, to: server) }
-      Self.run { [self] in pump(from: server, to: client) }
+      Self.run { [self] in pump(from: client, to: server, isAnswer: false) }
+      Self.run { [self] in pump(from: server, to: client, isAnswer: true) }
     }
     _ = Glibc.close(listener)
   }
 
-  private func pump(from source: Int32, to sink: Int32) {
+  private func pump(from source: Int32, to sink: Int32, isAnswer: Bool) {
     var room = [UInt8](repeating: 0, count: 65_536)
     while true {
       let count = recv(source, &room, room.count, 0)
       guard count > 0 else { break }
       if isSwallowing.load(ordering: .sequentiallyConsistent) { continue }
+      if isAnswer, isToBeCut(room[..<count]) {
+        for socket in [source, sink] { shutdown(socket, Int32(SHUT_RDWR)) }
+        return
+      }
       var sent = 0
       while sent < count {
         let more = room.withUnsafeBytes { bytes in
@@ -79,6 +93,14 @@ package final class Relay: @unchecked Sendable {
       }
     }
     if !isSwallowing.load(ordering: .sequentiallyConsistent) { shutdown(sink, Int32(SHUT_WR)) }
+  }
+
+  private func isToBeCut(_ answer: ArraySlice<UInt8>) -> Bool {
+    trigger.withLock { trigger in
+      guard let bytes = trigger.bytes, answer.contains(bytes) else { return false }
+      trigger = (nil, trigger.cuts + 1)
+      return true
+    }
   }
 
   private static func connect(to port: UInt16) -> Int32 {

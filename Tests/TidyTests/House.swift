@@ -26,7 +26,8 @@ enum House {
     "KeelsonCodegen": [],
     "keelson-codegen": ["KeelsonCodegen"],
     "KeelsonTestKit": [
-      "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore",
+      "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore", "KeelsonSQLite",
+      "KeelsonPostgres",
     ],
     "KeelsonTestProtoC": ["CProtobufC", "KeelsonProtoC"],
     "KeelsonTestMessages": [

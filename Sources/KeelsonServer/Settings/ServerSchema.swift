@@ -17,7 +17,8 @@ package enum ServerSchema {
     SettingName.probeListen: "probe-listen", SettingName.data: "data",
     SettingName.auditSigningKeyFile: "audit-signing-key",
     SettingName.auditArchiveFolder: "audit-archives",
-    SettingName.database: "database", SettingName.eventSource: "event-source",
+    SettingName.database: "database", SettingName.databaseOwner: "database-owner",
+    SettingName.eventSource: "event-source",
     SettingName.insecureRemotePlaintext: "insecure-remote-plaintext",
     SettingName.reflection: "no-reflection", SettingName.loops: "loops",
     SettingName.drainTimeout: "drain-seconds", SettingName.logLevel: "log-level",
@@ -29,6 +30,7 @@ package enum ServerSchema {
   /// The environment variables from before there were `KEELSON__` ones. Those go ahead.
   package static let olderVariables: [String: String] = [
     "KEELSON_DATA": SettingName.data, "KEELSON_DATABASE": SettingName.database,
+    "KEELSON_DATABASE_OWNER": SettingName.databaseOwner,
     "KEELSON_ENVIRONMENT": SettingName.environment,
   ]
 
@@ -71,6 +73,10 @@ package enum ServerSchema {
       SettingName.database, .string, nil,
       "A PostgreSQL database to keep the data in instead, for several servers: "
         + "`postgres://user:password@host:port/database?sslmode=verify-full`.", isSensitive: true),
+    rule(
+      SettingName.databaseOwner, .string, nil,
+      "The same database as the user that owns its tables, to make and change them; "
+        + "`Database` then names a user that only reads and writes.", isSensitive: true),
     rule(
       SettingName.eventSource, .string, nil,
       "Where events say that they happened; `/keelson/` and the environment when not set."),

@@ -5,6 +5,7 @@ package enum SettingName {
   package static let probeListen = "ProbeListen"
   package static let data = "Data"
   package static let database = "Database"
+  package static let databaseOwner = "DatabaseOwner"
   package static let eventSource = "EventSource"
   package static let auditSigningKeyFile = "Audit:SigningKeyFile"
   package static let auditArchiveFolder = "Audit:ArchiveFolder"

@@ -47,6 +47,11 @@ enum ServeCommand {
           + "postgres://user:password@host:port/database?sslmode=verify-full.",
         environmentVariable: "KEELSON_DATABASE"),
       .init(
+        name: "database-owner", value: "URL",
+        help: "The same database as the user that owns its tables, to make and change them; "
+          + "--database then names a user that only reads and writes.",
+        environmentVariable: "KEELSON_DATABASE_OWNER"),
+      .init(
         name: "audit-signing-key", value: "FILE",
         help: "The Ed25519 key that signs checkpoints and archives of the audit trail, PEM; made "
           + "when it is missing. Without: audit-signing-key.pem in the data folder."),
