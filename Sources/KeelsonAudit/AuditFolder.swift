@@ -86,8 +86,8 @@ final class AuditFileOutput {
   }
 }
 
-/// A file that is read piece by piece. Blocks; for one task at a time.
-final class AuditFileInput {
+/// A file that is read piece by piece. Blocks.
+final class AuditFileInput: Sendable {
   private let path: String
   private let descriptor: Int32
 

@@ -102,7 +102,7 @@ extension AuditService {
   }
 
   /// Runs a body on the threads that may block.
-  private func offLoop<Result: Sendable>(
+  func offLoop<Result: Sendable>(
     _ body: @escaping @Sendable () async throws -> Result
   ) async throws -> Result {
     let task = Task.detached { try await body() }

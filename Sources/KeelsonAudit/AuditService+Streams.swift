@@ -162,9 +162,10 @@ extension AuditService {
     let manifest = try await archive(request.name)
     try enterExport()
     defer { leaveExport() }
+    let path = "\(configuration.archiveFolder)/\(manifest.name)"
     let input: AuditFileInput?
     do {
-      input = try AuditFileInput("\(configuration.archiveFolder)/\(manifest.name)")
+      input = try await offLoop { try AuditFileInput(path) }
     } catch {
       throw unreadable(manifest, error)
     }
@@ -185,7 +186,7 @@ extension AuditService {
     while true {
       let piece: [UInt8]
       do {
-        piece = try input.read(limits.exportPieceBytes)
+        piece = try await offLoop { [limits] in try input.read(limits.exportPieceBytes) }
       } catch {
         throw unreadable(manifest, error)
       }

@@ -147,6 +147,34 @@ import Testing
   }
 
   @Test(arguments: Engine.allCases)
+  func tailsEndWhenTheDatabaseDoes(_ engine: Engine) async throws {
+    try await AuditServer.run(engine) { server in
+      var tail = server.client.tailEntries(.init()).makeAsyncIterator()
+      #expect(try await tail.next() != nil)
+      async let closed: Void = server.database.close()
+      let error = await #expect(throws: RPCError.self) {
+        while try await tail.next() != nil {}
+      }
+      #expect(error?.code == .unavailable)
+      #expect(error?.details.contains { if case .retryInfo = $0 { true } else { false } } == true)
+      await closed
+    }
+  }
+
+  @Test func aTailBeyondTheEndIsRefused() async throws {
+    try await AuditServer.run(.sqlite) { server in
+      let beyond = await code {
+        for try await _ in server.client.tailEntries(.init(afterSequence: .max)) { break }
+      }
+      #expect(beyond == .outOfRange)
+      let forged = await code {
+        _ = try await server.client.listEntries(.init(pageToken: "0.9223372036854775807"))
+      }
+      #expect(forged == .invalidArgument)
+    }
+  }
+
+  @Test(arguments: Engine.allCases)
   func readingIsRecorded(_ engine: Engine) async throws {
     try await AuditServer.run(engine, auditsReads: true) { server in
       _ = try await server.list(.init(actor: "anna"))
