@@ -30,7 +30,7 @@ package struct AuditLimits: Sendable {
   package var pageBytes = 1 << 20
   /// Entries that are looked at for one page; one that finds too few that match ends early, and
   /// goes on with the next.
-  package var entriesExamined = 2_000
+  package var entriesExamined = 500
   /// Actions that a prefix is resolved into; with more, entries are looked through instead.
   package var actionsPerPrefix = 64
 
