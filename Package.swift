@@ -190,8 +190,8 @@ let package = Package(
     tests(
       "KeelsonEventsTests",
       [
-        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonTransport",
-        "KeelsonEvents",
+        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonPostgres",
+        "KeelsonTransport", "KeelsonEvents",
       ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),

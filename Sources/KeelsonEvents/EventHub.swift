@@ -105,7 +105,7 @@ final class EventHub: Sendable {
   }
 
   static let stopping = RPCError(
-    .unavailable, "The server is stopping; connect again and resume.",
+    .unavailable, "The server is stopping, or has lost its database; connect again and resume.",
     details: [.retryInfo(.seconds(1))])
 
   /// How many heartbeats were due so far.
@@ -206,7 +206,7 @@ final class EventHub: Sendable {
     for subscriber in subscribers { subscriber.ring() }
   }
 
-  /// Ends all subscriptions: the server is stopping.
+  /// Ends all subscriptions: the server is stopping, or hears of no more changes.
   func close() {
     let subscribers = state.withLock { state in
       state.isClosed = true

@@ -13,7 +13,11 @@ extension EventService {
     // Listens before it says so, so that whoever has the first message misses nothing.
     let listener =
       selection.kinds.contains(.telemetry)
-      ? telemetry.subscribe(limit: limits.telemetryBuffer) { selection.types.matches($0) } : nil
+      ? telemetry.subscribe(limit: limits.telemetryBuffer) { event in
+        selection.subjects.matches(event.subject)
+      } wantsType: { type in
+        selection.types.matches(type)
+      } : nil
     let start = try await start(of: request)
     try await responses.write(heartbeat(at: start))
     guard let listener else {
@@ -148,14 +152,13 @@ extension EventService {
 
   /// Sends the telemetry that waits.
   ///
-  /// - Returns: whether anything was sent.
+  /// - Returns: whether any did.
   private func sendTelemetry(
     _ subscriber: EventSubscriber, at position: Int64,
     to responses: ResponseWriter<API.SubscribeResponse>
   ) async throws -> Bool {
     guard let batch = subscriber.takeTelemetry() else { return false }
-    let events = batch.events.filter { subscriber.selection.subjects.matches($0.subject) }
-    for event in events {
+    for event in batch.events {
       try await responses.write(
         API.SubscribeResponse(
           revision: position, content: .event(.init(event, source: source))))
@@ -166,7 +169,7 @@ extension EventService {
         API.SubscribeResponse(
           revision: position, content: .dropped(.init(count: Int64(clamping: batch.dropped)))))
     }
-    return !events.isEmpty || batch.dropped > 0
+    return true
   }
 
   private func heartbeat(at revision: Int64) -> API.SubscribeResponse {

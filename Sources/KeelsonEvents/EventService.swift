@@ -37,7 +37,12 @@ package final class EventService: KeelsonEventsV1.EventServiceHandler {
 
   /// Follows the changes from now on. Called once, before the first call.
   package func start() {
-    database.feed.observe { [hub] events in hub.receive(events) }
+    database.feed.observe { [hub] events in
+      hub.receive(events)
+    } onEnd: { [hub] in
+      // Nothing new would come: subscribers are to go to another server.
+      hub.close()
+    }
     hub.start(at: database.feed.currentRevision)
   }
 

@@ -32,8 +32,15 @@ extension FlagService {
     _ topic: FlagTopic, after resume: Int64, upTo current: Int64,
     to responses: ResponseWriter<KeelsonFlagsV1.WatchFlagsResponse>
   ) async throws -> Int64 {
-    guard resume > 0, resume <= current else {
-      return try await sendSnapshot(topic, to: responses)
+    guard resume > 0 else { return try await sendSnapshot(topic, to: responses) }
+    if resume > current {
+      // Another node may have told of it already: then what comes after it comes here, too, and a
+      // snapshot would take the subscriber back.
+      guard try await read({ try await $0.currentRevision() }) >= resume else {
+        return try await sendSnapshot(topic, to: responses)
+      }
+      try await responses.write(encoded: watches.heartbeat(topic, revision: resume))
+      return resume
     }
     guard resume < current else {
       try await responses.write(encoded: watches.heartbeat(topic, revision: current))

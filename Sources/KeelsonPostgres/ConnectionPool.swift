@@ -26,6 +26,9 @@ final class ConnectionPool: @unchecked Sendable {
   private var timers: Set<Loop.Timer> = []
   private var idleTimer: Loop.Timer?
   private var emptied: CheckedContinuation<Void, Never>?
+  /// How many connections are being made: each has a handle on the loop, which keeps it from
+  /// ending.
+  private var connecting = 0
   private let counts = Mutex(Counts())
 
   /// A connection that one read has for itself.
@@ -114,12 +117,13 @@ final class ConnectionPool: @unchecked Sendable {
     perform(machine.lost(lease.id))
   }
 
-  /// Closes what nobody uses, waits for the reads under way, and closes the others. On the loop.
+  /// Closes what nobody uses, waits for the reads under way and for connections that are being
+  /// made, and closes them. On the loop.
   func close() async {
     perform(machine.close())
     if let idleTimer { loop.cancel(idleTimer) }
     idleTimer = nil
-    guard !connections.isEmpty else { return }
+    guard !isEmpty else { return }
     await withCheckedContinuation { emptied = $0 }
     for timer in timers { loop.cancel(timer) }
     timers = []
@@ -167,7 +171,10 @@ final class ConnectionPool: @unchecked Sendable {
     }
   }
 
+  private var isEmpty: Bool { connections.isEmpty && connecting == 0 }
+
   private func connect(_ id: PoolStateMachine.ConnectionID) {
+    connecting += 1
     Task(executorPreference: loop) { [self] in
       do {
         let connection = try await PostgresConnection.open(settings, limits: limits, on: loop)
@@ -184,10 +191,12 @@ final class ConnectionPool: @unchecked Sendable {
           perform(machine.lost(id))
         }
         connections[id] = connection
+        connecting -= 1
         perform(machine.connected(id, now: loop.now))
         scheduleIdleCheck()
       } catch {
         guard loop.isCurrent else { return }
+        connecting -= 1
         failures += 1
         lastFailure = error as? StoreError
         perform(machine.connectingFailed(id))
@@ -211,7 +220,7 @@ final class ConnectionPool: @unchecked Sendable {
         open: machine.openCount, used: machine.usedCount, waiting: machine.waitingCount,
         failures: failures)
     }
-    if connections.isEmpty, let emptied {
+    if isEmpty, let emptied {
       self.emptied = nil
       emptied.resume()
     }

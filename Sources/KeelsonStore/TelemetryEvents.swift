@@ -78,7 +78,12 @@ package final class TelemetryEvents: Sendable {
 
   /// Hands an event to the listeners that want its type. It is made only when anybody listens.
   package func publish(type: String, _ event: () -> TelemetryEvent) {
-    guard hasListeners else { return }
+    // The rest stands apart, so that whoever publishes to nobody pays for this look and no more.
+    if hasListeners { tellListeners(of: type, event) }
+  }
+
+  @inline(never)
+  private func tellListeners(of type: String, _ event: () -> TelemetryEvent) {
     guard state.withLock({ $0.isWanted(type) }) else { return }
     let event = event()
     let woken = state.withLock { state -> [CheckedContinuation<Void, Never>] in

@@ -1,7 +1,5 @@
-import Foundation
 import KeelsonAPI
 import KeelsonCore
-import KeelsonSQLite
 import KeelsonStore
 import KeelsonTransport
 import Testing
@@ -31,12 +29,10 @@ final class EventServer: Sendable {
 
   /// Runs a body with a service whose background work goes on meanwhile.
   static func run(
-    limits: EventLimits = EventLimits(), _ body: @Sendable (EventServer) async throws -> Void
+    on engine: Engine, limits: EventLimits = EventLimits(),
+    _ body: @Sendable (EventServer) async throws -> Void
   ) async throws {
-    let folder = NSTemporaryDirectory() + "keelson-events-" + UUID().uuidString
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let database = try SQLiteDatabase(SQLiteConfiguration(folder: folder))
-    do {
+    try await engine.withDatabase { database in
       let server = try await EventServer(database, limits: limits)
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { await server.service.run() }
@@ -45,11 +41,7 @@ final class EventServer: Sendable {
         server.service.stop()
         await server.channel.shutdown()
       }
-    } catch {
-      await database.close()
-      throw error
     }
-    await database.close()
   }
 
   /// Makes a change with one event.

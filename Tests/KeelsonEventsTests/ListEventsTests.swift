@@ -13,9 +13,9 @@ struct ListEventsTests {
     response.events.compactMap { $0.text("sequence").flatMap { Int64($0) } }
   }
 
-  @Test("newest first or oldest first, a page at a time, both ways")
-  func pages() async throws {
-    try await EventServer.run { server in
+  @Test("newest first or oldest first, a page at a time, both ways", arguments: Engine.allCases)
+  func pages(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       try await server.change(times: 10)
       func page(_ order: String, _ token: String) async throws
         -> KeelsonEventsV1.ListEventsResponse
@@ -42,9 +42,11 @@ struct ListEventsTests {
     }
   }
 
-  @Test("a page stays what it was when events come, and the page before the first has them")
-  func stability() async throws {
-    try await EventServer.run { server in
+  @Test(
+    "a page stays what it was when events come, and the page before the first has them",
+    arguments: Engine.allCases)
+  func stability(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       try await server.change(times: 10)
       let first = try await server.client.listEvents(.init(pageSize: 4))
       try await server.change(times: 3)
@@ -61,9 +63,9 @@ struct ListEventsTests {
     }
   }
 
-  @Test("by type, subject, actor, call and time, alone and together")
-  func filters() async throws {
-    try await EventServer.run { server in
+  @Test("by type, subject, actor, call and time, alone and together", arguments: Engine.allCases)
+  func filters(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       let anna = ChangeOrigin(actor: "anna", correlationID: "one")
       let bert = ChangeOrigin(actor: "bert", correlationID: "two")
       try await server.change("FeatureFlagCreated", subject: "default/a", origin: anna)
@@ -105,9 +107,9 @@ struct ListEventsTests {
     }
   }
 
-  @Test("mistakes are named")
-  func mistakes() async throws {
-    try await EventServer.run { server in
+  @Test("mistakes are named", arguments: Engine.allCases)
+  func mistakes(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       try await server.change(times: 3)
       func status(_ request: KeelsonEventsV1.ListEventsRequest) async -> String {
         let error = await failure { _ = try await server.client.listEvents(request) }
@@ -133,11 +135,13 @@ struct ListEventsTests {
     }
   }
 
-  @Test("where no index leads, a page ends early and its token goes on, both ways")
-  func broad() async throws {
+  @Test(
+    "where no index leads, a page ends early and its token goes on, both ways",
+    arguments: Engine.allCases)
+  func broad(engine: Engine) async throws {
     var limits = EventLimits()
     limits.revisionsPerRead = 3
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       let anna = ChangeOrigin(actor: "anna")
       try await server.change("FeatureFlagCreated", subject: "rare/a", origin: anna)
       try await server.change(times: 100)
@@ -185,9 +189,9 @@ struct ListEventsTests {
     }
   }
 
-  @Test("no page token brings the server down, whatever it says")
-  func tokens() async throws {
-    try await EventServer.run { server in
+  @Test("no page token brings the server down, whatever it says", arguments: Engine.allCases)
+  func tokens(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       try await server.change(times: 3)
       for order in ["", "revision"] {
         let page = try await server.client.listEvents(.init(pageSize: 1, orderBy: order))
@@ -224,9 +228,11 @@ struct ListEventsTests {
     }
   }
 
-  @Test("the catalogue has every type once, with its class and what it means")
-  func catalogue() async throws {
-    try await EventServer.run { server in
+  @Test(
+    "the catalogue has every type once, with its class and what it means",
+    arguments: Engine.allCases)
+  func catalogue(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       let all = try await server.client.listEventTypes(.init()).eventTypes
       #expect(all.map(\.name) == all.map(\.name).sorted())
       #expect(Set(all.map(\.name)).count == all.count)

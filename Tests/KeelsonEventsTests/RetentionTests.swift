@@ -9,9 +9,11 @@ import Testing
 struct RetentionTests {
   private typealias API = KeelsonEventsV1
 
-  @Test("a new server has a policy, and a change of it is audited, told and checked by etag")
-  func update() async throws {
-    try await EventServer.run { server in
+  @Test(
+    "a new server has a policy, and a change of it is audited, told and checked by etag",
+    arguments: Engine.allCases)
+  func update(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       let initial = try await server.client.getRetentionPolicy(.init())
       #expect(initial.maxCount == 1_000_000)
       #expect(initial.maxAge?.clampedDuration == .seconds(30 * 86_400))
@@ -51,9 +53,9 @@ struct RetentionTests {
     }
   }
 
-  @Test("a policy that makes no sense is refused")
-  func mistakes() async throws {
-    try await EventServer.run { server in
+  @Test("a policy that makes no sense is refused", arguments: Engine.allCases)
+  func mistakes(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       func status(_ policy: API.RetentionPolicy?, _ paths: [String]) async -> String {
         let error = await failure {
           _ = try await server.client.updateRetentionPolicy(
@@ -73,11 +75,13 @@ struct RetentionTests {
     }
   }
 
-  @Test("more than the count are removed soon, and a subscriber behind them is told")
-  func byCount() async throws {
+  @Test(
+    "more than the count are removed soon, and a subscriber behind them is told",
+    arguments: Engine.allCases)
+  func byCount(engine: Engine) async throws {
     var limits = EventLimits()
     limits.minimumAge = .zero
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       try await server.change(times: 2_500)
       var compactions = server.client.subscribe(
         .init(types: ["keelson.events.EventsCompacted"], classes: [.telemetry])
@@ -104,12 +108,14 @@ struct RetentionTests {
     }
   }
 
-  @Test("those older than the age are removed step by step, the others stay")
-  func byAge() async throws {
+  @Test(
+    "those older than the age are removed step by step, the others stay", arguments: Engine.allCases
+  )
+  func byAge(engine: Engine) async throws {
     var limits = EventLimits()
     limits.retentionInterval = .seconds(3_600)
     limits.minimumAge = .zero
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       try await server.change(times: 1_500)
       _ = try await server.client.updateRetentionPolicy(
         .init(
@@ -124,9 +130,11 @@ struct RetentionTests {
     }
   }
 
-  @Test("what is younger than the least age stays, whatever the policy says")
-  func minimumAge() async throws {
-    try await EventServer.run { server in
+  @Test(
+    "what is younger than the least age stays, whatever the policy says", arguments: Engine.allCases
+  )
+  func minimumAge(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       try await server.change(times: 300)
       _ = try await server.client.updateRetentionPolicy(
         .init(policy: .init(maxCount: 100), updateMask: .init(paths: ["max_count"])))
@@ -146,12 +154,14 @@ struct RetentionTests {
     #expect(KeelsonEventsV1.RetentionPolicy().expired(last: 5_000, tooOld: nil, young: nil) == 0)
   }
 
-  @Test("one server of the fleet removes events at a time, and another goes on when it is gone")
-  func oneAtATime() async throws {
+  @Test(
+    "one server of the fleet removes events at a time, and another goes on when it is gone",
+    arguments: Engine.allCases)
+  func oneAtATime(engine: Engine) async throws {
     var limits = EventLimits()
     limits.retentionInterval = .seconds(3_600)
     limits.minimumAge = .zero
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       let now = UnixTime.now
       let soon = UnixTime(microseconds: now.microseconds + 60_000_000)
       try await server.change(times: 200)

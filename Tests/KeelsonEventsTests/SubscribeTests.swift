@@ -9,9 +9,10 @@ import Testing
 struct SubscribeTests {
   private typealias API = KeelsonEventsV1
 
-  @Test("begins with where it stands, then sends what happens from now on")
-  func fromNowOn() async throws {
-    try await EventServer.run { server in
+  @Test(
+    "begins with where it stands, then sends what happens from now on", arguments: Engine.allCases)
+  func fromNowOn(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       let before = try await server.change()
       var stream = server.client.subscribe(.init()).makeAsyncIterator()
       let first = try #require(try await stream.next())
@@ -24,9 +25,11 @@ struct SubscribeTests {
     }
   }
 
-  @Test("is a CloudEvent with the change's number, actor and call, and nothing internal")
-  func mapping() async throws {
-    try await EventServer.run { server in
+  @Test(
+    "is a CloudEvent with the change's number, actor and call, and nothing internal",
+    arguments: Engine.allCases)
+  func mapping(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       let origin = ChangeOrigin(
         actor: "spiffe://example.org/a", correlationID: "c-1",
         traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -52,11 +55,13 @@ struct SubscribeTests {
     }
   }
 
-  @Test("from the oldest on, over what is in memory and what is not", arguments: [2, 4_096])
-  func fromOldest(recent: Int) async throws {
+  @Test(
+    "from the oldest on, over what is in memory and what is not",
+    arguments: Engine.allCases, [2, 4_096])
+  func fromOldest(engine: Engine, recent: Int) async throws {
     var limits = EventLimits()
     limits.recentEvents = recent
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       try await server.change(times: 200)
       var stream = server.client.subscribe(.init(start: .fromOldest(true))).makeAsyncIterator()
       #expect(try await stream.next()?.revision == 0)
@@ -73,9 +78,9 @@ struct SubscribeTests {
     }
   }
 
-  @Test("types and subjects are chosen by name or by how they begin")
-  func filters() async throws {
-    try await EventServer.run { server in
+  @Test("types and subjects are chosen by name or by how they begin", arguments: Engine.allCases)
+  func filters(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       try await server.change("FeatureFlagCreated", subject: "default/a")
       try await server.change("FeatureFlagToggled", subject: "default/a")
       try await server.change("FeatureFlagSetCreated", subject: "mobile")
@@ -103,11 +108,11 @@ struct SubscribeTests {
     }
   }
 
-  @Test("what nothing can match is refused, with what was meant")
-  func mistakes() async throws {
+  @Test("what nothing can match is refused, with what was meant", arguments: Engine.allCases)
+  func mistakes(engine: Engine) async throws {
     var limits = EventLimits()
     limits.patterns = 2
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       func status(_ request: API.SubscribeRequest) async -> RPCError? {
         await failure { for try await _ in server.client.subscribe(request) { break } }
       }
@@ -133,9 +138,11 @@ struct SubscribeTests {
     }
   }
 
-  @Test("a revision that was removed or never reached is out of range, and says what there is")
-  func outOfRange() async throws {
-    try await EventServer.run { server in
+  @Test(
+    "a revision that was removed or never reached is out of range, and says what there is",
+    arguments: Engine.allCases)
+  func outOfRange(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       try await server.change(times: 5)
       try await server.database.feed.compact(upTo: 3)
       func status(after revision: Int64) async -> RPCError? {
@@ -161,11 +168,13 @@ struct SubscribeTests {
     }
   }
 
-  @Test("heartbeats come in silence and move the revision on where nothing matches")
-  func heartbeats() async throws {
+  @Test(
+    "heartbeats come in silence and move the revision on where nothing matches",
+    arguments: Engine.allCases)
+  func heartbeats(engine: Engine) async throws {
     var limits = EventLimits()
     limits.heartbeatInterval = .milliseconds(5)
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       let request = API.SubscribeRequest(types: ["keelson.flags.FeatureFlagArchived"])
       var stream = server.client.subscribe(request).makeAsyncIterator()
       #expect(try await stream.next()?.revision == 0)
@@ -178,9 +187,10 @@ struct SubscribeTests {
     }
   }
 
-  @Test("the server's stop ends it as unavailable, with when to come back")
-  func stop() async throws {
-    try await EventServer.run { server in
+  @Test(
+    "the server's stop ends it as unavailable, with when to come back", arguments: Engine.allCases)
+  func stop(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       var stream = server.client.subscribe(.init()).makeAsyncIterator()
       _ = try await stream.next()
       server.service.stop()
@@ -192,11 +202,13 @@ struct SubscribeTests {
     }
   }
 
-  @Test("no more subscribers than the limit, and a place is free again when one leaves")
-  func subscribers() async throws {
+  @Test(
+    "no more subscribers than the limit, and a place is free again when one leaves",
+    arguments: Engine.allCases)
+  func subscribers(engine: Engine) async throws {
     var limits = EventLimits()
     limits.subscribers = 1
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       let one = server.client.subscribe(.init())
       var stream = one.makeAsyncIterator()
       _ = try await stream.next()
@@ -256,9 +268,11 @@ struct SubscribeTests {
 
   // MARK: Telemetry
 
-  @Test("telemetry comes to those who ask for it, between the durable events")
-  func telemetry() async throws {
-    try await EventServer.run { server in
+  @Test(
+    "telemetry comes to those who ask for it, between the durable events",
+    arguments: Engine.allCases)
+  func telemetry(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       let request = API.SubscribeRequest(classes: [.durable, .telemetry])
       var stream = server.client.subscribe(request).makeAsyncIterator()
       _ = try await stream.next()
@@ -275,11 +289,13 @@ struct SubscribeTests {
     }
   }
 
-  @Test("what a slow reader loses of telemetry is counted, and nothing durable is lost")
-  func dropped() async throws {
+  @Test(
+    "what a slow reader loses of telemetry is counted, and nothing durable is lost",
+    arguments: Engine.allCases)
+  func dropped(engine: Engine) async throws {
     var limits = EventLimits()
     limits.telemetryBuffer = 10
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       let request = API.SubscribeRequest(classes: [.durable, .telemetry])
       var stream = server.client.subscribe(request).makeAsyncIterator()
       _ = try await stream.next()
@@ -305,11 +321,39 @@ struct SubscribeTests {
     }
   }
 
-  @Test("fewer may want telemetry than durable events")
-  func telemetrySubscribers() async throws {
+  @Test(
+    "what others are about does not push out what a subscriber wants", arguments: Engine.allCases)
+  func telemetryOfOneSubject(engine: Engine) async throws {
+    var limits = EventLimits()
+    limits.telemetryBuffer = 1
+    try await EventServer.run(on: engine, limits: limits) { server in
+      let request = API.SubscribeRequest(subjects: ["default/rare"], classes: [.telemetry])
+      var stream = server.client.subscribe(request).makeAsyncIterator()
+      _ = try await stream.next()
+      for number in 0..<1_000 { server.publishTelemetry("default/\(number)") }
+      server.publishTelemetry("default/rare")
+      let response = try #require(try await stream.next())
+      #expect(response.event?.text("subject") == "default/rare")
+    }
+  }
+
+  @Test("a database that is lost ends it as the server's stop does", arguments: Engine.allCases)
+  func lostDatabase(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
+      var stream = server.client.subscribe(.init()).makeAsyncIterator()
+      _ = try await stream.next()
+      server.database.liveEvents.finish()
+      let status = await failure { _ = try await stream.next() }
+      #expect(status?.code == .unavailable)
+      #expect(status?.retryDelay != nil)
+    }
+  }
+
+  @Test("fewer may want telemetry than durable events", arguments: Engine.allCases)
+  func telemetrySubscribers(engine: Engine) async throws {
     var limits = EventLimits()
     limits.telemetrySubscribers = 1
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       let one = server.client.subscribe(.init(classes: [.telemetry]))
       var stream = one.makeAsyncIterator()
       _ = try await stream.next()
@@ -323,9 +367,9 @@ struct SubscribeTests {
     }
   }
 
-  @Test("nobody listens to telemetry once its subscribers have left")
-  func leaves() async throws {
-    try await EventServer.run { server in
+  @Test("nobody listens to telemetry once its subscribers have left", arguments: Engine.allCases)
+  func leaves(engine: Engine) async throws {
+    try await EventServer.run(on: engine) { server in
       #expect(!server.telemetry.hasListeners)
       let stream = server.client.subscribe(.init(classes: [.telemetry]))
       for try await _ in stream {

@@ -12,17 +12,17 @@ struct SubscriptionModelTests {
 
   private static let types = ["FeatureFlagCreated", "FeatureFlagToggled", "FeatureFlagArchived"]
 
-  @Test(arguments: [(1, 4_096), (2, 4), (3, 1)] as [(UInt64, Int)])
-  func everyEventOnce(seed: UInt64, recent: Int) async throws {
+  @Test(arguments: Engine.allCases, [(1, 4_096), (2, 4), (3, 1)] as [(UInt64, Int)])
+  func everyEventOnce(engine: Engine, _ round: (seed: UInt64, recent: Int)) async throws {
     var limits = EventLimits()
-    limits.recentEvents = recent
+    limits.recentEvents = round.recent
     limits.heartbeatInterval = .milliseconds(3)
-    try await EventServer.run(limits: limits) { server in
+    try await EventServer.run(on: engine, limits: limits) { server in
       let end = Watchable<Int64?>(nil)
       try await withThrowingTaskGroup(of: (Int, [Int64]).self) { group in
         for reader in 0..<6 {
           group.addTask {
-            (reader, try await follow(server, reader: reader, seed: seed, until: end))
+            (reader, try await follow(server, reader: reader, seed: round.seed, until: end))
           }
         }
         var all: [(revision: Int64, type: String)] = []

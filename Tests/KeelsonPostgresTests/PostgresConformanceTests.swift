@@ -69,4 +69,29 @@ final class PostgresStorage: DatabaseStorage {
     }
     await storage.loops.stop()
   }
+
+  @Test("a database closed while it connects leaves nothing on the loops, which end")
+  func closesWhileItConnects() async throws {
+    for _ in 0..<20 {
+      let storage = try await PostgresStorage(loops: 2)
+      let database = try await storage.openPostgres()
+      // The first read of a loop makes its first connection there.
+      await withTaskGroup(of: Void.self) { group in
+        for loop in storage.loops.loops {
+          group.addTask(executorPreference: loop) {
+            _ = try? await database.read { try await $0.query("SELECT 1") }
+          }
+        }
+        for loop in storage.loops.loops {
+          // Behind the read, which waits for its connection by then.
+          let isBehind = Signal<Void>()
+          loop.execute { isBehind.send() }
+          await isBehind.wait()
+        }
+        group.cancelAll()
+      }
+      await database.close()
+      await storage.loops.stop()
+    }
+  }
 }

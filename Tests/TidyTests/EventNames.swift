@@ -27,11 +27,15 @@ enum EventNames {
     }
   }
 
-  /// The catalogue against what the sources publish.
+  /// The catalogue against what the sources publish, for the services that are there.
   static func unpublished(in files: [SourceFile]) -> [String] {
     let published = Set(names(in: files.filter { $0.path != catalogue }).map(\.name))
-    return names(in: files.filter { $0.path == catalogue }).map(\.name)
-      .filter { !published.contains($0) }
+    let services = Set(files.compactMap(\.target))
+    return names(in: files.filter { $0.path == catalogue }).map(\.name).filter { name in
+      let area = name.split(separator: ".")[1]
+      let service = "Keelson" + area.prefix(1).uppercased() + area.dropFirst()
+      return services.contains(service) && !published.contains(name)
+    }
   }
 
   /// What the catalogue lacks of what is specified.

@@ -6,6 +6,10 @@ import Testing
     #expect(violations.isEmpty, "\(violations.report)")
   }
 
+  @Test func whatIsInTheCatalogueIsPublished() {
+    #expect(EventNames.unpublished(in: SourceTree.current.files) == [])
+  }
+
   @Test func theCatalogueHasWhatIsSpecified() {
     #expect(EventNames.missing(in: SourceTree.current.files) == [])
   }
@@ -22,7 +26,9 @@ import Testing
         """#)
     let found = EventNames.violations(of: [catalogue, service])
     #expect(found.map(\.line) == [2, 3])
-    #expect(EventNames.unpublished(in: [catalogue]) == ["keelson.a.Known"])
+    let other = SourceFile(path: "Sources/KeelsonA/B.swift", text: "let b = 1")
+    #expect(EventNames.unpublished(in: [catalogue, other]) == ["keelson.a.Known"])
     #expect(EventNames.unpublished(in: [catalogue, service]) == [])
+    #expect(EventNames.unpublished(in: [catalogue]) == [])
   }
 }
