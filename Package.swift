@@ -78,6 +78,9 @@ let package = Package(
     // Services
     service("KeelsonHealth"),
     service("KeelsonReflection"),
+    service(
+      "KeelsonConfiguration",
+      ["KeelsonCrypto", "KeelsonAuditTrail", "KeelsonConfigurationRules"]),
     service("KeelsonFlags", ["KeelsonFlagRules"]),
     service("KeelsonEvents"),
     service("KeelsonAudit", ["KeelsonCrypto", "KeelsonAuditTrail"]),
@@ -192,6 +195,12 @@ let package = Package(
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonPostgres",
         "KeelsonTransport", "KeelsonEvents",
+      ]),
+    tests(
+      "KeelsonConfigurationTests",
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonCrypto",
+        "KeelsonConfigurationRules", "KeelsonTransport", "KeelsonConfiguration",
       ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),

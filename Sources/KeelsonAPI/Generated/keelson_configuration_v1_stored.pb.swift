@@ -154,6 +154,8 @@ extension KeelsonConfigurationV1 {
     public var removedKeys: [String]
     /// A schema that was defined.
     public var schema: KeelsonConfigurationV1.Schema?
+    /// Names a reload of lower layers to the server that made it.
+    public var reloadId: String
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
 
@@ -163,6 +165,7 @@ extension KeelsonConfigurationV1 {
       self.settings = []
       self.removedKeys = []
       self.schema = nil
+      self.reloadId = ""
     }
 
     public init(
@@ -170,13 +173,15 @@ extension KeelsonConfigurationV1 {
       environment: String = "",
       settings: [KeelsonConfigurationV1.StoredSetting] = [],
       removedKeys: [String] = [],
-      schema: KeelsonConfigurationV1.Schema? = nil
+      schema: KeelsonConfigurationV1.Schema? = nil,
+      reloadId: String = ""
     ) {
       self.application = application
       self.environment = environment
       self.settings = settings
       self.removedKeys = removedKeys
       self.schema = schema
+      self.reloadId = reloadId
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
@@ -325,6 +330,7 @@ extension KeelsonConfigurationV1.StoredChange: WireMessage {
     unsafe self.settings = UnsafeBufferPointer(start: c.pointee.settings_3, count: c.pointee.n_settings_3).map { unsafe $0.map { unsafe KeelsonConfigurationV1.StoredSetting(wire: $0) } ?? KeelsonConfigurationV1.StoredSetting() }
     unsafe self.removedKeys = UnsafeBufferPointer(start: c.pointee.removed_keys_4, count: c.pointee.n_removed_keys_4).map { unsafe Wire.string($0) }
     unsafe self.schema = c.pointee.schema_5.map { unsafe KeelsonConfigurationV1.Schema(wire: $0) }
+    unsafe self.reloadId = Wire.string(c.pointee.reload_id_6)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -339,6 +345,7 @@ extension KeelsonConfigurationV1.StoredChange: WireMessage {
     if let value = self.schema {
       unsafe c.pointee.schema_5 = arena.make(value)
     }
+    unsafe c.pointee.reload_id_6 = arena.copy(self.reloadId)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
@@ -351,6 +358,7 @@ extension KeelsonConfigurationV1.StoredChange {
     members["settings"] = .array(settings.map { $0.json })
     members["removed_keys"] = .array(removedKeys.map { .string($0) })
     if let value = schema { members["schema"] = value.json }
+    members["reload_id"] = .string(reloadId)
     return .object(members)
   }
 }

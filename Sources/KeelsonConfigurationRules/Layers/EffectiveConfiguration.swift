@@ -23,9 +23,11 @@ package struct EffectiveConfiguration: Sendable, Hashable {
   ///
   /// - Parameters:
   ///   - layers: in any order; ``ConfigurationLayer/defaults`` come from the schema.
+  ///   - elsewhere: keys that have a value which is not handed in, so that none is missing there.
   ///   - maximumValueBytes: the UTF-8 bytes that a value's text may have.
   package static func merging(
-    _ layers: [LayerValues], schema: ConfigurationSchema, maximumValueBytes: Int = 512 << 10
+    _ layers: [LayerValues], schema: ConfigurationSchema, elsewhere: Set<String> = [],
+    maximumValueBytes: Int = 512 << 10
   ) -> (configuration: EffectiveConfiguration, violations: [ConfigurationViolation]) {
     var settings: [String: Setting] = [:]
     var violations: [ConfigurationViolation] = []
@@ -36,7 +38,7 @@ package struct EffectiveConfiguration: Sendable, Hashable {
       settings[rule.key.text] = Setting(
         value: value, layer: .defaults, source: "", isSensitive: rule.isSensitive)
     }
-    var found: Set<String> = []
+    var found = elsewhere
     for layer in layers.sorted(by: { $0.layer < $1.layer }) {
       for (key, given) in layer.values {
         found.insert(key)

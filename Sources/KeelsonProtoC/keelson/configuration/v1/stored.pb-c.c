@@ -224,7 +224,7 @@ const ProtobufCMessageDescriptor keelson__configuration__v1__stored_setting__des
   (ProtobufCMessageInit) keelson__configuration__v1__stored_setting__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor keelson__configuration__v1__stored_change__field_descriptors[5] =
+static const ProtobufCFieldDescriptor keelson__configuration__v1__stored_change__field_descriptors[6] =
 {
   {
     "application_1",
@@ -286,10 +286,23 @@ static const ProtobufCFieldDescriptor keelson__configuration__v1__stored_change_
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "reload_id_6",
+    6,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Configuration__V1__StoredChange, reload_id_6),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned keelson__configuration__v1__stored_change__field_indices_by_name[] = {
   0,   /* field[0] = application_1 */
   1,   /* field[1] = environment_2 */
+  5,   /* field[5] = reload_id_6 */
   3,   /* field[3] = removed_keys_4 */
   4,   /* field[4] = schema_5 */
   2,   /* field[2] = settings_3 */
@@ -297,7 +310,7 @@ static const unsigned keelson__configuration__v1__stored_change__field_indices_b
 static const ProtobufCIntRange keelson__configuration__v1__stored_change__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 5 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor keelson__configuration__v1__stored_change__descriptor =
 {
@@ -307,7 +320,7 @@ const ProtobufCMessageDescriptor keelson__configuration__v1__stored_change__desc
   "Keelson__Configuration__V1__StoredChange",
   "keelson.configuration.v1",
   sizeof(Keelson__Configuration__V1__StoredChange),
-  5,
+  6,
   keelson__configuration__v1__stored_change__field_descriptors,
   keelson__configuration__v1__stored_change__field_indices_by_name,
   1,  keelson__configuration__v1__stored_change__number_ranges,

@@ -35,7 +35,8 @@ static const keelson_field keelson__configuration__v1__stored_change__table_fiel
   {3, KEELSON_MESSAGE, 1, "settings", &keelson__configuration__v1__stored_setting__table_data},
   {4, KEELSON_STRING, 1, "removed_keys", NULL},
   {5, KEELSON_MESSAGE, 0, "schema", &keelson__configuration__v1__schema__table_data},
+  {6, KEELSON_STRING, 0, "reload_id", NULL},
 };
 const keelson_message_table keelson__configuration__v1__stored_change__table_data = {
-  "keelson.configuration.v1.StoredChange", 5, keelson__configuration__v1__stored_change__table_fields, &keelson__configuration__v1__stored_change__descriptor,
+  "keelson.configuration.v1.StoredChange", 6, keelson__configuration__v1__stored_change__table_fields, &keelson__configuration__v1__stored_change__descriptor,
 };

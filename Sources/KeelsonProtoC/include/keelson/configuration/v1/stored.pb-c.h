@@ -84,10 +84,11 @@ struct  Keelson__Configuration__V1__StoredChange
   size_t n_removed_keys_4;
   ProtobufCBinaryData *removed_keys_4;
   Keelson__Configuration__V1__Schema *schema_5;
+  ProtobufCBinaryData reload_id_6;
 };
 #define KEELSON__CONFIGURATION__V1__STORED_CHANGE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__configuration__v1__stored_change__descriptor) \
-    , {0,NULL}, {0,NULL}, 0,NULL, 0,NULL, NULL }
+    , {0,NULL}, {0,NULL}, 0,NULL, 0,NULL, NULL, {0,NULL} }
 
 
 /* Keelson__Configuration__V1__StoredValue methods */

@@ -1,0 +1,66 @@
+import KeelsonAPI
+import KeelsonConfigurationRules
+import KeelsonCore
+import KeelsonStore
+
+/// Seals what a new schema has made a secret: what is set, its history, and what snapshots have of
+/// it. Part of the transaction that defines the schema.
+struct SealingOfSecrets {
+  typealias API = KeelsonConfigurationV1
+
+  let scope: ConfigurationScope
+  let change: Change
+  let dataKeys: DataKeys
+  let prepared: DataKeys.Prepared?
+
+  /// - Returns: whether ``prepared`` is used, and so stored.
+  /// - Throws: ``NeedsDataKey``, ``UnknownDataKey``; what ``DataKeys/seal`` throws.
+  func run(_ room: ConfigurationRoom) async throws -> Bool {
+    let keys = room.api.values.filter { stored in
+      stored.value?.isSealed == false && room.schema.rule(for: stored.key)?.isSensitive == true
+    }.map(\.key).sorted()
+    guard !keys.isEmpty else { return false }
+    let current = try await DataKeyRepository.current(scope, in: change)
+    var statements: [SQLStatement] = []
+    if current == 0 {
+      guard let prepared else { throw NeedsDataKey(scope: scope) }
+      statements.append(DataKeyRepository.insert(prepared.stored, time: change.time, in: scope))
+    }
+    var payload = API.StoredChange(
+      application: scope.application, environment: scope.environment)
+    for key in keys {
+      if var setting = room.api[key] {
+        setting.value = try sealed(setting.value, key, current)
+        payload.settings.append(setting)
+        statements.append(SettingRepository.set(setting, in: scope))
+      }
+      for var entry in try await HistoryRepository.plain(key, in: scope, change) {
+        entry.before = try sealed(entry.before, key, current)
+        entry.after = try sealed(entry.after, key, current)
+        statements.append(HistoryRepository.update(entry, in: scope))
+      }
+      for (name, setting) in try await SnapshotRepository.settings(
+        ofKey: key, in: scope, change)
+      {
+        var setting = setting
+        setting.value = try sealed(setting.value, key, current)
+        statements.append(SnapshotRepository.update(setting, of: name, in: scope))
+      }
+    }
+    try await change.executeAll(statements)
+    change.emit(
+      ConfigurationEvent.encrypted.draft(
+        scope, ["keys": JSONValue(keys: keys, limit: keys.count)], payload: payload.encoded()))
+    return current == 0
+  }
+
+  private func sealed(
+    _ value: API.StoredValue?, _ key: String, _ current: Int64
+  ) throws -> API.StoredValue? {
+    guard let value, case .plain(let plain)? = value.content else { return value }
+    if current == 0, let prepared {
+      return try DataKeys.seal(plain, key: key, of: scope, with: prepared)
+    }
+    return try dataKeys.seal(plain, key: key, of: scope, dataKey: current)
+  }
+}

@@ -1,0 +1,143 @@
+import KeelsonAPI
+import KeelsonConfigurationRules
+import KeelsonCore
+
+/// The settings of an application in one environment: all layers, and what comes of them. A plain
+/// value.
+struct ConfigurationRoom: Sendable {
+  typealias API = KeelsonConfigurationV1
+
+  /// A setting as it counts.
+  struct Entry: Sendable, Hashable {
+    enum Content: Sendable, Hashable {
+      case value(SettingValue)
+      /// Set through the API and sealed.
+      case sealed(API.StoredValue)
+    }
+
+    var content: Content
+    var layer: ConfigurationLayer
+    var source = ""
+    var isSensitive: Bool
+  }
+
+  /// What was read of the layers below the API, and how that went.
+  struct Lower: Sendable {
+    var sources: [LayerSource] = []
+    /// Names their state; empty: there are none.
+    var tag = ""
+    var loadTime: UnixTime?
+    /// Why the last attempt to read them failed.
+    var loadError = ""
+    /// What was refused at the last reload.
+    var refused: [ConfigurationViolation] = []
+  }
+
+  private(set) var schema: ConfigurationSchema
+  private(set) var lower: Lower
+  private(set) var layers: [LayerValues]
+  /// What counts of the layers below the API.
+  private(set) var base: [String: EffectiveConfiguration.Setting]
+  /// What is set through the API.
+  private(set) var api: [String: API.StoredSetting]
+  private(set) var entries: [String: Entry]
+  /// The last change through the API.
+  var revision: Int64
+
+  init(
+    schema: ConfigurationSchema, lower: Lower = Lower(), api: [String: API.StoredSetting] = [:],
+    revision: Int64 = 0
+  ) {
+    self.schema = schema
+    self.lower = lower
+    self.api = api
+    self.revision = revision
+    // What is no object was refused when it was read.
+    layers = (try? LayerSource.values(of: lower.sources, schema: schema)) ?? []
+    base = EffectiveConfiguration.merging(layers, schema: schema).configuration.settings
+    entries = base.mapValues(Entry.init)
+    for key in api.keys { entries[key] = entry(key) }
+  }
+
+  /// The room with another schema.
+  func with(schema: ConfigurationSchema) -> ConfigurationRoom {
+    ConfigurationRoom(schema: schema, lower: lower, api: api, revision: revision)
+  }
+
+  /// The room with other layers below the API.
+  func with(lower: Lower) -> ConfigurationRoom {
+    ConfigurationRoom(schema: schema, lower: lower, api: api, revision: revision)
+  }
+
+  mutating func note(_ change: (inout Lower) -> Void) {
+    change(&lower)
+  }
+
+  /// Takes in what was set, sealed anew and deleted through the API.
+  mutating func apply(_ change: API.StoredChange) {
+    for setting in change.settings {
+      api[setting.key] = setting
+      entries[setting.key] = entry(setting.key)
+    }
+    for key in change.removedKeys {
+      api[key] = nil
+      entries[key] = entry(key)
+    }
+  }
+
+  private func entry(_ key: String) -> Entry? {
+    api[key].flatMap(entry) ?? base[key].map(Entry.init)
+  }
+
+  /// What a setting of the API comes to; nil when it breaks the schema, and so does not count.
+  func entry(_ stored: API.StoredSetting) -> Entry? {
+    switch stored.value?.content {
+    case nil: return nil
+    case .sealed:
+      return Entry(
+        content: .sealed(stored.value ?? API.StoredValue()), layer: .api, isSensitive: true)
+    case .plain(let plain):
+      guard let value = plain.known,
+        case .success(let setting) = schema.check(stored.key, LayerValue(value), in: .api)
+      else { return nil }
+      return Entry(setting)
+    }
+  }
+
+  /// Everything that is wrong with the settings.
+  ///
+  /// - Parameter open: the value of a secret; nil when it cannot be opened, and so not checked.
+  func violations(
+    open: (API.StoredSetting) -> SettingValue?, maximumValueBytes: Int
+  ) -> [ConfigurationViolation] {
+    var values: [String: LayerValue] = [:]
+    var unseen: Set<String> = []
+    for (key, stored) in api {
+      if case .plain(let plain)? = stored.value?.content {
+        values[key] = plain.known.map { LayerValue($0) }
+      } else if let value = open(stored) {
+        values[key] = LayerValue(value, isSensitive: true)
+      } else {
+        unseen.insert(key)
+      }
+    }
+    return EffectiveConfiguration.merging(
+      layers + [LayerValues(.api, values)], schema: schema, elsewhere: unseen,
+      maximumValueBytes: maximumValueBytes
+    ).violations
+  }
+
+  /// The keys whose setting is another than in a room before.
+  func keys(differingFrom other: ConfigurationRoom) -> [String] {
+    Set(entries.keys).union(other.entries.keys).filter { entries[$0] != other.entries[$0] }
+      .sorted()
+  }
+}
+
+extension ConfigurationRoom.Entry {
+  init(_ setting: EffectiveConfiguration.Setting) {
+    self.init(
+      content: .value(setting.value), layer: setting.layer, source: setting.source,
+      isSensitive: setting.isSensitive)
+  }
+}
