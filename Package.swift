@@ -94,7 +94,7 @@ let package = Package(
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
         "KeelsonCrypto", "KeelsonAuditTrail", "KeelsonConfigurationRules", "KeelsonSecrets",
         "KeelsonPostgres", "KeelsonHealth", "KeelsonReflection", "KeelsonFlags", "KeelsonEvents",
-        "KeelsonAudit",
+        "KeelsonAudit", "KeelsonConfiguration",
       ]),
     .executableTarget(
       name: "keelson",

@@ -3,7 +3,7 @@
 /// A section has letters, digits, `.`, `_` and `-`, a letter, digit or `_` first. Keys are told
 /// apart by case, except where they come from environment variables.
 package enum SettingKey {
-  /// UTF-8 bytes of a key.
+  /// UTF-8 bytes that any key may have; a service may allow fewer.
   package static let maximumBytes = 256
   package static let separator: Character = ":"
 

@@ -1,5 +1,6 @@
 import KeelsonAPI
 import KeelsonAudit
+import KeelsonConfiguration
 package import KeelsonConfigurationRules
 import KeelsonCore
 import KeelsonEvents
@@ -130,7 +131,9 @@ package struct KeelsonServer: Sendable {
   }
 
   /// Those of all services.
-  private static let migrations = [FlagsMigrations.all, EventsMigrations.all, AuditMigrations.all]
+  private static let migrations = [
+    FlagsMigrations.all, EventsMigrations.all, AuditMigrations.all, ConfigurationMigrations.all,
+  ]
 
   private func serve(
     _ database: any Database, on loops: LoopGroup,
@@ -152,6 +155,11 @@ package struct KeelsonServer: Sendable {
       database: database, configuration: settings.auditConfiguration, telemetry: telemetry,
       logger: logger.component("audit"))
     try await audit.start()
+    let configurations = try ConfigurationService(
+      database: database, environment: settings.environment,
+      limits: settings.limits.configuration, telemetry: telemetry,
+      logger: logger.component("configuration"))
+    try await configurations.start()
 
     let monitor = HealthMonitor(
       checks: [DatabaseHealthCheck(database)] + loaded.stores.healthChecks, telemetry: telemetry,
@@ -160,7 +168,7 @@ package struct KeelsonServer: Sendable {
       monitor: monitor,
       identity: .init(
         version: KeelsonVersion.current, environment: settings.environment, startTime: startTime))
-    var routes = flags.routes + events.routes + audit.routes + health.routes
+    var routes = flags.routes + events.routes + audit.routes + configurations.routes + health.routes
     var services = Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"])
     if settings.servesReflection {
       services.formUnion(ReflectionService.names)
@@ -203,6 +211,7 @@ package struct KeelsonServer: Sendable {
       group.addTask { await flags.run() }
       group.addTask { await events.run() }
       group.addTask { await audit.run() }
+      group.addTask { await configurations.run() }
       group.addTask { await monitor.run() }
       group.addTask { await watch.run(hangups: termination.hangups) }
       if let certificates { group.addTask { await certificates.watch() } }
@@ -214,6 +223,7 @@ package struct KeelsonServer: Sendable {
       flags.stop()
       events.stop()
       audit.stop()
+      configurations.stop()
       monitor.report.close()
       await server.drain(grace: grace)
       group.cancelAll()

@@ -1,4 +1,5 @@
 package import KeelsonAudit
+package import KeelsonConfiguration
 package import KeelsonCore
 package import KeelsonEvents
 package import KeelsonFlags
@@ -16,6 +17,7 @@ package struct ServerLimits: Sendable {
   package var flags = FlagLimits()
   package var events = EventLimits()
   package var audit = AuditLimits()
+  package var configuration = ConfigurationLimits()
 
   package init() {}
 

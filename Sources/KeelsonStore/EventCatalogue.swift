@@ -56,10 +56,18 @@ package enum EventCatalogue {
       "Settings were checked against their schema, well or badly."),
     durable(
       "keelson.configuration.ConfigurationReloaded",
-      "A changed file or secret store was taken over, or refused."),
+      "A changed file or secret store was taken over."),
+    durable(
+      "keelson.configuration.ConfigurationReloadRefused",
+      "A changed file or secret store was refused: the old values stay."),
+    durable(
+      "keelson.configuration.ConfigurationSchemaDefined", "An application got another schema."),
+    durable(
+      "keelson.configuration.ConfigurationSnapshotCreated", "Settings were kept under a name."),
+    durable("keelson.configuration.ConfigurationSnapshotDeleted", "A snapshot was deleted."),
     durable(
       "keelson.configuration.ConfigurationEncrypted",
-      "Sensitive values were encrypted with a new key."),
+      "Sensitive values were encrypted, or their keys rotated."),
   ]
 
   private static let audit: [EventType] = [

@@ -121,7 +121,7 @@ import Testing
         continue
       }
       let all = try await client.listSettings(.init(application: "shop", pageSize: 1_000))
-      #expect(self.values(all.settings) == model.values)
+      #expect(self.values(all.settings) == model.values, "after step \(step)")
     }
     return model
   }
