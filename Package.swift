@@ -87,7 +87,11 @@ let package = Package(
 
     // The client library, the server and the one binary
     library(
-      "KeelsonClient", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules"]),
+      "KeelsonClient",
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules",
+        "KeelsonConfigurationRules",
+      ]),
     library(
       "KeelsonServer",
       [

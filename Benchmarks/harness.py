@@ -181,6 +181,19 @@ def nghttpd(
     return server
 
 
+def etcd(folder: pathlib.Path) -> Server:
+    """etcd with one member, its data in a folder."""
+    port, peer_port = free_port(), free_port()
+    command = ["etcd", "--name", "bench", "--data-dir", str(folder), "--log-level", "error"]
+    for name, number in (("client", port), ("peer", peer_port)):
+        url = f"http://127.0.0.1:{number}"
+        command += [f"--listen-{name}-urls", url]
+        command += ["--advertise-client-urls" if name == "client" else
+                    "--initial-advertise-peer-urls", url]  # fmt: skip
+    command += ["--initial-cluster", f"bench=http://127.0.0.1:{peer_port}"]
+    return Server("etcd", command, port)
+
+
 def grpc_peer(payload_bytes: int = 0, core: int | None = None) -> Server:
     """gRPC C++ with a fan-out; see peers/grpc_peer.cc."""
     port = free_port()
@@ -193,11 +206,11 @@ class Subscribers:
 
     def __init__(
         self, server: Server, streams: int, watch_path: str, watch_body: bytes,
-        connections: int = 100,
+        connections: int = 100, is_etcd: bool = False,
     ):  # fmt: skip
         self._command = [
             str(BUILD / "flag_subscribers"), server.address, str(connections), str(streams),
-            watch_path, str(body_file(watch_body)),
+            watch_path, str(body_file(watch_body)), *(["etcd"] if is_etcd else []),
         ]  # fmt: skip
 
     def __enter__(self) -> "Subscribers":

@@ -45,3 +45,27 @@ def toggle_flag_request(key: str, environment: str, enabled: bool) -> bytes:
 
 def watch_flags_request(environment: str) -> bytes:
     return field(2, environment)
+
+
+# keelson.configuration.v1; see proto/keelson/configuration/v1/configuration.proto.
+
+
+def set_setting_request(application: str, environment: str, key: str, text: str) -> bytes:
+    value = field(4, text)
+    return field(1, application) + field(2, environment) + field(3, key) + field(4, value)
+
+
+def watch_settings_request(application: str, environment: str) -> bytes:
+    return field(1, application) + field(2, environment)
+
+
+# etcdserverpb, from etcd's published API reference (v3.4): KV.Put and Watch.Watch.
+
+
+def etcd_put_request(key: str, value: str) -> bytes:
+    return field(1, key) + field(2, value)
+
+
+def etcd_watch_request(key: str) -> bytes:
+    create = field(1, key)
+    return field(1, create)

@@ -1,11 +1,10 @@
 // Many gRPC subscribers and one caller in one cheap process: a single thread, epoll, nghttp2.
 //
-//   flag_subscribers HOST:PORT CONNECTIONS STREAMS WATCH_PATH WATCH_BODY
+//   flag_subscribers HOST:PORT CONNECTIONS STREAMS WATCH_PATH WATCH_BODY [etcd]
 //
 // Opens STREAMS streams of WATCH_PATH, spread evenly over CONNECTIONS connections, each with the
-// protobuf message in the file WATCH_BODY, and one more connection for calls. Once every stream
-// has had its first message it prints "ready MILLISECONDS", and takes commands from its
-// input, which must be a pipe or a terminal:
+// protobuf message in the file WATCH_BODY, and one more connection for calls. Once every stream has
+// had its first message it prints "ready MILLISECONDS", and takes commands from a pipe or terminal:
 //
 //   call PATH FILE            one unary call; prints "ok MICROSECONDS" or "failed CODE MESSAGE"
 //   publish N PATH FILE...    N unary calls, one after the other, with the FILEs in turn. Each
@@ -15,12 +14,11 @@
 //                             to the first arrival and to the last, and how many messages came.
 //   quit
 //
-// A stream's message must begin with field 1, an int64 revision (WatchFlagsResponse does). A change
+// A stream's message must begin with field 1, an int64 revision; with "etcd", a header. A change
 // has reached a stream when the stream has seen the highest revision that any stream has seen.
 // Messages that do not raise a stream's revision (heartbeats) are not counted.
 //
-// All times are of this process's CLOCK_MONOTONIC. Anything unexpected ends the program with a
-// message and exit code 1.
+// All times are of CLOCK_MONOTONIC. Anything unexpected ends it with a message and exit code 1.
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,8 +41,8 @@
 
 enum {
   frame_header_bytes = 5,
-  // Of each message only this much is looked at: a tag and a varint of at most 10 bytes.
-  looked_at_bytes = frame_header_bytes + 11,
+  // Of each message only this much is looked at.
+  looked_at_bytes = frame_header_bytes + 2 + 3 * 11,  // Three tags and varints within a field.
   read_buffer_bytes = 256 * 1024,
   body_bytes_maximum = 64 * 1024,
   window_bytes = 16 * 1024 * 1024,
@@ -130,15 +128,19 @@ static struct body read_body(const char *path) {
 
 // MARK: Messages
 
-// The int64 in field 1 when the message begins with it, else 0.
+static bool is_etcd;
+
+// The int64 in field 1, with which the message begins; of etcd's, field 3 of the header in field 1.
 static int64_t revision_of(const struct stream *stream) {
-  const uint8_t *byte = stream->head + frame_header_bytes;
-  const uint8_t *end = stream->head + stream->head_bytes;
-  if (byte == end || *byte++ != 0x08) return 0;
-  uint64_t value = 0;
-  for (int shift = 0; byte < end && shift < 64; shift += 7) {
-    value |= (uint64_t)(*byte & 0x7f) << shift;
-    if (!(*byte++ & 0x80)) return (int64_t)value;
+  const uint8_t *byte = stream->head + frame_header_bytes + (is_etcd ? 2 : 0);
+  for (const uint8_t *end = stream->head + stream->head_bytes; byte < end;) {
+    uint8_t tag = *byte++;
+    uint64_t value = 0;
+    for (int shift = 0; byte < end && shift < 64; shift += 7) {
+      value |= (uint64_t)(*byte & 0x7f) << shift;
+      if (!(*byte++ & 0x80)) break;
+    }
+    if (tag == (is_etcd ? 0x18 : 0x08)) return (int64_t)value;
   }
   return 0;
 }
@@ -440,8 +442,9 @@ static void wait_for_input(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 6) {
-    fputs("usage: flag_subscribers HOST:PORT CONNECTIONS STREAMS WATCH_PATH WATCH_BODY\n", stderr);
+  is_etcd = argc == 7 && strcmp(argv[6], "etcd") == 0;
+  if (argc != 6 && !is_etcd) {
+    fputs("usage: flag_subscribers HOST:PORT CONNECTIONS STREAMS PATH BODY [etcd]\n", stderr);
     return 2;
   }
   snprintf(authority, sizeof authority, "%s", argv[1]);

@@ -1,8 +1,10 @@
 // Whoever imports KeelsonClient meets these modules in its API: messages and stubs (KeelsonAPI),
-// errors, metadata and JSON (KeelsonCore), contexts (KeelsonFlagRules). Exporting them makes one
+// errors, metadata and JSON (KeelsonCore), contexts (KeelsonFlagRules), values of settings
+// (KeelsonConfigurationRules). Exporting them makes one
 // import enough, also for users whose package turns on MemberImportVisibility; type aliases would
 // not make members visible. Of the transport, only what a configuration is made of is exported.
 @_exported public import KeelsonAPI
+@_exported public import KeelsonConfigurationRules
 @_exported public import KeelsonCore
 @_exported public import KeelsonFlagRules
 
@@ -45,6 +47,8 @@ public final class KeelsonClient: Sendable {
 
   private let store: FlagStore
   private let eventStreams = EventStreams()
+  private let settings = SettingsSubscriptions()
+  private let subscriptionPolicy: SubscriptionPolicy
   private let subscription: FlagSubscription?
   /// Whether no connection to the server can be made just now: tells an UNAVAILABLE of the
   /// channel's from one that the server itself has sent. Known of the client's own connection
@@ -88,6 +92,7 @@ public final class KeelsonClient: Sendable {
     let store = FlagStore(isSubscribed: configuration.subscribesToFlags)
     self.channel = channel
     self.store = store
+    subscriptionPolicy = configuration.subscription
     self.ownConnection = ownConnection
     flags = Flags(store: store, context: configuration.context)
     audit = Audit(channel: channel, policy: configuration.auditRecording)
@@ -95,7 +100,8 @@ public final class KeelsonClient: Sendable {
       channel: channel, streams: eventStreams, policy: configuration.subscription)
     admin = Admin(
       flags: KeelsonFlagsV1.FlagServiceClient(channel: channel),
-      events: KeelsonEventsV1.EventServiceClient(channel: channel))
+      events: KeelsonEventsV1.EventServiceClient(channel: channel),
+      configuration: KeelsonConfigurationV1.ConfigurationServiceClient(channel: channel))
     health = Health(channel: channel)
     if configuration.subscribesToFlags {
       let subscription = FlagSubscription(
@@ -149,6 +155,27 @@ public final class KeelsonClient: Sendable {
     return client
   }
 
+  /// The settings of an application, kept up with the server for as long as somebody holds them.
+  ///
+  /// Returns at once: reads give their defaults until the first settings have arrived.
+  ///
+  /// - Parameters:
+  ///   - environment: nil: the server's own.
+  ///   - revealsSecrets: whether secrets are wanted, too. The server tells them only to who is
+  ///     entitled, and its audit trail says to whom.
+  public func configuration(
+    application: String, environment: String? = nil, revealsSecrets: Bool = false
+  ) -> ApplicationSettings {
+    ApplicationSettings(
+      application: application, environment: environment,
+      subscription: SettingsSubscription(
+        client: admin.configuration,
+        request: .init(
+          application: application, environment: environment ?? "", reveal: revealsSecrets),
+        policy: subscriptionPolicy),
+      subscriptions: settings)
+  }
+
   /// Sends the audit entries that wait, within their time, ends the flag subscription, every
   /// sequence of changes and of events, cancels calls under way and closes the connection. Flags are still evaluated, by the last rules that came.
   public func shutdown() async {
@@ -156,6 +183,7 @@ public final class KeelsonClient: Sendable {
     await subscription?.stop()
     store.close()
     eventStreams.close()
+    settings.close()
     await ownConnection?.shutdown()
   }
 
@@ -165,5 +193,7 @@ public final class KeelsonClient: Sendable {
     public let flags: KeelsonFlagsV1.FlagServiceClient
     /// Events, their types and how long they are kept.
     public let events: KeelsonEventsV1.EventServiceClient
+    /// Settings of applications, their schemas, history and snapshots.
+    public let configuration: KeelsonConfigurationV1.ConfigurationServiceClient
   }
 }

@@ -4,7 +4,7 @@
 /// apart by case, except where they come from environment variables.
 package enum SettingKey {
   /// UTF-8 bytes that any key may have; a service may allow fewer.
-  package static let maximumBytes = 256
+  package static let maximumBytes = 1_024
   package static let separator: Character = ":"
 
   /// What is wrong with a key, a clause without the key itself; nil when it may be used.

@@ -18,6 +18,7 @@ package struct KeelsonServer: Sendable {
   private let loader: SettingsLoader
   private let loaded: SettingsLoader.Loaded
   private let settings: ServerSettings
+  private let variables: [String: String]
   private let log: LogWriter
   private let logger: Logger
 
@@ -32,6 +33,7 @@ package struct KeelsonServer: Sendable {
   package init(
     configuration: String?, variables: [String: String], options: LayerValues
   ) async throws {
+    self.variables = variables
     log = LogWriter()
     logger = log.logger(component: "server", minimum: .info)
     loader = SettingsLoader(
@@ -157,7 +159,14 @@ package struct KeelsonServer: Sendable {
     try await audit.start()
     let configurations = try ConfigurationService(
       database: database, environment: settings.environment,
-      limits: settings.limits.configuration, telemetry: telemetry,
+      limits: settings.limits.configuration,
+      sources: ApplicationSources(
+        applications: settings.applications, environment: settings.environment,
+        variables: variables, stores: loaded.stores),
+      keys: try await settings.encryption.makeKeys(
+        dataFolder: settings.database == nil ? settings.dataFolder : nil,
+        vault: loaded.stores.vault, logger: logger.component("encryption")),
+      telemetry: telemetry,
       logger: logger.component("configuration"))
     try await configurations.start()
 

@@ -40,6 +40,8 @@ package struct ServerSettings: Sendable {
   package var limits = ServerLimits()
   /// Where the keys are that wrap data keys.
   package var encryption = EncryptionSettings()
+  /// The applications whose settings have layers on this server.
+  var applications: [ApplicationSources.Application] = []
 
   package init() {}
 }

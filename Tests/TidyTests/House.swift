@@ -18,7 +18,10 @@ enum House {
     "KeelsonSQLite": ["KeelsonCore", "KeelsonStore", "CSQLite"],
     "KeelsonPostgres": ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "CLibPQ"],
     "KeelsonRedis": ["KeelsonCore", "KeelsonStore", "CHiredis"],
-    "KeelsonClient": ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules"],
+    "KeelsonClient": [
+      "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules",
+      "KeelsonConfigurationRules",
+    ],
     "keelson": [
       "KeelsonCore", "KeelsonCrypto", "KeelsonAPI", "KeelsonTransport", "KeelsonAuditTrail",
       "KeelsonServer", "KeelsonClient", "KeelsonConfigurationRules",

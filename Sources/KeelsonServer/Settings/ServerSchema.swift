@@ -9,7 +9,7 @@ package enum ServerSchema {
   package static let variablePrefix = "KEELSON__"
 
   package static let schema = ConfigurationSchema(
-    server + tls + files + vault + azure + encryption + limits, isClosed: true)
+    server + tls + files + vault + azure + encryption + applications + limits, isClosed: true)
 
   /// The options of `keelson serve` that say the same as a setting.
   package static let options: [String: String] = [
@@ -203,6 +203,19 @@ package enum ServerSchema {
     rule(
       SettingName.Encryption.transitMount, .string, .string("transit"),
       "Where the transit engine is mounted."),
+  ]
+
+  private static let applications: [SettingRule] = [
+    rule(
+      "\(SettingName.applications):*:Folder", .string, nil,
+      "The folder of an application's `appsettings.json` and `appsettings.<Environment>.json`; read "
+        + "anew when they change."),
+    rule(
+      "\(SettingName.applications):*:VariablePrefix", .string, nil,
+      "What an application's environment variables begin with, `SHOP__` for example."),
+    rule(
+      "\(SettingName.applications):*:SecretSection", .string, nil,
+      "The section of the secret stores that is an application's own."),
   ]
 
   private static let limits: [SettingRule] = ServerLimits.all.map(\.rule)

@@ -62,6 +62,9 @@ package enum SettingName {
     static let insecurePlaintext = "Secrets:Azure:InsecurePlaintext"
   }
 
+  /// What stands below, by an application's name: `Folder`, `VariablePrefix`, `SecretSection`.
+  static let applications = "Applications"
+
   enum Encryption {
     static let keyPath = "Encryption:KeyPath"
     static let keys = "Encryption:Keys"

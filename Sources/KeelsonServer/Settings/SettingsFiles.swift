@@ -50,15 +50,34 @@ package struct SettingsFiles: Sendable, Equatable {
   static func layer(
     _ layer: ConfigurationLayer, file: String, schema: ConfigurationSchema
   ) throws(SettingsProblem) -> LayerValues? {
+    guard let document = try document(file) else { return nil }
+    do throws(LayerError) {
+      return try LayerValues(layer, document: document, source: file, schema: schema)
+    } catch {
+      throw SettingsProblem(source: file, rule: "syntax", message: error.message)
+    }
+  }
+
+  /// Reads a file.
+  ///
+  /// - Returns: nil when it is not there.
+  /// - Throws: ``SettingsProblem`` for what is not JSON, with the line.
+  static func document(_ file: String) throws(SettingsProblem) -> JSONValue? {
     guard let text = try text(file) else { return nil }
     do {
-      return try LayerValues(
-        layer, document: try JSONValue(parsing: text), source: file, schema: schema)
-    } catch let error as LayerError {
-      throw SettingsProblem(source: file, rule: "syntax", message: error.message)
+      return try JSONValue(parsing: text)
     } catch {
       throw SettingsProblem(source: file, rule: "syntax", message: "\(error)")
     }
+  }
+
+  /// The environments that a file is there for, in small letters.
+  var environments: Set<String> {
+    let stem = (name.hasSuffix(".json") ? String(name.dropLast(5)) : name) + "."
+    return Set(
+      Self.names(folder).filter { $0.hasPrefix(stem) && $0.hasSuffix(".json") && $0 != name }
+        .map { String($0.dropFirst(stem.count).dropLast(5)).lowercased() }
+        .filter { !$0.isEmpty })
   }
 
   /// - Returns: nil when it is not there.

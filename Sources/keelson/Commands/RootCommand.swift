@@ -10,14 +10,10 @@ enum RootCommand {
       """,
     subcommands: [
       ServeCommand.command, FlagsCommand.command, SegmentsCommand.command,
-      FlagSetsCommand.command, AuditCommand.command, EventsCommand.command, config,
+      FlagSetsCommand.command, AuditCommand.command, EventsCommand.command, ConfigCommand.command,
       HealthCommand.command,
       CertsCommand.command, LimitsCommand.command, version, completions,
     ])
-
-  private static let config = Command(
-    name: "config", summary: "Check the configuration",
-    subcommands: [ConfigCheckCommand.command, ConfigSettingsCommand.command])
 
   private static let version = Command(
     name: "version", summary: "Show the version of this binary",
