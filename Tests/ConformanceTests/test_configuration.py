@@ -372,3 +372,60 @@ def test_many_writers_and_watchers_agree(launch, dial):
         stream.cancel()
     truth = writers[0].all()
     assert all(state == truth for state in states)
+
+
+@pytest.fixture
+def nodes(postgres, launch, tmp_path):
+    """Starts servers on one new PostgreSQL database, with one key."""
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "one.key").write_text("11" * 32)
+    (keys / "one.key").chmod(0o600)
+    config = tmp_path / "appsettings.json"
+    config.write_text(json.dumps({"Encryption": {"KeyPath": str(keys)}}))
+    url = postgres.create_database()
+    return lambda: launch(arguments=["--config", config, "--database", url])
+
+
+def test_a_change_reaches_the_watchers_of_another_server(nodes, dial):
+    first, second = nodes(), nodes()
+    writer = Settings(dial(first).channel, "shop")
+    reader = Settings(dial(second).channel, "shop")
+    text = configuration.SETTING_TYPE_STRING
+    writer.define(
+        configuration.SettingRule(key="Password", type=text, sensitive=True), closed=False
+    )
+    plain, told = reader.watch(), reader.watch(reveal=True)
+    states = [fold({}, next(plain)), fold({}, next(told))]
+    revisions = [[], []]
+    for number in range(30):
+        writer.set(f"Key{number % 5}", number)
+        last = writer.set("Password", f"secret {number}")
+    for index, stream in enumerate((plain, told)):
+        while last.revision not in revisions[index]:
+            response = next(stream)
+            revisions[index].append(response.revision)
+            states[index] = fold(states[index], response)
+        stream.cancel()
+        assert revisions[index] == sorted(set(revisions[index]))
+    assert states[1]["Password"] == "secret 29" and states[0]["Password"] is None
+    assert writer.all() == reader.all()
+    list(writer.stub.RotateKey(configuration.RotateKeyRequest(application="shop")))
+    writer.set("Done", True)
+    stream = reader.watch()
+    state = fold({}, next(stream))
+    while "Done" not in state:
+        state = fold(state, next(stream))
+    stream.cancel()
+    assert value(reader.get("Password", reveal=True).value) == "secret 29"
+    snapshot = configuration.CreateSnapshotRequest(application="shop", name="one")
+    reader.stub.CreateSnapshot(snapshot)
+    writer.set("Password", "other")
+    writer.stub.RollbackSettings(
+        configuration.RollbackSettingsRequest(application="shop", to_snapshot="one")
+    )
+    history = writer.stub.ListSettingHistory(
+        configuration.ListSettingHistoryRequest(application="shop", page_size=1000)
+    )
+    assert len(history.entries) == 63
+    assert value(writer.get("Password", reveal=True).value) == "secret 29"

@@ -35,7 +35,8 @@ struct ApplicationSources: ConfigurationSources {
   private func scopes(of application: Application) -> [ConfigurationScope] {
     var environments: Set<String> = [environment]
     if let folder = application.folder {
-      environments.formUnion(SettingsFiles(path: folder + "/").environments)
+      let named = SettingsFiles(path: folder + "/").environments
+      environments.formUnion(named.filter { $0 != environment.lowercased() })
     }
     return environments.sorted().map {
       ConfigurationScope(application: application.name, environment: $0)
@@ -48,6 +49,12 @@ struct ApplicationSources: ConfigurationSources {
     }
     var sources: [LayerSource] = []
     if let folder = application.folder {
+      guard FolderSignature(folder: folder) != nil else {
+        throw RPCError(
+          .failedPrecondition,
+          "the folder that \(SettingName.applications):\(application.name):Folder names is not there, "
+            + "or may not be read.")
+      }
       let files = SettingsFiles(path: folder + "/")
       let places = [
         (ConfigurationLayer.file, files.base),
