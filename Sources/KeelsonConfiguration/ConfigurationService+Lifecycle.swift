@@ -7,19 +7,23 @@ extension ConfigurationService {
   ///
   /// - Throws: `RPCError` or `StoreError` when the database cannot be used.
   package func start() async throws {
-    let (schemas, environments, settings, revision) = try await database.read { transaction in
-      (
-        try await EnvironmentRepository.schemas(in: transaction),
-        try await EnvironmentRepository.all(in: transaction),
-        try await SettingRepository.everything(in: transaction),
-        try await transaction.currentRevision()
-      )
+    let loaded = try await database.feed.follow { [self] transaction in
+      let schemas = try await EnvironmentRepository.schemas(in: transaction)
+      let environments = try await EnvironmentRepository.all(in: transaction)
+      let settings = try await SettingRepository.everything(in: transaction)
+      let revision = try await transaction.currentRevision()
+      book.load(
+        schemas: schemas, environments: environments, settings: settings, revision: revision)
+      watches.advance(to: revision)
+      return (schemas.count, environments.map(\.0), settings.count, revision)
+    } _: { [self] events in
+      follow(events)
+    } onEnd: { [watches] in
+      // Nothing new would come: watchers are to go to another server.
+      watches.close()
     }
-    book.load(
-      schemas: schemas, environments: environments, settings: settings, revision: revision)
-    watches.advance(to: revision)
-    database.feed.observe { [self] events in follow(events) }
-    for (scope, _) in environments {
+    let (applications, stored, settings, revision) = loaded
+    for scope in stored {
       await loadDataKeys(of: scope)
       for missing in dataKeys.missingKeys(of: scope) {
         logger.log(
@@ -38,7 +42,7 @@ extension ConfigurationService {
     logger.log(
       .info, "Loaded the settings.",
       [
-        "settings": "\(settings.count)", "applications": "\(schemas.count)",
+        "settings": "\(settings)", "applications": "\(applications)",
         "revision": "\(revision)", "environment": environment,
       ])
   }
