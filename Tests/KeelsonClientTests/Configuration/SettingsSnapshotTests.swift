@@ -29,18 +29,18 @@ import Testing
 
   @Test func sectionsAreDecodedAsTypes() throws {
     struct Database: Decodable, Equatable {
-      var Url: String
-      var Pool: Pool
-      struct Pool: Decodable, Equatable { var Size: Int }
+      var url: String
+      var pool: Pool
+      struct Pool: Decodable, Equatable { var size: Int }
     }
     let settings = snapshot([
-      "Database:Url": .string("postgres://a"), "Database:Pool:Size": .integer(5),
+      "Database:url": .string("postgres://a"), "Database:pool:size": .integer(5),
       "Other": .boolean(true), "Databases": .integer(1),
     ])
     #expect(
       try settings.decode(Database.self, at: "Database")
-        == Database(Url: "postgres://a", Pool: .init(Size: 5)))
-    #expect(try settings.decode([String: Int].self, at: "Database:Pool") == ["Size": 5])
+        == Database(url: "postgres://a", pool: .init(size: 5)))
+    #expect(try settings.decode([String: Int].self, at: "Database:pool") == ["size": 5])
     #expect(try settings.decode(Bool.self, at: "Other") == true)
     #expect(try settings.decode(Bool.self, at: "Missing") == nil)
     #expect(throws: DecodingError.self) { try settings.decode(Bool.self, at: "Database") }
