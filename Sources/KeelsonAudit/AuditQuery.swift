@@ -193,15 +193,17 @@ struct AuditQuery: Sendable {
   ) async throws -> Int? {
     let candidates = conditions.indices.filter { !conditions[$0].branches.isEmpty }
     guard candidates.count > 1 else { return candidates.first }
+    // Counting reads the index alone, so it may go further than looking at entries.
+    let bound = limits.entriesExamined * 4
     var best: (index: Int, count: Int)?
     for index in candidates {
       var count = 0
-      for branch in conditions[index].branches where count <= limits.entriesExamined {
+      for branch in conditions[index].branches where count <= bound {
         let (condition, order) = Self.indexed(branch.column, "$1", first: "$2", last: "$3", "DESC")
         let row = try await transaction.first(
           """
           SELECT count(*) FROM (SELECT 1 FROM audit_entries WHERE \(condition)\(also(branch))
-          ORDER BY \(order) LIMIT \(limits.entriesExamined + 1)) AS few
+          ORDER BY \(order) LIMIT \(bound + 1)) AS few
           """, [branch.value, .integer(range.first), .integer(range.last)])
         count += try row?.get(0) ?? 0
       }
