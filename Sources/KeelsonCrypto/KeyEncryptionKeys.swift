@@ -69,3 +69,12 @@ package struct LocalKeys: KeyEncryptionKeys {
 
   private func binding(_ id: String) -> [UInt8] { Array("keelson.wrapped-key.\(id)".utf8) }
 }
+
+/// Only identifiers show, wherever keys are printed.
+extension LocalKeys: CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+  package var description: String {
+    "LocalKeys(\(keys.keys.sorted().joined(separator: ", ")); current: \(currentID))"
+  }
+  package var debugDescription: String { description }
+  package var customMirror: Mirror { Mirror(self, children: ["currentID": currentID]) }
+}

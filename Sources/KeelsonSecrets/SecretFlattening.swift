@@ -41,6 +41,7 @@ struct SecretFlattening {
       }
     case .null: break
     case .string(let text): try set(text, at: key, what, store)
+    // Numbers are texts already, as they were written.
     case .bool, .number: try set(value.text, at: key, what, store)
     }
   }

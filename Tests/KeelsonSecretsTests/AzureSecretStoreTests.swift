@@ -52,6 +52,27 @@ import Testing
     #expect(try await store.load().values["Last"] == nil)
   }
 
+  /// The time of change has whole seconds: two changes within one look like one.
+  @Test func aSecretThatHasJustChangedIsFetchedAgain() async throws {
+    let azure = try azure {
+      $0.secrets = [("A", .init(value: "1", updated: Int(time(nil))))]
+    }
+    let store = try azure.secrets()
+    _ = try await store.load()
+    azure.change { $0.secrets[0].secret.value = "2" }
+    #expect(try await store.load().values["A"]?.text == "2")
+  }
+
+  @Test func aSecretThatIsDeletedMeanwhileIsLeftOut() async throws {
+    let azure = try azure {
+      $0.pageSize = 10
+      $0.faults = [
+        .json(200, #"{"value":[{"id":"https://v/secrets/Gone"},{"id":"https://v/secrets/Last"}]}"#)
+      ]
+    }
+    #expect(try await azure.secrets().load().values.mapValues(\.text) == ["Last": "l"])
+  }
+
   @Test func aTokenIsKeptUntilShortlyBeforeItExpires() async throws {
     let azure = try azure()
     let clock = HandClock()
@@ -96,7 +117,7 @@ import Testing
     #expect(client.code == .settings)
     #expect(client.message.contains("'other'") || client.message.contains(" other "))
     #expect(try await error(azure, tenant: "nobody").code == .settings)
-    for (status, code) in [(403, "denied"), (404, "missing"), (302, "malformed"), (503, "failed")] {
+    for (status, code) in [(403, "denied"), (404, "missing"), (302, "malformed"), (501, "failed")] {
       azure.change { $0.faults = [.json(status, #"{"error":{"code":"X","message":"y"}}"#)] }
       let error = try await error(azure)
       #expect(error.code.description == code)
@@ -105,7 +126,7 @@ import Testing
 
   @Test func throttlingIsHonoured() async throws {
     let azure = try azure {
-      $0.faults = [.json(429, "{}", headers: ["Retry-After": "10"]), .json(500, "{}")]
+      $0.faults = [.json(429, "{}", headers: ["Retry-After": "10"]), .json(503, "{}")]
       $0.tokenFaults = [.json(429, "{}")]
     }
     let waits = Waits()

@@ -54,7 +54,8 @@ final class FakeAzure: Sendable {
     let configuration = try AzureConfiguration(
       vault: "\(store.address)/", tenant: tenant, client: client, secret: secret,
       authority: store.address)
-    return AzureSecretStore(configuration, client: waits.client(), now: { clock.now })
+    return AzureSecretStore(
+      configuration, client: waits.client(passing: AzureSecretStore.passing), now: { clock.now })
   }
 
   private func answer(_ request: LocalStore.Request) -> LocalStore.Answer {

@@ -25,12 +25,16 @@ final class FakeVault: Sendable {
     var faults: [LocalStore.Answer] = []
     /// The keys of the transit engine: the newest version.
     var transitKeys: [String: Int] = [:]
+    var oldestTransitVersion = 1
+    /// What was revoked.
+    var revoked: [String] = []
     var complaints: [String] = []
   }
 
   struct Token {
     var ttl = 0
     var isRenewable = false
+    var mayLookUp = true
     var policies: Set<String> = ["read"]
   }
 
@@ -79,10 +83,15 @@ final class FakeVault: Sendable {
       let path = String(request.target.dropFirst(4))
       if path == "auth/kubernetes/login" { return Self.logIn(request, &state) }
       guard let token = request.headers["x-vault-token"], let known = state.tokens[token] else {
-        return Self.errors(403, "permission denied")
+        return Self.errors(403, "permission denied", "invalid token")
       }
       switch (request.method, path) {
+      case ("POST", "auth/token/revoke-self"):
+        state.tokens[token] = nil
+        state.revoked.append(token)
+        return .json(204, "")
       case ("GET", "auth/token/lookup-self"):
+        guard known.mayLookUp else { return Self.errors(403, "permission denied") }
         return .json(
           200,
           """
@@ -157,13 +166,16 @@ final class FakeVault: Sendable {
       """)
   }
 
-  /// Its ciphertext is the plaintext itself, with the key's name and version ahead.
+  /// Its ciphertext is the plaintext itself, with the version ahead. As the real one does, it makes
+  /// a key that is encrypted with and not there, and answers 400 to decrypting with such.
   private static func transit(
     _ method: String, _ path: String, _ body: String, _ state: inout State
   ) -> LocalStore.Answer {
     let parts = path.split(separator: "/").map(String.init)
-    guard parts.count == 3, let version = state.transitKeys[parts[2]] else {
-      return errors(404)
+    guard parts.count == 3 else { return errors(404) }
+    if parts[1] == "encrypt", state.transitKeys[parts[2]] == nil { state.transitKeys[parts[2]] = 1 }
+    guard let version = state.transitKeys[parts[2]] else {
+      return parts[1] == "keys" ? errors(404) : errors(400, "encryption key not found")
     }
     let body = try? JSONValue(parsing: body)
     switch (method, parts[1]) {
@@ -185,6 +197,9 @@ final class FakeVault: Sendable {
       guard pieces.count == 3, pieces[0] == "vault", let number = Int(pieces[1].dropFirst()),
         number <= version
       else { return errors(400, "invalid ciphertext: no prefix") }
+      guard number >= state.oldestTransitVersion else {
+        return errors(400, "ciphertext or signature version is disallowed by policy (too old)")
+      }
       return .json(200, #"{"data":{"plaintext":"\#(pieces[2])"}}"#)
     default: return errors(405, "unsupported operation")
     }

@@ -24,7 +24,7 @@ import Testing
   }
 
   @Test func aKeyMayBeRawHexadecimalOrBase64() throws {
-    let raw = [UInt8](repeating: 0x41, count: 32)
+    let raw = [UInt8](repeating: 0x1, count: 32)
     #expect(try KeyText.key(SecretValue(raw), name: "k") == raw)
     for text in [Self.hex, Self.hex.uppercased(), "\(Self.hex)\n"] {
       #expect(try KeyText.key(SecretValue(text), name: "k") == [UInt8](repeating: 10, count: 32))
@@ -35,7 +35,8 @@ import Testing
   }
 
   @Test(arguments: [
-    "", "short", "\(hex)0a", String(repeating: "x", count: 33), "\(base64)\(base64)",
+    "", "short", "\(hex)0a", String(repeating: "x", count: 33),
+    "thirty-two characters of a person", "\(base64)\(base64)",
   ])
   func anotherLengthIsRefused(text: String) throws {
     let error = #expect(throws: CryptoError.self) {
@@ -59,23 +60,44 @@ import Testing
     #expect(keys.currentID == "a")
     #expect(try await keys.unwrap(old) == [1, 2, 3])
     try setTime("a.key", 1_000)
-    #expect(keys.currentID == "b", "where times are the same the identifier decides")
+    let same = try self.keys()
+    #expect(same.currentID == "b", "where times are the same the identifier decides")
     #expect(try FileKeys(path: folder.path, current: "a", logger: .silent).currentID == "a")
   }
 
-  @Test func aKeyThatIsPutThereIsInUseAtOnce() async throws {
+  @Test func aKeyThatIsPutThereIsInUseAtTheNextLook() async throws {
     try folder.write("1.key", Self.hex)
-    let keys = try keys()
+    let clock = HandClock()
+    let keys = try FileKeys(
+      path: folder.path, current: nil, logger: .silent, now: { clock.now })
     let old = try await keys.wrap([7])
     try folder.write("2.key", Self.base64)
     try setTime("1.key", 1_000)
+    #expect(try await keys.wrap([8]).keyID == "1", "files are looked at once a second")
+    clock.advance(.seconds(1))
     let new = try await keys.wrap([8])
     #expect((old.keyID, new.keyID) == ("1", "2"))
-    // A broken one changes nothing.
+    // A broken one changes nothing, and is looked at again until it is whole.
     try folder.write("3.key", "broken")
-    #expect(keys.currentID == "2")
+    clock.advance(.seconds(1))
+    #expect(try await keys.wrap([9]).keyID == "2")
     #expect(try await keys.unwrap(old) == [7])
     #expect(try await keys.unwrap(new) == [8])
+    try folder.write("3.key", Self.hex)
+    clock.advance(.seconds(1))
+    #expect(try await keys.wrap([9]).keyID == "3")
+    #expect(keys.currentID == "3")
+  }
+
+  @Test func aKeyThatIsGivenBackIsFoundAtOnce() async throws {
+    try folder.write("1.key", Self.hex)
+    try folder.write("2.key", Self.base64)
+    let wrapped = try await FileKeys(path: folder.path, current: "2", logger: .silent).wrap([5])
+    try FileManager.default.removeItem(atPath: "\(folder.path)/2.key")
+    let keys = try keys()
+    await #expect(throws: CryptoError.self) { try await keys.unwrap(wrapped) }
+    try folder.write("2.key", Self.base64)
+    #expect(try await keys.unwrap(wrapped) == [5])
   }
 
   @Test func aMissingKeyIsNamed() async throws {
@@ -154,15 +176,40 @@ import Testing
       try await #require(throws: CryptoError.self) { try await body() }.code
     }
     let keys = try keys(vault)
-    #expect(
-      try await code { _ = try await self.keys(vault, name: "none").wrap([1]) } == .missingKey)
+    let old = try await keys.wrap([1])
     let changed = WrappedKey(keyID: "vault:transit/keelson:v1", bytes: Array("vault:x".utf8))
     #expect(try await code { _ = try await keys.unwrap(changed) } == .unauthentic)
     let foreign = WrappedKey(keyID: "local", bytes: [1])
     #expect(try await code { _ = try await keys.unwrap(foreign) } == .missingKey)
+    vault.change { state in
+      state.transitKeys["keelson"] = 3
+      state.oldestTransitVersion = 2
+    }
+    #expect(try await code { _ = try await keys.unwrap(old) } == .missingKey)
+    vault.change { $0.transitKeys = [:] }
+    #expect(try await code { _ = try await keys.unwrap(old) } == .missingKey)
     vault.change { $0.faults = [.json(503, #"{"errors":["Vault is sealed"]}"#)] }
     #expect(try await code { _ = try await keys.wrap([1]) } == .unavailable)
     vault.change { $0.faults = [.json(200, #"{"data":{"ciphertext":"nonsense"}}"#)] }
     #expect(try await code { _ = try await keys.wrap([1]) } == .unavailable)
+  }
+
+  /// Vault would make a key of a mistyped name.
+  @Test func aMistypedNameOfAKeyMakesNone() async throws {
+    let vault = try vault()
+    let error = await #expect(throws: CryptoError.self) {
+      try await keys(vault, name: "kelson").refresh()
+    }
+    #expect(error?.code == .missingKey)
+    #expect(error?.message.contains("vault write -f transit/keys/kelson") == true)
+    #expect(vault.state.withLock { $0.transitKeys } == ["keelson": 1])
+  }
+
+  @Test func keysDoNotShow() throws {
+    let keys = try LocalKeys(["a": [UInt8](repeating: 0xAB, count: 32)], currentID: "a")
+    var dumped = ""
+    Swift.dump(keys, to: &dumped)
+    #expect(!"\(keys) \(String(reflecting: keys)) \(dumped)".contains("171"))
+    #expect("\(keys)".contains("a"))
   }
 }

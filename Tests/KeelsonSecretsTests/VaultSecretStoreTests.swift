@@ -237,6 +237,66 @@ import Testing
     #expect(vault.state.withLock { $0.logins } == 2)
   }
 
+  @Test func aPolicyThatRefusesDoesNotMeanALoginForEachRequest() async throws {
+    let folder = try ScratchFolder()
+    let file = try folder.write("jwt", "jwt-1")
+    let vault = try vault { $0.roles["keelson"] = "jwt-1" }
+    let clock = HandClock()
+    let client = try vault.client(kubernetes(file), clock: clock)
+    let store = VaultSecretStore(client, mount: "secret", path: "keelson/production")
+    _ = try await store.load()
+    for _ in 0..<5 {
+      vault.change { state in
+        for token in state.tokens.keys { state.tokens[token]?.policies = [] }
+        state.faults = []
+      }
+      await #expect(throws: Never.self) {
+        // The new login's token may read again.
+        _ = try? await store.load()
+      }
+    }
+    #expect(vault.state.withLock { $0.logins } == 2)
+    #expect(vault.state.withLock { $0.revoked } == ["k8s-1"])
+    clock.advance(.seconds(60))
+    _ = try? await store.load()
+    #expect(vault.state.withLock { $0.logins } == 3)
+  }
+
+  @Test func aTokenThatMayNotLookAtItselfIsUsed() async throws {
+    let vault = try vault { $0.tokens["bare"] = .init(ttl: 60, mayLookUp: false) }
+    let store = VaultSecretStore(
+      try vault.client(.token(SecretValue("bare"))), mount: "secret", path: "keelson/production")
+    #expect(try await store.load().values.count == 6)
+  }
+
+  @Test func aCancelledWaitForALoginEndsAtOnce() async throws {
+    let vault = try vault { $0.faults = [.silence] }
+    let store = VaultSecretStore(
+      try vault.client(.token(SecretValue("t0"))), mount: "secret", path: "keelson/production")
+    let first = Task { try await store.load() }
+    let second = Task { try await store.load() }
+    second.cancel()
+    first.cancel()
+    await #expect(throws: CancellationError.self) { _ = try await second.value }
+    await #expect(throws: CancellationError.self) { _ = try await first.value }
+  }
+
+  /// Numbers that are secrets are kept to the digit.
+  @Test(arguments: [
+    "9007199254740993", "1.10", "123456789012345678901234567890", "-0", "1e21", "1E-7",
+  ])
+  func numbersAreKeptAsTheyAreWritten(number: String) async throws {
+    let vault = try vault {
+      $0.secrets["n"] = [#"{"a":\#(number),"b":["x-1 {2}",\#(number)],"c":"q\"3","d":true}"#]
+    }
+    let store = VaultSecretStore(
+      try vault.client(.token(SecretValue("t0"))), mount: "secret", path: "n")
+    #expect(
+      try await store.load().values.mapValues(\.text) == [
+        "a": number, "b:0": "x-1 {2}", "b:1": number, "c": "q\"3", "d": "true",
+      ])
+  }
+
   @Test func aRoleThatVaultDoesNotKnowIsNamed() async throws {
     let folder = try ScratchFolder()
     let file = try folder.write("jwt", "jwt-1")
@@ -265,7 +325,7 @@ import Testing
   // MARK: Addresses
 
   @Test(arguments: [
-    "vault:8200", "ftp://vault", "https://", "https://user:pass@vault", "https://vault:99999",
+    "vault:8200", "ftp://vault", "https://", "https://user:s3cr3t@vault", "https://vault:99999",
     "http://vault.example:8200", "http://127.0.0.1.evil.example:8200", "https://vault/#x",
   ])
   func anAddressThatCannotBeMeantIsRefused(address: String) throws {
@@ -273,6 +333,7 @@ import Testing
       try VaultConfiguration(address: address, authentication: .token(SecretValue("t")))
     }
     #expect(error?.code == .settings)
+    #expect(error?.message.contains("s3cr3t") == false)
   }
 
   @Test(arguments: [

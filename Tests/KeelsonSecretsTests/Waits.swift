@@ -11,11 +11,14 @@ final class Waits: Sendable {
   func wait(_ duration: Duration) { waited.withLock { $0.append(duration) } }
 
   /// A client that really sends, and only says how long it would wait.
-  func client(_ change: (inout HTTPOptions) -> Void = { _ in }) -> RetryingClient {
+  func client(
+    passing: Set<Int> = RetryingClient.usuallyPassing,
+    _ change: (inout HTTPOptions) -> Void = { _ in }
+  ) -> RetryingClient {
     var options = HTTPOptions()
     options.timeout = .seconds(20)
     change(&options)
-    return RetryingClient(CurlClient(options)) { self.wait($0) }
+    return RetryingClient(CurlClient(options), passing: passing) { self.wait($0) }
   }
 }
 

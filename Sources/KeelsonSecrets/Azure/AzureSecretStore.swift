@@ -12,12 +12,31 @@ package actor AzureSecretStore: SecretStore {
   /// How many a page is asked to have: as many as the API allows.
   private static let pageSize = 25
   private static let maximumSecrets = 10_000
+  private static let certainAfterSeconds = 30.0
+  /// Unlike Vault's, its 503 may pass.
+  static let passing = RetryingClient.usuallyPassing.union([503])
 
   private let configuration: AzureConfiguration
   private let client: RetryingClient
   private let token: AzureToken
   /// What was fetched, by name.
-  private var fetched: [String: (updated: Double?, value: SecretValue)] = [:]
+  private var fetched: [String: Fetched] = [:]
+  private let date: @Sendable () -> UnixTime
+
+  /// A value, and whether it can be told from its time of change that it is still the one.
+  private struct Fetched {
+    let updated: Double?
+    /// Seconds since 1970 when it was fetched.
+    let moment: Double
+    let value: SecretValue
+
+    /// The time of change has whole seconds, and clocks differ: what was changed just before it was
+    /// fetched may have been changed once more since.
+    func isStill(_ listed: Listed) -> Bool {
+      guard let updated, updated == listed.updated else { return false }
+      return updated + AzureSecretStore.certainAfterSeconds <= moment
+    }
+  }
 
   /// A secret in the list.
   private struct Listed {
@@ -26,14 +45,17 @@ package actor AzureSecretStore: SecretStore {
   }
 
   package init(_ configuration: AzureConfiguration) {
-    self.init(configuration, client: RetryingClient(CurlClient(configuration.http)))
+    self.init(
+      configuration, client: RetryingClient(CurlClient(configuration.http), passing: Self.passing))
   }
 
   init(
     _ configuration: AzureConfiguration, client: RetryingClient,
-    now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }
+    now: @escaping @Sendable () -> ContinuousClock.Instant = { .now },
+    date: @escaping @Sendable () -> UnixTime = { .now }
   ) {
     self.configuration = configuration
+    self.date = date
     self.client = client
     token = AzureToken(configuration, client: client, now: now)
   }
@@ -43,17 +65,15 @@ package actor AzureSecretStore: SecretStore {
   package func load() async throws -> LoadedSecrets {
     let listed = try await list()
     var loaded = LoadedSecrets()
-    var kept: [String: (updated: Double?, value: SecretValue)] = [:]
+    var kept: [String: Fetched] = [:]
     for secret in listed {
-      let value: SecretValue
-      if let known = fetched[secret.name], let updated = secret.updated, known.updated == updated {
-        value = known.value
-      } else {
-        value = try await fetch(secret.name)
-      }
-      kept[secret.name] = (secret.updated, value)
+      var held = fetched[secret.name]
+      if held?.isStill(secret) != true { held = try await fetch(secret) }
+      // Deleted since it was listed.
+      guard let held else { continue }
+      kept[secret.name] = held
       let key = secret.name.replacing("--", with: ":")
-      guard loaded.values.updateValue(value, forKey: key) == nil else {
+      guard loaded.values.updateValue(held.value, forKey: key) == nil else {
         throw SecretStoreError(
           .malformed, "\(name) has several secrets that mean the key \(key): remove one.")
       }
@@ -77,7 +97,7 @@ package actor AzureSecretStore: SecretStore {
           "\(name) lists its secrets without end: more than \(Self.maximumPages) pages, or the same "
             + "page twice.")
       }
-      let answer = try await get(page, what: "the list of secrets")
+      let answer = try answer(try await get(page), "the list of secrets")
       guard let entries = answer["value"]?.arrayValue else {
         throw malformed("the list of secrets")
       }
@@ -125,21 +145,31 @@ package actor AzureSecretStore: SecretStore {
 
   // MARK: Requests
 
-  private func fetch(_ secret: String) async throws -> SecretValue {
-    let what = "the secret \(secret)"
-    let answer = try await get(
-      "\(configuration.vault.text)/secrets/\(secret)?api-version=\(AzureConfiguration.apiVersion)",
-      what: what)
-    guard let value = answer["value"]?.stringValue else { throw malformed(what) }
-    return SecretValue(value)
+  /// - Returns: nil when there is no such secret any more.
+  private func fetch(_ secret: Listed) async throws -> Fetched? {
+    let what = "the secret \(secret.name)"
+    let moment = Double(date().microseconds) / 1_000_000
+    let url =
+      "\(configuration.vault.text)/secrets/\(secret.name)"
+      + "?api-version=\(AzureConfiguration.apiVersion)"
+    let response = try await get(url)
+    if response.status == 404 { return nil }
+    guard let value = try answer(response, what)["value"]?.stringValue else {
+      throw malformed(what)
+    }
+    return Fetched(updated: secret.updated, moment: moment, value: SecretValue(value))
   }
 
-  private func get(_ url: String, what: String) async throws -> JSONValue {
+  private func get(_ url: String) async throws -> HTTPResponse {
     let first = try await token.token()
-    var response = try await send(url, first)
-    if response.status == 401 {
-      response = try await send(url, try await token.token(otherThan: first))
-    }
+    let response = try await send(url, first)
+    guard response.status == 401 else { return response }
+    return try await send(url, try await token.token(otherThan: first))
+  }
+
+  private func answer(
+    _ response: HTTPResponse, _ what: String
+  ) throws(SecretStoreError) -> JSONValue {
     guard response.status == 200 else { throw failure(response, what) }
     guard let answer = response.json else { throw malformed(what) }
     return answer

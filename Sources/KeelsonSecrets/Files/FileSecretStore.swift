@@ -16,6 +16,10 @@ package struct FileSecretStore: SecretStore {
   package var signature: FolderSignature? { FolderSignature(folder: folder) }
 
   package func load() async throws -> LoadedSecrets {
+    try await FileQueue.run { try readWhole() }
+  }
+
+  private func readWhole() throws(SecretStoreError) -> LoadedSecrets {
     // A swap between two reads would give files of two versions.
     for _ in 0..<5 {
       let before = signature

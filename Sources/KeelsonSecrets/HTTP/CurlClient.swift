@@ -1,6 +1,5 @@
 import CLibCurl
 import Dispatch
-import Synchronization
 
 /// Requests through libcurl, one after the other on a queue of its own: a transfer blocks, and
 /// neither a loop nor a task waits in it.
@@ -37,22 +36,24 @@ final class CurlClient: HTTPClient {
   }
 
   func send(_ request: HTTPRequest) async throws(HTTPFailure) -> HTTPResponse {
-    let isCancelled = CancellationMark()
-    let result = await withTaskCancellationHandler {
-      await withCheckedContinuation { continuation in
+    let wait = CancellableWait<Result<HTTPResponse, HTTPFailure>>()
+    let result: Result<HTTPResponse, HTTPFailure>
+    do {
+      result = try await wait.value {
         queue.async {
-          continuation.resume(returning: self.perform(request, isCancelled))
+          guard !wait.isOver else { return }
+          wait.end(.success(self.perform(request) { wait.isOver }))
         }
       }
-    } onCancel: {
-      isCancelled.set()
+    } catch {
+      throw HTTPFailure(code: .cancelled, reason: "the request was cancelled")
     }
     return try result.get()
   }
 
   /// On the queue.
   private func perform(
-    _ request: HTTPRequest, _ isCancelled: CancellationMark
+    _ request: HTTPRequest, _ isCancelled: @escaping () -> Bool
   ) -> Result<HTTPResponse, HTTPFailure> {
     guard let pointer = unsafe handle.pointer else {
       return .failure(HTTPFailure(code: .invalid, reason: "libcurl could not be started"))
@@ -65,13 +66,4 @@ final class CurlClient: HTTPClient {
       return .failure(error)
     }
   }
-}
-
-/// Set when the task that waits was cancelled; libcurl looks at it as it transfers.
-final class CancellationMark: Sendable {
-  private let mark = Atomic(false)
-
-  func set() { mark.store(true, ordering: .relaxed) }
-
-  var isSet: Bool { mark.load(ordering: .relaxed) }
 }

@@ -7,14 +7,18 @@ import CLibCurl
 
   private let handle: UnsafeMutableRawPointer
   private let maximumBytes: Int
-  private let isCancelled: CancellationMark
+  private let isCancelled: () -> Bool
   private var body: [UInt8] = []
   private var headers: [String: String] = [:]
   private var headerBytes = 0
   private var isTooLarge = false
 
-  /// - Parameter handle: stays the caller's.
-  init(handle: UnsafeMutableRawPointer, maximumBytes: Int, isCancelled: CancellationMark) {
+  /// - Parameters:
+  ///   - handle: stays the caller's.
+  ///   - isCancelled: whether nobody waits any more; asked at least once a second.
+  init(
+    handle: UnsafeMutableRawPointer, maximumBytes: Int, isCancelled: @escaping () -> Bool
+  ) {
     unsafe self.handle = unsafe handle
     self.maximumBytes = maximumBytes
     self.isCancelled = isCancelled
@@ -144,7 +148,7 @@ import CLibCurl
     // Called at least once a second.
     try check(
       unsafe keelson_curl_set_progress(handle) { context, _, _, _, _ in
-        unsafe CurlTransfer.of(context).isCancelled.isSet ? 1 : 0
+        unsafe CurlTransfer.of(context).isCancelled() ? 1 : 0
       })
   }
 

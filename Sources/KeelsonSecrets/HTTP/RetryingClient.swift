@@ -11,14 +11,21 @@ struct RetryingClient: HTTPClient {
   static let longestDelay: Duration = .seconds(30)
 
   private let client: any HTTPClient
+  private let passing: Set<Int>
   private let sleep: @Sendable (Duration) async throws -> Void
 
-  /// - Parameter sleep: waits; tests do not.
+  /// What may pass by itself with any store. Source: RFC 9110 section 15.6; RFC 6585.
+  static let usuallyPassing: Set<Int> = [408, 412, 429, 500, 502, 504]
+
+  /// - Parameters:
+  ///   - passing: the statuses after which a request is sent again.
+  ///   - sleep: waits; tests do not.
   init(
-    _ client: any HTTPClient,
+    _ client: any HTTPClient, passing: Set<Int> = usuallyPassing,
     sleep: @escaping @Sendable (Duration) async throws -> Void = { try await Task.sleep(for: $0) }
   ) {
     self.client = client
+    self.passing = passing
     self.sleep = sleep
   }
 
@@ -28,7 +35,7 @@ struct RetryingClient: HTTPClient {
       let wait: Duration
       do throws(HTTPFailure) {
         let response = try await client.send(request)
-        guard attempt < Self.attempts, Self.isPassing(response.status) else { return response }
+        guard attempt < Self.attempts, passing.contains(response.status) else { return response }
         wait = response.retryAfter ?? delay
         guard wait <= Self.longestDelay else { return response }
       } catch {
@@ -44,11 +51,5 @@ struct RetryingClient: HTTPClient {
     }
     // The loop ends by returning or throwing.
     throw HTTPFailure(code: .cancelled, reason: "no attempt was made")
-  }
-
-  /// Whether a failure may pass by itself. 503 is none here: Vault says by it that somebody has to
-  /// unseal it. Source: Vault's HTTP API, "HTTP status codes"; RFC 9110 section 15.6; RFC 6585.
-  private static func isPassing(_ status: Int) -> Bool {
-    [408, 412, 429, 500, 502, 504].contains(status)
   }
 }

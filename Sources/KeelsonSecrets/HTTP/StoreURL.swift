@@ -14,14 +14,15 @@ package struct StoreURL: Sendable, Hashable {
   ///   - what: what the URL is for, the beginning of a sentence: `The address of Vault`.
   ///   - allowsPlaintext: whether `http` may lead to other machines, where whoever is in between
   ///     reads the secrets.
-  /// - Throws: ``SecretStoreError`` with code `settings`.
+  /// - Throws: ``SecretStoreError`` with code `settings`. It does not quote the text: a password may
+  ///   stand in it.
   init(
     parsing text: String, what: String, allowsPlaintext: Bool = false
   ) throws(SecretStoreError) {
     func wrong(_ reason: String) -> SecretStoreError {
       SecretStoreError(
         .settings,
-        "\(what) is to be a URL such as https://host:port, and '\(text)' is not: \(reason).")
+        "\(what) is to be a URL such as https://host:port, and what was given is none: \(reason).")
     }
     guard let mark = text.range(of: "://") else {
       throw wrong("it has no https:// before the host")
@@ -43,7 +44,7 @@ package struct StoreURL: Sendable, Hashable {
     guard scheme == "https" || allowsPlaintext || isThisMachine else {
       throw SecretStoreError(
         .settings,
-        "\(what), '\(text)', would send secrets unencrypted to another machine: give an https URL, "
+        "\(what), \(origin), would send secrets unencrypted to another machine: give an https URL, "
           + "or one of this machine's own (http://127.0.0.1:port).")
     }
   }

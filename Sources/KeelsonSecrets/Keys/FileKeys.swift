@@ -6,60 +6,101 @@ import Synchronization
 /// Keys that wrap data keys, from files: a folder with a file `<id>.key` for each, or one file.
 ///
 /// The newest is current, by the time of its last change and, where that is the same, by its
-/// identifier, unless one is named. Files are looked at with each use: a key that is put there is
-/// in use at once, and one that is broken leaves those that were good.
+/// identifier, unless one is named. Files are looked at when keys are used, once a second at most:
+/// a key that is put there is in use then, and one that is broken leaves those that were good.
 package final class FileKeys: KeyEncryptionKeys {
+  /// How often the files are looked at, at most.
+  static let lookInterval: Duration = .seconds(1)
+
   private struct State {
     var keys: LocalKeys
     var signature: FolderSignature?
+    var looked: ContinuousClock.Instant
+    var failure: String?
   }
 
   /// Where the keys are, for sentences.
   package let path: String
   private let named: String?
   private let logger: Logger
+  private let now: @Sendable () -> ContinuousClock.Instant
   private let state: Mutex<State>
 
   /// - Parameters:
   ///   - path: a folder, or a file.
   ///   - current: which key is to be used; nil: the newest.
   /// - Throws: ``CryptoError``: missingKey, malformed, unavailable.
-  package init(path: String, current: String?, logger: Logger) throws(CryptoError) {
+  package convenience init(path: String, current: String?, logger: Logger) throws(CryptoError) {
+    try self.init(path: path, current: current, logger: logger, now: { .now })
+  }
+
+  init(
+    path: String, current: String?, logger: Logger,
+    now: @escaping @Sendable () -> ContinuousClock.Instant
+  ) throws(CryptoError) {
+    self.now = now
     self.path = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
     named = current
     self.logger = logger
     let signature = Self.signature(self.path)
     let keys = try Self.read(self.path, current: current, logger: logger)
-    state = Mutex(State(keys: keys, signature: signature))
+    state = Mutex(State(keys: keys, signature: signature, looked: now()))
   }
 
-  package var currentID: String { keys().currentID }
+  package var currentID: String { held.currentID }
 
-  package func wrap(_ key: [UInt8]) async throws -> WrappedKey { try await keys().wrap(key) }
+  package func wrap(_ key: [UInt8]) async throws -> WrappedKey {
+    await look()
+    return try await held.wrap(key)
+  }
 
   package func unwrap(_ wrapped: WrappedKey) async throws -> [UInt8] {
-    try await keys().unwrap(wrapped)
+    await look()
+    do {
+      return try await held.unwrap(wrapped)
+    } catch let error as CryptoError where error.code == .missingKey {
+      // Somebody may have given it back this very moment.
+      await look(isForced: true)
+      return try await held.unwrap(wrapped)
+    }
   }
 
-  /// The keys as the files have them now.
-  private func keys() -> LocalKeys {
-    let signature = Self.signature(path)
-    let (held, hasChanged) = state.withLock { state in
-      defer { state.signature = signature }
-      return (state.keys, state.signature != signature)
+  private var held: LocalKeys { state.withLock { $0.keys } }
+
+  /// Looks at the files, on their queue, unless that was done a moment ago.
+  private func look(isForced: Bool = false) async {
+    let moment = now()
+    let isDue = state.withLock { state in
+      guard isForced || state.looked.duration(to: moment) >= Self.lookInterval else { return false }
+      state.looked = moment
+      return true
     }
-    guard hasChanged else { return held }
+    guard isDue else { return }
+    // Cancelled: what was held is good.
+    try? await FileQueue.run { self.readIfChanged() }
+  }
+
+  private func readIfChanged() {
+    let signature = Self.signature(path)
+    guard state.withLock({ $0.signature != signature }) else { return }
     do throws(CryptoError) {
       let keys = try Self.read(path, current: named, logger: logger)
-      state.withLock { $0.keys = keys }
+      state.withLock { state in
+        (state.keys, state.signature, state.failure) = (keys, signature, nil)
+      }
       logger.log(
         .info, "The encryption keys were loaded anew.",
         ["path": path, "current": keys.currentID])
-      return keys
     } catch {
+      // Tried again at the next look: it may be the system that could not read.
+      let message = error.message
+      let isNews = state.withLock { state in
+        defer { state.failure = message }
+        return state.failure != message
+      }
+      guard isNews else { return }
       logger.log(
-        .error, "The changed encryption keys are not used, the old ones stay: \(error.message)")
-      return held
+        .error, "The changed encryption keys are not used, the old ones stay: \(message)")
     }
   }
 
@@ -154,11 +195,17 @@ extension FileKeys {
         .unavailable,
         "\(what) \(path) cannot be made: \(unsafe String(cString: strerror(errno))).")
     }
-    if unsafe mkdir(folder, 0o700) != 0, errno != EEXIST {
+    if unsafe mkdir(folder, 0o700) == 0 {
+      // A folder is there for good once the one that it is in says so.
+      let parent = folder.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+      let path = parent.isEmpty ? "." : parent.joined(separator: "/")
+      guard isFlushed(path.isEmpty ? "/" : path) else {
+        throw failure("The folder of keys", folder)
+      }
+    } else if errno != EEXIST {
       throw failure("The folder of keys", folder)
     }
-    let names = (try? SecretFolder.names(folder, what: "folder")) ?? []
-    guard !names.contains(where: { $0.hasSuffix(ending) }) else { return nil }
+    guard try !hasKey(folder) else { return nil }
     // Identifiers that sort as they were made: 2026-11-25T101500Z.
     let id = now.description.prefix(19).filter { $0 != ":" } + "Z"
     let path = "\(folder)/\(id)\(ending)"
@@ -175,6 +222,17 @@ extension FileKeys {
       throw failure("The key file", path)
     }
     return path
+  }
+
+  /// Whether there is a key; a folder that cannot be looked at must not be taken for one without.
+  private static func hasKey(_ folder: String) throws(CryptoError) -> Bool {
+    do {
+      return try SecretFolder.names(folder, what: "folder of keys").contains {
+        $0.hasSuffix(ending)
+      }
+    } catch {
+      throw CryptoError(.unavailable, error.message)
+    }
   }
 
   private static func isFlushed(_ folder: String) -> Bool {

@@ -7,7 +7,10 @@ package enum KeyText {
   /// - Throws: ``CryptoError`` with code `malformed`.
   package static func key(_ given: SecretValue, name: String) throws(CryptoError) -> [UInt8] {
     let bytes = given.bytes
-    if bytes.count == AES256GCM.keyBytes { return bytes }
+    // 32 characters that somebody typed are no key, though they are as long as one.
+    if bytes.count == AES256GCM.keyBytes, !bytes.allSatisfy({ (0x20..<0x7F).contains($0) }) {
+      return bytes
+    }
     if let text = given.validText?.trimmed {
       if text.utf8.count == 2 * AES256GCM.keyBytes, let key = Hexadecimal.bytes(text) {
         return key

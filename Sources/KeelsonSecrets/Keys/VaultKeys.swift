@@ -21,14 +21,22 @@ package final class VaultKeys: KeyEncryptionKeys {
     self.name = name
   }
 
-  /// The version that wrapped last. Vault rotates by itself: ``refresh()`` asks.
+  /// The newest version that was heard of. Vault rotates by itself: ``refresh()`` asks.
   package var currentID: String { current.withLock { $0 } }
 
-  /// Wraps and unwraps a key that nobody needs: afterwards ``currentID`` is Vault's, and Vault is
-  /// known to let us do both.
+  /// Asks for the key, whose newest version ``currentID`` names afterwards, and wraps and unwraps a
+  /// key that nobody needs: Vault is known then to let us do both.
+  ///
+  /// It is asked for first, since Vault makes a key that it has not got when a policy lets it: what
+  /// is wrapped under a mistyped name is lost with the next correction.
   ///
   /// - Throws: ``CryptoError``.
   package func refresh() async throws {
+    let data = try await call("GET", "keys", nil)
+    guard let version = data["latest_version"]?.numberValue.flatMap({ Int(exactly: $0) }) else {
+      throw malformed
+    }
+    current.withLock { $0 = "\(prefix)\(version)" }
     let key = try AES256GCM.makeKey()
     guard try await unwrap(try await wrap(key)) == key else {
       throw CryptoError(.unavailable, "\(what) gave back another key than it was given.")
@@ -37,7 +45,7 @@ package final class VaultKeys: KeyEncryptionKeys {
 
   package func wrap(_ key: [UInt8]) async throws -> WrappedKey {
     let data = try await call(
-      "encrypt", ["plaintext": .string(text(Base64.encode(key.span, isPadded: true)))])
+      "POST", "encrypt", ["plaintext": .string(text(Base64.encode(key.span, isPadded: true)))])
     guard let ciphertext = data["ciphertext"]?.stringValue, let version = version(ciphertext) else {
       throw malformed
     }
@@ -53,7 +61,7 @@ package final class VaultKeys: KeyEncryptionKeys {
         "The encryption key '\(wrapped.keyID)' is none of \(what): give the server the keys back "
           + "that it had.")
     }
-    let data = try await call("decrypt", ["ciphertext": .string(text(wrapped.bytes))])
+    let data = try await call("POST", "decrypt", ["ciphertext": .string(text(wrapped.bytes))])
     guard let plaintext = data["plaintext"]?.stringValue,
       let key = Base64.decode(Array(plaintext.utf8).span)
     else { throw malformed }
@@ -78,19 +86,36 @@ package final class VaultKeys: KeyEncryptionKeys {
     return Int(parts[1].dropFirst())
   }
 
-  private func call(_ operation: String, _ body: JSONValue) async throws -> JSONValue {
+  private func call(
+    _ method: String, _ operation: String, _ body: JSONValue?
+  ) async throws -> JSONValue {
     let base = mount.percentEncoded(keepingSlashes: true)
     do {
       return try await client.call(
-        "POST", "\(base)/\(operation)/\(name.percentEncoded())", body: body, what: what)
+        method, "\(base)/\(operation)/\(name.percentEncoded())", body: body, what: what)
     } catch let error as SecretStoreError {
-      let code: CryptoError.Code =
-        switch error.code {
-        case .settings where operation == "decrypt": .unauthentic
-        case .missing: .missingKey
-        default: .unavailable
-        }
-      throw CryptoError(code, error.message)
+      throw failure(error, operation)
     }
+  }
+
+  /// Vault answers 400 to decrypt for a key that it has not got, for a version that is not allowed
+  /// any more, and for a ciphertext that was changed: its words tell them apart.
+  private func failure(_ error: SecretStoreError, _ operation: String) -> CryptoError {
+    let said = error.cause ?? ""
+    if operation == "keys", error.code == .missing {
+      return CryptoError(
+        .missingKey,
+        "\(client.name) has no transit key \(mount)/\(name): make it ('vault write -f "
+          + "\(mount)/keys/\(name)'), or correct the name.")
+    }
+    if operation == "decrypt", error.code == .settings {
+      let isGone = ["not found", "too old", "disallowed by policy"].contains { said.contains($0) }
+      guard isGone else { return CryptoError(.unauthentic, error.message) }
+      return CryptoError(
+        .missingKey,
+        "\(what) does not decrypt what an earlier version of it has encrypted (\(said)): lower its "
+          + "min_decryption_version, or give back the key.")
+    }
+    return CryptoError(error.code == .missing ? .missingKey : .unavailable, error.message)
   }
 }

@@ -13,6 +13,9 @@ package actor VaultClient {
   private let client: RetryingClient
   private let now: @Sendable () -> ContinuousClock.Instant
   private var lease: Lease?
+  /// When a login followed a refusal.
+  private var lastRefusal: ContinuousClock.Instant?
+  private static let refusalInterval: Duration = .seconds(60)
   /// The work of whoever needs a token first: the others wait for it.
   private var acquiring: Task<Lease, any Error>?
 
@@ -48,9 +51,11 @@ package actor VaultClient {
   /// - Parameters:
   ///   - path: behind `/v1/`, encoded already.
   ///   - what: what is asked for, for sentences: `the secret secret/keelson`.
+  ///   - keepsNumbers: whether numbers in the answer are to be the texts that they are.
   /// - Throws: ``SecretStoreError``; `CancellationError`.
   func call(
-    _ method: String, _ path: String, body: JSONValue? = nil, what: String
+    _ method: String, _ path: String, body: JSONValue? = nil, what: String,
+    keepsNumbers: Bool = false
   ) async throws -> JSONValue {
     var lease = try await currentLease()
     var response = try await send(method, path, body: body, token: lease.token)
@@ -62,7 +67,8 @@ package actor VaultClient {
     guard response.status == 200 else {
       throw VaultFailure(response, name: name, what: what).error
     }
-    guard let data = response.json?["data"] else { throw malformed(what) }
+    let answer = keepsNumbers ? response.jsonKeepingNumbers : response.json
+    guard let data = answer?["data"] else { throw malformed(what) }
     return data
   }
 
@@ -77,7 +83,8 @@ package actor VaultClient {
 
   private func currentLease() async throws -> Lease {
     if let lease {
-      let isSameFile = lease.source == nil || lease.source == tokenFileSignature
+      let isSameFile =
+        if lease.source == nil { true } else { await tokenFileSignature == lease.source }
       let moment = now()
       if isSameFile, lease.renewal.map({ moment < $0 }) ?? true { return lease }
       if isSameFile, lease.isRenewable, lease.end.map({ moment < $0 }) ?? true {
@@ -88,11 +95,16 @@ package actor VaultClient {
   }
 
   private func acquire(_ work: @escaping @Sendable () async throws -> Lease) async throws -> Lease {
-    if let acquiring { return try await acquiring.value }
-    let task = Task { try await work() }
+    let task = acquiring ?? Task { try await self.acquired(work) }
     acquiring = task
+    // Whoever is cancelled leaves at once; the others go on waiting.
+    let wait = CancellableWait<Lease>()
+    return try await wait.value { Task { wait.end(await task.result) } }
+  }
+
+  private func acquired(_ work: @Sendable () async throws -> Lease) async throws -> Lease {
     defer { acquiring = nil }
-    let lease = try await task.value
+    let lease = try await work()
     self.lease = lease
     return lease
   }
@@ -103,28 +115,43 @@ package actor VaultClient {
     switch configuration.authentication {
     case .token: return nil
     case .tokenFile:
-      guard tokenFileSignature != refused.source else { return nil }
-    case .kubernetes: break
+      guard await tokenFileSignature != refused.source else { return nil }
+    case .kubernetes:
+      // A refusal of the policy looks like that of a token: no login for each request.
+      let moment = now()
+      if let lastRefusal, lastRefusal.duration(to: moment) < Self.refusalInterval { return nil }
+      lastRefusal = moment
     }
     lease = nil
     let lease = try await acquire { try await self.logIn() }
-    return lease.token == refused.token ? nil : lease
+    guard lease.token != refused.token else { return nil }
+    if case .kubernetes = configuration.authentication {
+      // It may be good still, and would live on for nobody.
+      _ = try? await send("POST", "auth/token/revoke-self", body: nil, token: refused.token)
+    }
+    return lease
   }
 
   private nonisolated var tokenFileSignature: FolderSignature? {
-    guard case .tokenFile(let path) = configuration.authentication else { return nil }
-    return FolderSignature(files: [path])
+    get async {
+      guard case .tokenFile(let path) = configuration.authentication else { return nil }
+      return try? await FileQueue.run { FolderSignature(files: [path]) }
+    }
   }
 
   private func logIn() async throws -> Lease {
     switch configuration.authentication {
     case .token(let token): return try await lookUp(token, source: nil)
     case .tokenFile(let path):
-      let source = tokenFileSignature
-      let token = try SecretFile(path, what: "token file for Vault").line
+      let source = await tokenFileSignature
+      let token = try await FileQueue.run {
+        try SecretFile(path, what: "token file for Vault").line
+      }
       return try await lookUp(token, source: source)
     case .kubernetes(let role, let path, let mount):
-      let token = try SecretFile(path, what: "service account token file").line
+      let token = try await FileQueue.run {
+        try SecretFile(path, what: "service account token file").line
+      }
       let response = try await send(
         "POST", "auth/\(mount.percentEncoded(keepingSlashes: true))/login",
         body: ["role": .string(role), "jwt": .string(token.text)], token: nil)
@@ -141,11 +168,10 @@ package actor VaultClient {
     let what = "what its token may do"
     let response = try await send("GET", "auth/token/lookup-self", body: nil, token: token)
     guard response.status == 200 else {
-      if response.status == 403 {
-        throw SecretStoreError(
-          .denied,
-          "\(name) does not accept the token: it has expired, was revoked, or is not one of this "
-            + "Vault's. Give a new one.", cause: VaultFailure.errors(response))
+      // A token that may not look at itself (-no-default-policy), or one that is not known: the
+      // request itself will tell.
+      if response.status == 403, VaultFailure.isOfToken(response) == false {
+        return lease(token, seconds: 0, isRenewable: false, source: source)
       }
       throw VaultFailure(response, name: name, what: what).error
     }

@@ -26,11 +26,17 @@ struct VaultFailure {
     case 400:
       return SecretStoreError(
         .settings, "\(name) does not understand the request for \(what).\(said)", cause: errors)
+    case 403 where isOfToken(response):
+      return SecretStoreError(
+        .denied,
+        "\(name) does not accept the token: it has expired, was revoked, or is not one of this "
+          + "Vault's. Give a new one.", cause: errors)
     case 403:
       return SecretStoreError(
         .denied,
         "\(name) refuses \(what): permission denied. Give our token's policy the capability for "
-          + "that path, and check mount, path and namespace.", cause: errors)
+          + "that path, check mount, path and namespace, and that the token has not expired.",
+        cause: errors)
     case 404:
       if let gone = Self.gone(response) {
         return SecretStoreError(
@@ -77,6 +83,12 @@ struct VaultFailure {
     if metadata["destroyed"]?.boolValue == true { return "version \(version) was destroyed" }
     guard let time = metadata["deletion_time"]?.stringValue, !time.isEmpty else { return nil }
     return "version \(version) was deleted on \(time.prefix(40))"
+  }
+
+  /// Whether a refusal is about the token and not about what it may do. Older Vaults do not say.
+  static func isOfToken(_ response: HTTPResponse) -> Bool {
+    let said = errors(response) ?? ""
+    return said.contains("invalid token") || said.contains("bad token")
   }
 
   /// What the body says, shortened; nil when it says nothing.

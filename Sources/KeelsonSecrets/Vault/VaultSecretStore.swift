@@ -48,6 +48,7 @@ package struct VaultSecretStore: SecretStore {
     let base = mount.percentEncoded(keepingSlashes: true)
     let rest = path.percentEncoded(keepingSlashes: true)
     return try await client.call(
-      "GET", "\(base)/data/\(rest)" + (version.map { "?version=\($0)" } ?? ""), what: what)
+      "GET", "\(base)/data/\(rest)" + (version.map { "?version=\($0)" } ?? ""), what: what,
+      keepsNumbers: true)
   }
 }

@@ -130,7 +130,7 @@ package enum ServerSchema {
   ]
 
   private static let vault: [SettingRule] = [
-    rule(SettingName.Vault.address, .string, nil, "HashiCorp Vault, `https://host:8200`.", .uri),
+    rule(SettingName.Vault.address, .string, nil, "HashiCorp Vault, `https://host:8200`."),
     rule(
       SettingName.Vault.token, .string, nil, "A token of Vault's; better in a file.",
       isSensitive: true),
@@ -158,7 +158,7 @@ package enum ServerSchema {
       SettingName.Vault.version, .integer, nil,
       "The version of the secret; the newest when not set.", 1, 1 << 31),
     rule(SettingName.Vault.caFile, .string, nil, "The authority of Vault's certificate, PEM."),
-    rule(SettingName.Vault.proxy, .string, nil, "The proxy on the way; none when not set.", .uri),
+    proxy(SettingName.Vault.proxy),
     timeout(SettingName.Vault.timeout), interval(SettingName.Vault.reloadInterval),
     optional(SettingName.Vault.isOptional), plaintext(SettingName.Vault.insecurePlaintext),
   ]
@@ -166,7 +166,7 @@ package enum ServerSchema {
   private static let azure: [SettingRule] = [
     rule(
       SettingName.Azure.vault, .string, nil,
-      "Azure Key Vault, `https://name.vault.azure.net`; `--` in a secret's name is `:`.", .uri),
+      "Azure Key Vault, `https://name.vault.azure.net`; `--` in a secret's name is `:`."),
     rule(SettingName.Azure.tenant, .string, nil, "The tenant's id or domain."),
     rule(SettingName.Azure.client, .string, nil, "The application's (client's) id."),
     rule(
@@ -181,7 +181,7 @@ package enum ServerSchema {
       SettingName.Azure.scope, .string, .string("https://vault.azure.net/.default"),
       "What the token is for."),
     rule(SettingName.Azure.caFile, .string, nil, "The authority of the certificates, PEM."),
-    rule(SettingName.Azure.proxy, .string, nil, "The proxy on the way; none when not set.", .uri),
+    proxy(SettingName.Azure.proxy),
     timeout(SettingName.Azure.timeout), interval(SettingName.Azure.reloadInterval),
     optional(SettingName.Azure.isOptional), plaintext(SettingName.Azure.insecurePlaintext),
   ]
@@ -252,6 +252,12 @@ package enum ServerSchema {
   private static func plaintext(_ key: String) -> SettingRule {
     rule(
       key, .boolean, .boolean(false), "Send secrets unencrypted to another machine: http:// there.")
+  }
+
+  /// A proxy's address may have a password in it.
+  private static func proxy(_ key: String) -> SettingRule {
+    rule(
+      key, .string, nil, "The proxy on the way; none when not set.", .uri, isSensitive: true)
   }
 
   private static func timeout(_ key: String) -> SettingRule {

@@ -37,7 +37,10 @@ extension SettingsLoader.Loaded {
     if case .integer(let bytes) = setting.value, ServerSchema.schema.rule(for: key)?.type == .size {
       return SizeText.text(bytes)
     }
-    return setting.value.text
+    let text = setting.value.text
+    // A URL with a name and a password is refused, and shown even so.
+    let hasPassword = text.contains("://") && text.contains("@")
+    return hasPassword ? SecretValue.mask : text
   }
 
   private func problem(_ key: String, _ rule: String, _ message: String) -> SettingsProblem {

@@ -239,7 +239,8 @@ import Testing
     try folder.write(
       "appsettings.json",
       """
-      {"Secrets":{"Files":{"Folder":"\(folder.path)/s"}},
+      {"Secrets":{"Files":{"Folder":"\(folder.path)/s"},
+       "Azure":{"Vault":"https://u:marked-secret-6@v","Proxy":"marked-secret-7"}},
        "Encryption":{"Keys":{"a":"marked-secret-4"},"CurrentKey":["marked-no-secret"]}}
       """)
     let loaded = try await folder.load(variables: [
