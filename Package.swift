@@ -212,7 +212,7 @@ let package = Package(
       "KeelsonServerTests",
       [
         "KeelsonCore", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite", "KeelsonCrypto",
-        "KeelsonConfigurationRules", "KeelsonSecrets", "KeelsonServer",
+        "KeelsonConfigurationRules", "KeelsonConfiguration", "KeelsonSecrets", "KeelsonServer",
       ]),
     tests(
       "KeelsonAuditTests",

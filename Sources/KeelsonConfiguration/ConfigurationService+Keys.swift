@@ -175,7 +175,7 @@ extension ConfigurationService {
     _ scope: ConfigurationScope, _ origin: ChangeOrigin,
     _ responses: ResponseWriter<API.RotateKeyResponse>
   ) async throws {
-    let id = try dataKeys.wrappingKeys().currentID
+    let id = try await dataKeys.freshID()
     await loadDataKeys(of: scope)
     let stored = try await read { try await DataKeyRepository.keys(scope, in: $0) }
     guard !stored.isEmpty else {

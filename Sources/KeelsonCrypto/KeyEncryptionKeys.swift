@@ -17,12 +17,22 @@ package protocol KeyEncryptionKeys: Sendable {
   /// The key that wraps from now on.
   var currentID: String { get }
 
+  /// Has ``currentID`` be what it is now, where the keys are elsewhere: in files, in a vault.
+  ///
+  /// - Throws: ``CryptoError`` with code unavailable or missingKey.
+  func refresh() async throws
+
   /// - Throws: ``CryptoError`` with code missingKey, unavailable or system.
   func wrap(_ key: [UInt8]) async throws -> WrappedKey
 
   /// - Throws: ``CryptoError`` with code missingKey when there is no key of that identifier (any
   ///   more), unauthentic when the wrapped key was changed, unavailable.
   func unwrap(_ wrapped: WrappedKey) async throws -> [UInt8]
+}
+
+extension KeyEncryptionKeys {
+  /// Nothing to ask: the keys are here.
+  package func refresh() async throws {}
 }
 
 /// Keys that this process holds itself.

@@ -36,6 +36,9 @@ package final class SecretSource: Sendable {
   /// What the store held when it was last read.
   package var values: [String: SecretValue] { state.withLock { $0.loaded.values } }
 
+  /// Whether it was ever read.
+  package var isLoaded: Bool { state.withLock { $0.isLoaded } }
+
   /// Why the last look failed; nil when it did not.
   package var failure: SecretStoreError? { state.withLock { $0.failure } }
 

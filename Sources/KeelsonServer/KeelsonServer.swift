@@ -16,9 +16,9 @@ import KeelsonTransport
 /// The composition root: reads settings, builds every part, runs them and stops them in order.
 package struct KeelsonServer: Sendable {
   private let loader: SettingsLoader
+  private let variables: [String: String]
   private let loaded: SettingsLoader.Loaded
   private let settings: ServerSettings
-  private let variables: [String: String]
   private let log: LogWriter
   private let logger: Logger
 
@@ -153,25 +153,27 @@ package struct KeelsonServer: Sendable {
       database: database, telemetry: telemetry, source: try settings.checkedEventSource(),
       limits: settings.limits.events, logger: logger.component("events"))
     events.start()
+    let keys = try await settings.encryption.makeKeys(
+      dataFolder: settings.database == nil ? settings.dataFolder : nil,
+      vault: loaded.stores.vault, logger: logger.component("keys"))
+    var auditConfiguration = settings.auditConfiguration
+    auditConfiguration.keyEncryptionKeys = keys
     let audit = try AuditService(
-      database: database, configuration: settings.auditConfiguration, telemetry: telemetry,
+      database: database, configuration: auditConfiguration, telemetry: telemetry,
       logger: logger.component("audit"))
     try await audit.start()
+    let sources = ApplicationSources(
+      settings.applications, environment: settings.environment, variables: variables,
+      stores: loaded.stores, logger: logger.component("configuration"))
     let configurations = try ConfigurationService(
       database: database, environment: settings.environment,
-      limits: settings.limits.configuration,
-      sources: ApplicationSources(
-        applications: settings.applications, environment: settings.environment,
-        variables: variables, stores: loaded.stores),
-      keys: try await settings.encryption.makeKeys(
-        dataFolder: settings.database == nil ? settings.dataFolder : nil,
-        vault: loaded.stores.vault, logger: logger.component("encryption")),
-      telemetry: telemetry,
+      limits: settings.limits.configuration, sources: sources, keys: keys, telemetry: telemetry,
       logger: logger.component("configuration"))
     try await configurations.start()
 
     let monitor = HealthMonitor(
-      checks: [DatabaseHealthCheck(database)] + loaded.stores.healthChecks, telemetry: telemetry,
+      checks: [DatabaseHealthCheck(database)] + loaded.stores.healthChecks
+        + sources.healthChecks, telemetry: telemetry,
       logger: logger.component("health"))
     let health = HealthService(
       monitor: monitor,

@@ -38,10 +38,10 @@ package struct ServerSettings: Sendable {
   /// How many loops serve connections; nil: one for each core.
   package var loops: Int?
   package var limits = ServerLimits()
+  /// Where the layers of applications' configuration are.
+  package var applications: [ApplicationSettings] = []
   /// Where the keys are that wrap data keys.
   package var encryption = EncryptionSettings()
-  /// The applications whose settings have layers on this server.
-  var applications: [ApplicationSources.Application] = []
 
   package init() {}
 }

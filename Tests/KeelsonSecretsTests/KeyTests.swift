@@ -87,6 +87,9 @@ import Testing
     clock.advance(.seconds(1))
     #expect(try await keys.wrap([9]).keyID == "3")
     #expect(keys.currentID == "3")
+    try folder.write("4.key", Self.hex)
+    try await keys.refresh()
+    #expect(keys.currentID == "4")
   }
 
   @Test func aKeyThatIsGivenBackIsFoundAtOnce() async throws {

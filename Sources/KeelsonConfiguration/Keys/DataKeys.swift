@@ -38,7 +38,7 @@ final class DataKeys: Sendable {
       throw RPCError(
         .failedPrecondition,
         "This server has no key encryption key, so it cannot keep secrets; give it one "
-          + "(docs/operations.md, \"Keys\") and repeat the call.",
+          + "(docs/operations.md, \"Encryption keys\") and repeat the call.",
         details: [
           .preconditionFailure([
             PreconditionViolation(
@@ -82,6 +82,17 @@ final class DataKeys: Sendable {
       ring.failures = failed
       rings[scope] = ring
     }
+  }
+
+  /// The identifier of the key that wraps from now on, asked for anew.
+  func freshID() async throws -> String {
+    let wrapping = try wrappingKeys()
+    do {
+      try await wrapping.refresh()
+    } catch let error as CryptoError {
+      throw Self.unusable(wrapping.currentID, error)
+    }
+    return wrapping.currentID
   }
 
   /// A data key that is not stored yet.

@@ -15,6 +15,7 @@ package struct AzureConfiguration: Sendable {
   /// What the token is for.
   package var scope = "https://vault.azure.net/.default"
   package var http = HTTPOptions()
+  private let allowsPlaintext: Bool
 
   /// Where the application's secret is.
   package enum Secret: Sendable {
@@ -36,5 +37,16 @@ package struct AzureConfiguration: Sendable {
     self.tenant = tenant
     self.client = client
     self.secret = secret
+    self.allowsPlaintext = allowsPlaintext
+  }
+
+  /// The same credentials for another vault.
+  ///
+  /// - Throws: ``SecretStoreError`` with code `settings`.
+  package func with(vault: String) throws(SecretStoreError) -> AzureConfiguration {
+    var configuration = self
+    configuration.vault = try StoreURL(
+      parsing: vault, what: "The address of Azure Key Vault", allowsPlaintext: allowsPlaintext)
+    return configuration
   }
 }

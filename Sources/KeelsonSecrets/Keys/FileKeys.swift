@@ -49,6 +49,8 @@ package final class FileKeys: KeyEncryptionKeys {
 
   package var currentID: String { held.currentID }
 
+  package func refresh() async throws { await look(isForced: true) }
+
   package func wrap(_ key: [UInt8]) async throws -> WrappedKey {
     await look()
     return try await held.wrap(key)

@@ -18,6 +18,10 @@ package struct SecretStores: Sendable {
   private(set) var stores: [Store] = []
   /// The client of Vault, whether settings are in it or only keys.
   private(set) var vault: VaultClient?
+  private var vaultMount = "secret"
+  private var vaultInterval: Duration?
+  private var azure: AzureConfiguration?
+  private var azureInterval: Duration?
 
   init() {}
 
@@ -78,13 +82,15 @@ package struct SecretStores: Sendable {
       configuration.http.timeout = reader.duration(Name.timeout) ?? configuration.http.timeout
       let client = VaultClient(configuration)
       vault = client
+      vaultMount = reader.text(Name.mount) ?? vaultMount
+      vaultInterval = reader.duration(Name.reloadInterval)
       guard let path = reader.text(Name.path) else { return }
       add(
         VaultSecretStore(
-          client, mount: reader.text(Name.mount) ?? "secret", path: path,
+          client, mount: vaultMount, path: path,
           version: reader.integer(Name.version)),
         "vault", reader.flag(Name.isOptional), logger,
-        interval: reader.duration(Name.reloadInterval))
+        interval: vaultInterval)
     } catch {
       reader.note(Name.address, "address", error.message)
     }
@@ -117,6 +123,8 @@ package struct SecretStores: Sendable {
       configuration.http.caFile = reader.text(Name.caFile)
       configuration.http.proxy = reader.text(Name.proxy)
       configuration.http.timeout = reader.duration(Name.timeout) ?? configuration.http.timeout
+      azure = configuration
+      azureInterval = reader.duration(Name.reloadInterval)
       add(
         AzureSecretStore(configuration), "azure", reader.flag(Name.isOptional), logger,
         interval: reader.duration(Name.reloadInterval))
@@ -169,5 +177,45 @@ package struct SecretStores: Sendable {
       }
     }
     return layer
+  }
+}
+
+extension SecretStores {
+  /// The stores of an application in an environment.
+  func stores(
+    of application: ApplicationSettings, in environment: String, logger: Logger
+  ) -> [Store] {
+    var stores: [Store] = []
+    func place(_ text: String) -> String { ApplicationSettings.place(text, in: environment) }
+    func add(
+      _ store: any SecretStore, _ kind: String, interval: Duration?,
+      folder: FileSecretStore? = nil
+    ) {
+      stores.append(
+        Store(
+          kind: kind, source: SecretSource(store, isOptional: false, logger: logger),
+          interval: interval, folder: folder))
+    }
+    if let folder = application.secretFolder {
+      let store = FileSecretStore(folder: place(folder))
+      add(store, "files", interval: nil, folder: store)
+    }
+    if let path = application.vaultPath, let vault {
+      add(
+        VaultSecretStore(vault, mount: vaultMount, path: place(path)), "vault",
+        interval: vaultInterval)
+    }
+    if let address = application.azureVault, let azure {
+      do throws(SecretStoreError) {
+        add(
+          AzureSecretStore(try azure.with(vault: place(address))), "azure",
+          interval: azureInterval)
+      } catch {
+        logger.log(
+          .error, "An application's secrets cannot be read: \(error.message)",
+          ["application": application.name, "environment": environment])
+      }
+    }
+    return stores
   }
 }

@@ -206,16 +206,29 @@ package enum ServerSchema {
   ]
 
   private static let applications: [SettingRule] = [
-    rule(
-      "\(SettingName.applications):*:Folder", .string, nil,
-      "The folder of an application's `appsettings.json` and `appsettings.<Environment>.json`; read "
-        + "anew when they change."),
-    rule(
-      "\(SettingName.applications):*:VariablePrefix", .string, nil,
-      "What an application's environment variables begin with, `SHOP__` for example."),
-    rule(
-      "\(SettingName.applications):*:SecretSection", .string, nil,
-      "The section of the secret stores that is an application's own."),
+    application(
+      SettingName.Application.folder, .string,
+      "The folder with an application's `appsettings.json` and `appsettings.<Environment>.json`. "
+        + "Here and below, `{environment}` stands for the environment."),
+    application(
+      SettingName.Application.environments, .list,
+      "The environments that it has layers in; when not set, the server's own and those that the "
+        + "folder has files for."),
+    application(
+      SettingName.Application.variablePrefix, .string,
+      "What begins the names of its variables in the server's environment: `SHOP__`."),
+    application(
+      SettingName.Application.secretSection, .string,
+      "The section of Keelson's own secret stores that is the application's, in the server's "
+        + "environment."),
+    application(
+      SettingName.Application.secretFolder, .string, "A folder with a file for each secret of it."),
+    application(
+      SettingName.Application.vaultPath, .string,
+      "Its secret in Vault, read with what `Secrets:Vault` says."),
+    application(
+      SettingName.Application.azureVault, .string,
+      "Its Azure Key Vault, read with what `Secrets:Azure` says."),
   ]
 
   private static let limits: [SettingRule] = ServerLimits.all.map(\.rule)
@@ -243,6 +256,12 @@ package enum ServerSchema {
   ) -> SettingRule {
     rule(
       key, type, defaultValue, description, minimum: .integer(minimum), maximum: .integer(maximum))
+  }
+
+  private static func application(
+    _ key: String, _ type: SettingType, _ description: String
+  ) -> SettingRule {
+    rule("\(SettingName.Application.section):*:\(key)", type, nil, description)
   }
 
   private static func optional(_ key: String) -> SettingRule {

@@ -30,7 +30,7 @@ extension ServerSettings {
     settings.readAddresses(&reader)
     settings.readLimits(&reader)
     settings.encryption = EncryptionSettings(&reader)
-    settings.applications = ApplicationSources.Application.all(&reader)
+    settings.applications = ApplicationSettings.all(&reader)
     settings.checkNames(&reader)
     return (settings, reader.problems)
   }

@@ -62,8 +62,17 @@ package enum SettingName {
     static let insecurePlaintext = "Secrets:Azure:InsecurePlaintext"
   }
 
-  /// What stands below, by an application's name: `Folder`, `VariablePrefix`, `SecretSection`.
-  static let applications = "Applications"
+  /// Below `Applications:<application>`.
+  enum Application {
+    static let section = "Applications"
+    static let folder = "Folder"
+    static let environments = "Environments"
+    static let variablePrefix = "VariablePrefix"
+    static let secretSection = "SecretSection"
+    static let secretFolder = "SecretFolder"
+    static let vaultPath = "VaultPath"
+    static let azureVault = "AzureVault"
+  }
 
   enum Encryption {
     static let keyPath = "Encryption:KeyPath"

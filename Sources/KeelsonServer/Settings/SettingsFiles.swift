@@ -32,6 +32,9 @@ package struct SettingsFiles: Sendable, Equatable {
 
   var base: String { place(name) }
 
+  /// Whether the folder is there and may be read.
+  var isThere: Bool { FolderSignature(folder: folder) != nil }
+
   /// The file of an environment. Its name may be written in another case: .NET has `Production`
   /// where we say `production`.
   func file(ofEnvironment environment: String) -> String {

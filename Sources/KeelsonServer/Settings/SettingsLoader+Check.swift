@@ -1,3 +1,4 @@
+import KeelsonConfiguration
 import KeelsonConfigurationRules
 package import KeelsonCore
 import KeelsonCrypto
@@ -7,8 +8,27 @@ import KeelsonTransport
 extension SettingsLoader.Loaded {
   /// Every problem: those of the settings, and those of the files that they name and that the
   /// server would read at its start. Nothing is made or changed.
-  package func allProblems(logger: Logger) -> [SettingsProblem] {
+  ///
+  /// - Throws: `CancellationError` only.
+  package func allProblems(
+    variables: [String: String], logger: Logger
+  ) async throws -> [SettingsProblem] {
     var all = problems
+    let sources = ApplicationSources(
+      settings.applications, environment: settings.environment, variables: variables,
+      stores: stores, logger: .silent)
+    for scope in sources.scopes {
+      do {
+        _ = try await sources.load(scope)
+      } catch let error as CancellationError {
+        throw error
+      } catch {
+        all.append(
+          problem(
+            "\(SettingName.Application.section):\(scope.application)", "readable",
+            "its layers in \(scope.environment) cannot be read: \(error)"))
+      }
+    }
     if let tls = settings.tls {
       do {
         _ = try TLSServerCertificates(tls, logger: logger)

@@ -22,10 +22,7 @@ final class SettingsWatch: Sendable {
 
   private struct State {
     var loaded: SettingsLoader.Loaded
-    /// The files as they were when they were read last.
-    var seen: FolderSignature
-    /// The files as they are since the last look, when they are not as they were read.
-    var pending: FolderSignature?
+    var settled: SettledSignature
     var folders: [String: FolderSignature?]
     var due: [String: ContinuousClock.Instant]
   }
@@ -51,7 +48,8 @@ final class SettingsWatch: Sendable {
     self.now = now
     let moment = now()
     var state = State(
-      loaded: loaded, seen: loader.signature(environment: loaded.environment), folders: [:],
+      loaded: loaded,
+      settled: SettledSignature([loader.signature(environment: loaded.environment)]), folders: [:],
       due: [:])
     for store in loaded.stores.stores {
       state.folders[store.kind] = store.folder?.signature
@@ -96,18 +94,8 @@ final class SettingsWatch: Sendable {
 
   private func haveFilesChanged(_ trigger: Trigger) -> Bool {
     let files = loader.signature(environment: state.withLock { $0.loaded.environment })
-    return state.withLock { state in
-      guard files != state.seen else {
-        state.pending = nil
-        return false
-      }
-      guard files == state.pending || trigger == .signal else {
-        state.pending = files
-        return false
-      }
-      state.seen = files
-      state.pending = nil
-      return true
+    return state.withLock {
+      $0.settled.hasChanged(to: [files], isAtOnce: trigger == .signal)
     }
   }
 

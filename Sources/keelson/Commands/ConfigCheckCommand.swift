@@ -26,7 +26,8 @@ enum ConfigCheckCommand {
       path: invocation.option("config"), variables: SettingOptions.variables,
       options: SettingOptions.layer(invocation), logger: logger)
     let loaded = try await loader.load()
-    let problems = loaded.allProblems(logger: logger)
+    let problems = try await loaded.allProblems(
+      variables: SettingOptions.variables, logger: logger)
     let rows = invocation.has("show") ? ConfigCheckCommand.rows(loaded) : []
     switch Output(invocation).format {
     case .json: Output.line(json(loaded, problems, invocation.has("show") ? rows : nil).text)
