@@ -56,6 +56,18 @@ import Testing
     #expect(configuration["Mode"] == nil)
   }
 
+  /// Stores that have only texts give a list element by element.
+  @Test func theElementsOfASecretListAreGatheredAndStaySecret() throws {
+    let secrets = LayerValues(
+      secrets: ["Server:Hosts:1": "b", "Server:Hosts:0": "a", "Server:Port": "1"], source: "vault",
+      schema: try schema())
+    #expect(
+      secrets.values == [
+        "Server:Hosts": LayerValue(.list(["a", "b"]), source: "vault", isSensitive: true),
+        "Server:Port": LayerValue(.string("1"), source: "vault", isSensitive: true),
+      ])
+  }
+
   @Test func everyViolationIsToldAtOnce() throws {
     let schema = try schema()
     let file = LayerValues(

@@ -21,7 +21,8 @@ package enum LayerSource: Sendable, Hashable {
       try LayerValues(layer, document: document, source: source, schema: schema)
     case .variables(let variables, let prefix):
       LayerValues(environment: variables, prefix: prefix, schema: schema, lower: lower)
-    case .secrets(let secrets, let source): LayerValues(secrets: secrets, source: source)
+    case .secrets(let secrets, let source):
+      LayerValues(secrets: secrets, source: source, schema: schema)
     }
   }
 

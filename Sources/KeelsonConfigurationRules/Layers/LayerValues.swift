@@ -96,18 +96,27 @@ extension LayerValues {
     }
     for (list, parts) in elements where values[list] == nil {
       let sorted = parts.sorted { $0.key < $1.key }
-      for part in sorted { values[part.value.key] = nil }
+      var sources: [String] = []
+      for part in sorted {
+        values[part.value.key] = nil
+        if !sources.contains(part.value.value.source) { sources.append(part.value.value.source) }
+      }
       values[list] = LayerValue(
         .list(sorted.map { $0.value.value.value.json }),
-        source: sorted.map(\.value.value.source).joined(separator: ", "))
+        source: sources.joined(separator: ", "),
+        isSensitive: sorted.contains { $0.value.value.isSensitive })
     }
   }
 
-  /// The layer of texts by key, as secret stores give them.
-  package init(secrets: [String: String], source: String) {
+  /// The layer of texts by key, as secret stores give them; `List:0`, `List:1` are the elements of
+  /// what the schema has as a list.
+  package init(
+    secrets: [String: String], source: String, schema: ConfigurationSchema = .open
+  ) {
     self.init(
       .secretStore,
       secrets.mapValues { LayerValue(.string($0), source: source, isSensitive: true) })
+    gatherElements(schema: schema, known: [:])
   }
 }
 
