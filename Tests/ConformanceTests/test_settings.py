@@ -184,6 +184,22 @@ def test_every_option_of_serve_is_a_setting():
     assert options <= known, options - known
 
 
+def kept(address):
+    """The events about settings, newest first: the name, and what a reload came to. The last is
+    written just after the log has said so: looked for again until it is there."""
+    arguments = ("events", "list", "--types", "keelson.configuration.*", "--output", "json")
+    for _ in range(50):
+        ended = run(*arguments, "--server", address)
+        assert ended.returncode == 0, ended.stderr
+        events = json.loads(ended.stdout)["events"]
+        if len(events) >= 4:
+            break
+    return [
+        (event["type"].rsplit(".", 1)[1], event["data"].get("outcome"))
+        for event in events
+    ]
+
+
 def test_a_signal_has_the_settings_read_again(folder, tmp_path):
     write(folder, "appsettings.json", {"Logging": {"Level": "info"}})
     with serving("--config", folder, "--data", tmp_path / "data") as server:
@@ -191,7 +207,7 @@ def test_a_signal_has_the_settings_read_again(folder, tmp_path):
         assert loaded["fields"]["environment"] == "development"
         assert loaded["fields"]["environment_source"] == "default"
         assert loaded["fields"]["files"] == str(folder / "appsettings.json")
-        server.until("Serving.")
+        address = server.until("Serving.")["fields"]["addresses"].removeprefix("on ")
         write(folder, "appsettings.json", {"Logging": {"Level": "loud"}})
         server.hang_up()
         refused = server.until("is not used, the old one stays")
@@ -201,6 +217,19 @@ def test_a_signal_has_the_settings_read_again(folder, tmp_path):
         server.hang_up()
         assert server.until("loaded anew")["fields"]["keys"] == "Logging:Level, Loops"
         assert server.until("need a restart")["fields"]["keys"] == "Loops"
+        assert kept(address) == [
+            ("ConfigurationReloaded", "applied"),
+            ("ConfigurationReloaded", "refused"),
+            ("ConfigurationValidated", None),
+            ("ConfigurationLoaded", None),
+        ]
+        trail = run("audit", "list", "--entity-type", "settings", "--server", address).stdout
+        assert [line.split()[3:] for line in trail.splitlines()[1:]] == [
+            ["settings.reload", "settings", "keelson/development", "success"],
+            ["settings.reload", "settings", "keelson/development", "failure"],
+            ["settings.validate", "settings", "keelson/development", "success"],
+            ["settings.load", "settings", "keelson/development", "success"],
+        ]
         # At warning, nothing is said about stopping.
         assert "Draining." not in server.stop()
 
