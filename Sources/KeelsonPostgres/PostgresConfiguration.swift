@@ -12,6 +12,13 @@ package struct PostgresConfiguration: Sendable {
     self.url = url
   }
 
+  /// Whether the address can be meant; nobody is connected to.
+  ///
+  /// - Throws: ``StoreError`` with code misuse; its sentence never holds the password.
+  package func check() throws {
+    _ = try ConnectionSettings(url: url, connectTimeout: limits.connectTimeout)
+  }
+
   package struct Limits: Sendable {
     /// How many connections read, over all loops. Each loop has its part, at least one.
     package var readConnections = 16

@@ -1,6 +1,8 @@
 import KeelsonConfigurationRules
 import KeelsonCore
 import KeelsonFlags
+import KeelsonPostgres
+import KeelsonStore
 import KeelsonTransport
 
 extension ServerSettings {
@@ -97,6 +99,17 @@ extension ServerSettings {
     } catch {
       reader.note(
         SettingName.environment, "pattern", (error as? RPCError)?.message ?? "\(error)")
+    }
+    for (key, url) in [
+      (SettingName.database, database), (SettingName.databaseOwner, databaseOwner),
+    ] {
+      guard let url else { continue }
+      do {
+        try PostgresConfiguration(url: url).check()
+      } catch {
+        // Its sentence never has the password.
+        reader.note(key, "address", (error as? StoreError)?.message ?? "\(error)")
+      }
     }
     guard eventSource != nil else { return }
     do {

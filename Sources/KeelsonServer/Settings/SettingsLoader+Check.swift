@@ -13,7 +13,7 @@ extension SettingsLoader.Loaded {
   package func allProblems(
     variables: [String: String], logger: Logger
   ) async throws -> [SettingsProblem] {
-    var all = problems
+    var all = problems + fileProblems(logger: logger)
     let sources = ApplicationSources(
       settings.applications, environment: settings.environment, variables: variables,
       stores: stores, logger: .silent)
@@ -29,6 +29,12 @@ extension SettingsLoader.Loaded {
             "its layers in \(scope.environment) cannot be read: \(error)"))
       }
     }
+    return all
+  }
+
+  /// What is wrong with the certificates and keys that the settings name.
+  func fileProblems(logger: Logger = .silent) -> [SettingsProblem] {
+    var all: [SettingsProblem] = []
     if let tls = settings.tls {
       do {
         _ = try TLSServerCertificates(tls, logger: logger)

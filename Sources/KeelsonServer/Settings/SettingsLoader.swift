@@ -49,11 +49,12 @@ package struct SettingsLoader: Sendable {
 
   /// Reads everything and checks everything.
   ///
-  /// - Parameter held: the stores of the last time, to be used again; nil: made anew and read.
+  /// - Parameter held: what the process started with, whose environment and stores it keeps; nil:
+  ///   it starts now.
   /// - Throws: `CancellationError` only; what is wrong stands in the problems.
-  package func load(with held: SecretStores? = nil) async throws -> Loaded {
+  package func load(after held: Loaded? = nil) async throws -> Loaded {
     var loaded = Loaded()
-    var layers = readFiles(&loaded)
+    var layers = readFiles(&loaded, environment: held?.environment)
     layers.append(variableLayer(below: layers))
     layers.append(options)
     for (text, value) in ServerLimits.assignments(in: variables[Self.limitsVariable] ?? "")
@@ -67,12 +68,14 @@ package struct SettingsLoader: Sendable {
     let schema = ServerSchema.schema
     let first = EffectiveConfiguration.merging(layers, schema: schema).configuration
     var reader = SettingsReader(first)
+    // Made anew even where those of the start stay: their settings are checked by that.
+    let stores = SecretStores(&reader, logger: held == nil ? logger : .silent)
+    loaded.problems += reader.problems
     if let held {
-      loaded.stores = held
+      loaded.stores = held.stores
     } else {
-      loaded.stores = SecretStores(&reader, logger: logger)
-      loaded.problems += reader.problems
-      loaded.problems += try await loaded.stores.start()
+      loaded.stores = stores
+      loaded.problems += try await stores.start()
     }
     layers.append(loaded.stores.layer(schema))
     let merged = EffectiveConfiguration.merging(layers, schema: schema)
@@ -91,7 +94,8 @@ package struct SettingsLoader: Sendable {
 
   // MARK: Layers
 
-  private func readFiles(_ loaded: inout Loaded) -> [LayerValues] {
+  /// - Parameter fixed: the environment that the process has; nil: it is detected.
+  private func readFiles(_ loaded: inout Loaded, environment fixed: String?) -> [LayerValues] {
     var layers: [LayerValues] = []
     func take(_ layer: ConfigurationLayer, _ file: String) -> LayerValues? {
       do throws(SettingsProblem) {
@@ -113,6 +117,7 @@ package struct SettingsLoader: Sendable {
           message: "there is no such file: name the folder or the file of the configuration"))
     }
     (loaded.environment, loaded.environmentSource) = environment(base)
+    if let fixed { loaded.environment = fixed }
     if let values = take(.environmentFile, files.file(ofEnvironment: loaded.environment)) {
       layers.append(values)
     }

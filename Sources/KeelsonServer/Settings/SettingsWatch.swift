@@ -22,6 +22,8 @@ final class SettingsWatch: Sendable {
 
   private struct State {
     var loaded: SettingsLoader.Loaded
+    /// What the server started with: what differs from it needs a restart.
+    let started: EffectiveConfiguration
     var settled: SettledSignature
     var folders: [String: FolderSignature?]
     var due: [String: ContinuousClock.Instant]
@@ -48,7 +50,7 @@ final class SettingsWatch: Sendable {
     self.now = now
     let moment = now()
     var state = State(
-      loaded: loaded,
+      loaded: loaded, started: loaded.configuration,
       settled: SettledSignature([loader.signature(environment: loaded.environment)]), folders: [:],
       due: [:])
     for store in loaded.stores.stores {
@@ -86,7 +88,7 @@ final class SettingsWatch: Sendable {
     do {
       let haveSecretsChanged = try await readStores(trigger)
       guard haveFilesChanged(trigger) || haveSecretsChanged || trigger == .signal else { return }
-      await take(try await loader.load(with: state.withLock { $0.loaded.stores }))
+      await take(try await loader.load(after: state.withLock { $0.loaded }))
     } catch {
       // Cancelled: the server stops.
     }
@@ -139,28 +141,32 @@ final class SettingsWatch: Sendable {
   // MARK: Taking over
 
   private func take(_ loaded: SettingsLoader.Loaded) async {
-    guard loaded.problems.isEmpty else {
-      for problem in loaded.problems {
+    let problems = loaded.problems + loaded.fileProblems()
+    guard problems.isEmpty else {
+      for problem in problems {
         logger.log(
           .error, "The changed configuration is not used, the old one stays: \(problem.message)",
           ["key": problem.key, "source": problem.source, "rule": problem.rule])
       }
       await emit(
         .refused(
-          reason: "The changed configuration breaks rules.", problems: loaded.problems))
+          reason: "The changed configuration breaks rules.", problems: problems))
       return
     }
-    let (before, after) = state.withLock { state in
+    let (before, started) = state.withLock { state in
       defer { state.loaded = loaded }
-      return (state.loaded.configuration.settings, loaded.configuration.settings)
+      return (state.loaded.configuration.settings, state.started.settings)
     }
+    let after = loaded.configuration.settings
     let changed = Set(before.keys).union(after.keys)
       .filter { before[$0]?.value != after[$0]?.value }.sorted()
     guard !changed.isEmpty else {
       logger.log(.info, "The configuration was read again; nothing in it has changed.")
       return
     }
-    let waiting = changed.filter { !Self.immediate.contains($0) }
+    let waiting = changed.filter {
+      !Self.immediate.contains($0) && started[$0]?.value != after[$0]?.value
+    }
     // Said at the old level as well as at the new one.
     logger.log(.info, "The configuration was loaded anew.", ["keys": list(changed)])
     logger.minimum = loaded.settings.logLevel

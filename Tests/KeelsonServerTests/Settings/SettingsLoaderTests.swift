@@ -216,6 +216,17 @@ import Testing
     }
   }
 
+  @Test(arguments: ["mysql://u:marked-secret@h/d", "postgres://u:marked-secret@h/d?bogus=1"])
+  func anAddressOfADatabaseThatIsNoneIsTold(url: String) async throws {
+    for key in [SettingName.database, SettingName.databaseOwner] {
+      let problems = try await folder.load(options: [key: .string(url)]).problems
+      #expect(problems.map(\.key) == [key])
+      #expect(!SettingsError(problems).description.contains("marked-secret"))
+    }
+    let good = "postgres://u:p@127.0.0.1:5432/d?sslmode=disable"
+    #expect(try await folder.load(options: [SettingName.database: .string(good)]).problems == [])
+  }
+
   @Test func aStoreThatCannotBeReadPreventsTheStartUnlessItIsOptional() async throws {
     func write(_ optional: Bool) throws {
       try folder.write(

@@ -122,6 +122,37 @@ import Testing
     #expect(events.last?.isFailure == false)
   }
 
+  /// What would keep the next start from happening is no change to take over.
+  @Test func aReloadChecksWhatAStartChecks() async throws {
+    let watch = try await watch(lines.logger, "{}")
+    for text in [
+      #"{"Tls":{"CertificateFile":"/none.crt","KeyFile":"/none.key"}}"#,
+      #"{"Encryption":{"KeyPath":"/none.d"}}"#, #"{"Secrets":{"Vault":{"Address":"nonsense"}}}"#,
+      #"{"Database":"mysql://h/d"}"#,
+    ] {
+      try folder.write("appsettings.json", text)
+      let before = events.count
+      await watch.look(.signal)
+      #expect(events.count == before + 1)
+      #expect(events.last?.isFailure == true, "\(text)")
+    }
+  }
+
+  @Test func theEnvironmentIsThatOfTheStart() async throws {
+    try folder.write("appsettings.qa.json", #"{"DrainTimeout":"9s"}"#)
+    let watch = try await watch(lines.logger, #"{"DrainTimeout":"3s"}"#)
+    try folder.write("appsettings.json", #"{"Environment":"qa","DrainTimeout":"4s"}"#)
+    await watch.look(.signal)
+    #expect(watch.settings.drainGrace == .seconds(4))
+    #expect(
+      events.last
+        == .reloaded(changed: ["DrainTimeout", "Environment"], needRestart: ["Environment"]))
+    // Back as it was at the start: nothing needs a restart.
+    try folder.write("appsettings.json", #"{"DrainTimeout":"4s"}"#)
+    await watch.look(.signal)
+    #expect(events.last == .reloaded(changed: ["Environment"], needRestart: []))
+  }
+
   @Test func whatNeedsARestartIsNamed() async throws {
     let watch = try await watch(lines.logger, "{}")
     try folder.write(
