@@ -262,7 +262,7 @@ def copy(source: pathlib.Path, postgres: Postgres, database: str) -> None:
     head = trail.execute(
         "SELECT last_audit_sequence, last_audit_hash, last_audit_time FROM change_sequence"
     ).fetchone()
-    tables = ("audit_entries", "change_sequence")
+    tables = ("audit_entries", "change_sequence", "audit_checkpoints")
     for table in tables:
         postgres.sql(f"ALTER TABLE {table} DISABLE TRIGGER USER", database)
     postgres.sql("DELETE FROM audit_entries", database)

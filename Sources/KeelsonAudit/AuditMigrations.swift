@@ -8,7 +8,7 @@ package enum AuditMigrations {
     [
       Migration(1, "queries, checkpoints, archives, retention and subjects") { dialect in
         entryIndexes(dialect) + checkpoints(dialect) + archives(dialect) + policy(dialect)
-          + subjects(dialect)
+          + subjects(dialect) + appendOnly(dialect)
       }
     ])
 
@@ -64,12 +64,55 @@ package enum AuditMigrations {
       CREATE TABLE audit_archives (
         last_sequence \(integer) NOT NULL PRIMARY KEY,
         first_sequence \(integer) NOT NULL,
+        last_hash \(dialect.blobType) NOT NULL,
         name TEXT NOT NULL UNIQUE,
         signed_text TEXT NOT NULL,
         signature \(dialect.blobType) NOT NULL
       )\(dialect.tableSuffix)
       """
     ]
+  }
+
+  /// What proves something stays as it is, and the archived position moves over archives alone: else
+  /// entries could be deleted that no archive has.
+  private static func appendOnly(_ dialect: Dialect) -> [String] {
+    func kept(_ table: String, _ refused: String) -> [String] {
+      TableRule.triggers(
+        dialect, table: table,
+        rules: [
+          TableRule("INSERT", "is append-only: the new row does not follow the newest", refused),
+          TableRule("UPDATE", "is append-only: rows do not change", "TRUE"),
+          TableRule("DELETE", "is append-only: rows are not deleted", "TRUE"),
+        ])
+    }
+    // Each also stops INSERT OR REPLACE, which would take an old row away unseen.
+    return kept(
+      "audit_signing_keys",
+      "EXISTS (SELECT 1 FROM audit_signing_keys WHERE key_id = NEW.key_id)")
+      + kept(
+        "audit_checkpoints",
+        "NEW.number <> coalesce((SELECT max(number) FROM audit_checkpoints), 0) + 1")
+      + kept(
+        "audit_archives",
+        """
+        NEW.first_sequence <> coalesce((SELECT max(last_sequence) FROM audit_archives), 0) + 1
+          OR NEW.last_sequence < NEW.first_sequence
+          OR EXISTS (SELECT 1 FROM audit_archives WHERE name = NEW.name)
+        """)
+      + TableRule.triggers(
+        dialect, table: "change_sequence", name: "change_sequence_archived",
+        rules: [
+          TableRule(
+            "UPDATE", "moves its archived position over archives alone",
+            """
+            (NEW.archived_audit_sequence <> OLD.archived_audit_sequence
+                OR NEW.archived_audit_hash <> OLD.archived_audit_hash)
+              AND NOT EXISTS (SELECT 1 FROM audit_archives
+                WHERE first_sequence = OLD.archived_audit_sequence + 1
+                  AND last_sequence = NEW.archived_audit_sequence
+                  AND last_hash = NEW.archived_audit_hash)
+            """)
+        ])
   }
 
   private static func policy(_ dialect: Dialect) -> [String] {

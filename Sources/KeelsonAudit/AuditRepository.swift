@@ -116,83 +116,16 @@ enum AuditRepository {
     }
   }
 
+  /// Makes a key known that may be known already.
   static func insert(_ key: StoredKey, in transaction: any Transaction) async throws {
+    let known = try await transaction.first(
+      "SELECT 1 FROM audit_signing_keys WHERE key_id = $1", [.text(key.id)])
+    guard known == nil else { return }
     try await transaction.execute(
       """
       INSERT INTO audit_signing_keys (key_id, public_key, create_time) VALUES ($1, $2, $3)
       ON CONFLICT (key_id) DO NOTHING
       """, [.text(key.id), .text(key.pem), SQLValue(key.createTime)])
-  }
-
-  // MARK: Archives
-
-  private static func archive(_ row: Row) throws -> AuditArchiveManifest {
-    do {
-      return try AuditArchiveManifest(signedText: try row.get(0), signature: try row.get(1))
-    } catch let error as AuditFileError {
-      throw StoreError(.corrupt, "A stored archive cannot be read.", cause: error)
-    }
-  }
-
-  static func archive(named name: String, in transaction: any Transaction) async throws
-    -> AuditArchiveManifest?
-  {
-    try await transaction.first(
-      "SELECT signed_text, signature FROM audit_archives WHERE name = $1", [.text(name)]
-    ).map(archive)
-  }
-
-  /// The archive that has an entry.
-  static func archive(with sequence: Int64, in transaction: any Transaction) async throws
-    -> AuditArchiveManifest?
-  {
-    try await transaction.first(
-      """
-      SELECT signed_text, signature FROM audit_archives
-      WHERE last_sequence >= $1 AND first_sequence <= $1 ORDER BY last_sequence LIMIT 1
-      """, [.integer(sequence)]
-    ).map(archive)
-  }
-
-  /// The archives that end below a number, newest first.
-  static func archives(before sequence: Int64, limit: Int, in transaction: any Transaction)
-    async throws -> [AuditArchiveManifest]
-  {
-    try await transaction.query(
-      """
-      SELECT signed_text, signature FROM audit_archives WHERE last_sequence < $1
-      ORDER BY last_sequence DESC LIMIT $2
-      """, [.integer(sequence), SQLValue(limit)]
-    ).map(archive)
-  }
-
-  /// Adds an archive and moves the archived position over it.
-  ///
-  /// - Returns: false when the position is not where the archive begins: another node archived
-  ///   the same entries.
-  static func insert(_ archive: AuditArchiveManifest, in transaction: any Transaction) async throws
-    -> Bool
-  {
-    let moved = try await transaction.execute(
-      """
-      UPDATE change_sequence SET archived_audit_sequence = $1, archived_audit_hash = $2
-      WHERE archived_audit_sequence = $3
-      """,
-      [
-        .integer(archive.lastSequence), .blob(archive.lastHash),
-        .integer(archive.firstSequence - 1),
-      ])
-    guard moved == 1 else { return false }
-    try await transaction.execute(
-      """
-      INSERT INTO audit_archives (last_sequence, first_sequence, name, signed_text, signature)
-      VALUES ($1, $2, $3, $4, $5)
-      """,
-      [
-        .integer(archive.lastSequence), .integer(archive.firstSequence), .text(archive.name),
-        .text(archive.signedText), .blob(archive.signature),
-      ])
-    return true
   }
 
   // MARK: Retention

@@ -24,10 +24,20 @@ extension AuditService {
       ])
     let report: AuditVerification.Report
     do {
-      report = try await AuditVerification(database: database, keys: try await verifyingKeys())
-        .run(start: request.startSequence, end: request.endSequence)
+      let verification = AuditVerification(
+        database: database, keys: try await verifyingKeys(),
+        archiveFolder: configuration.archiveFolder)
+      // Hashing takes long and files block, and a loop must not: elsewhere.
+      report = try await offLoop {
+        try await verification.run(start: request.startSequence, end: request.endSequence)
+      }
     } catch let error as StoreError {
       throw RPCError(error)
+    } catch let error as AuditFolderError {
+      logger.log(.error, "An archive cannot be verified.", ["error": "\(error)"])
+      throw RPCError(
+        .unavailable, "The file of an archive cannot be read; the log says why.",
+        cause: "\(error)")
     }
     if let failure = report.failure {
       logger.log(
@@ -43,7 +53,7 @@ extension AuditService {
   }
 
   /// The keys that ever signed, by id; this server's own from its file.
-  private func verifyingKeys() async throws -> [String: VerifyingKey] {
+  func verifyingKeys() async throws -> [String: VerifyingKey] {
     var keys: [String: VerifyingKey] = [:]
     for stored in try await read({ try await AuditRepository.signingKeys(in: $0) }) {
       guard let key = try? VerifyingKey(pem: stored.pem), key.id == stored.id else { continue }

@@ -1,6 +1,7 @@
 package import KeelsonAPI
 import KeelsonAuditTrail
 package import KeelsonCore
+import KeelsonCrypto
 import KeelsonStore
 
 extension AuditService {
@@ -122,7 +123,7 @@ extension AuditService {
   /// - Throws: `RPCError` NOT_FOUND.
   func archive(_ name: String) async throws -> AuditArchiveManifest {
     guard !name.isEmpty else { throw RPCError.invalidArgument(field: "name", "is required") }
-    guard let manifest = try await read({ try await AuditRepository.archive(named: name, in: $0) })
+    guard let stored = try await read({ try await AuditRepository.archive(named: name, in: $0) })
     else {
       throw RPCError(
         .notFound, "There is no archive '\(name.prefix(128))'; ListArchives names them.",
@@ -131,7 +132,24 @@ extension AuditService {
             type: "keelson.audit.v1.Archive", name: String(name.prefix(128)), description: "")
         ])
     }
-    return manifest
+    return try signed(stored, by: try await verifyingKeys())
+  }
+
+  /// - Throws: `RPCError` DATA_LOSS when it is not what was signed.
+  private func signed(
+    _ stored: StoredArchive, by keys: [String: VerifyingKey]
+  ) throws -> AuditArchiveManifest {
+    do {
+      return try stored.manifest(keys)
+    } catch {
+      logger.log(
+        .error, "A stored archive is not what was signed: verify the trail.",
+        ["archive": stored.name, "finding": error.message])
+      throw RPCError(
+        .dataLoss,
+        "What the database says of the archive '\(stored.name.prefix(128))' is not what was signed: "
+          + "\(error.message) VerifyEntries checks the whole trail.")
+    }
   }
 
   package func listArchives(
@@ -143,8 +161,9 @@ extension AuditService {
     let archives = try await read {
       try await AuditRepository.archives(before: page.before, limit: page.size + 1, in: $0)
     }
+    let keys = try await verifyingKeys()
     var response = API.ListArchivesResponse()
-    response.archives = archives.prefix(page.size).map { API.Archive($0) }
+    response.archives = try archives.prefix(page.size).map { API.Archive(try signed($0, by: keys)) }
     if archives.count > page.size, let last = response.archives.last {
       response.nextPageToken = page.token(before: last.lastSequence)
     }

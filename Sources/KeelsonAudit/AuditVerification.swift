@@ -17,19 +17,24 @@ struct AuditVerification: Sendable {
     var failedID = ""
   }
 
-  /// Entries that are read at once.
-  private static let pageSize = 1_000
+  /// Entries, and archives, that are read at once.
+  static let pageSize = 1_000
   /// Checkpoints that are held at once.
   private static let maximumCheckpoints = 100_000
 
   let database: any Database
   /// The keys that this server knows: its own first.
   let keys: [String: VerifyingKey]
+  /// Where the files of archives lie that this server made, or was given.
+  let archiveFolder: String
 
+  /// Blocks now and then, since it reads files.
+  ///
   /// - Parameters:
-  ///   - start: the first number; 0: the oldest that is kept.
+  ///   - start: the first number; 0: all of the archives, and the oldest entry that is kept.
   ///   - end: the last number; 0: the newest.
-  /// - Throws: `StoreError`; `RPCError` OUT_OF_RANGE for a range that is not there.
+  /// - Throws: `StoreError`; `RPCError` OUT_OF_RANGE for a range that is not there;
+  ///   ``AuditFolderError``.
   func run(start: Int64, end: Int64) async throws -> Report {
     while true {
       let before = try await database.read { try await AuditRepository.archivedChain(in: $0) }
@@ -46,8 +51,8 @@ struct AuditVerification: Sendable {
     var archived: AuditChain
     var oldest: Int64?
     var checkpoints: [AuditCheckpoint]
-    /// The chain before the first entry that has to follow its predecessor.
-    var chain: AuditChain
+    /// The entry before the first, when the first is none that is archived or follows such a one.
+    var previous: AuditChain?
     var start: Int64
   }
 
@@ -57,21 +62,21 @@ struct AuditVerification: Sendable {
       let archived = try await AuditRepository.archivedChain(in: transaction)
       let oldest = try await AuditRepository.oldestSequence(in: transaction)
       let first = start > 0 ? start : min(oldest ?? archived.sequence + 1, archived.sequence + 1)
-      var chain = archived
+      var previous: AuditChain?
       if first > archived.sequence + 1 {
-        guard let previous = try await AuditRepository.entry(first - 1, in: transaction) else {
+        guard let entry = try await AuditRepository.entry(first - 1, in: transaction) else {
           throw RPCError(
             .outOfRange,
             "start_sequence: there is no entry \(first - 1) before it; the newest is "
               + "\(head.sequence)")
         }
-        chain = AuditChain(sequence: previous.sequence, hash: previous.hash)
+        previous = AuditChain(sequence: entry.sequence, hash: entry.hash)
       }
       let checkpoints = try await AuditRepository.checkpoints(
-        after: 0, from: max(first - 1, 0), limit: Self.maximumCheckpoints, in: transaction)
+        after: 0, from: max(start - 1, 0), limit: Self.maximumCheckpoints, in: transaction)
       return Beginning(
-        head: head, archived: archived, oldest: oldest, checkpoints: checkpoints, chain: chain,
-        start: first)
+        head: head, archived: archived, oldest: oldest, checkpoints: checkpoints,
+        previous: previous, start: first)
     }
   }
 
@@ -83,88 +88,36 @@ struct AuditVerification: Sendable {
         .outOfRange, "end_sequence: there is no entry \(end); the newest is \(head.sequence)")
     }
     let last = end > 0 ? end : head.sequence
-    var report = Report(start: beginning.start, end: last, archived: beginning.archived.sequence)
-    var chain = beginning.chain
-    var position = beginning.start - 1
-    var pending = Deque(beginning.checkpoints.filter { $0.sequence <= last })
-    if let failure = flaw(of: beginning.checkpoints, upTo: last, head: head) {
-      report.failure = failure
-      return report
+    var walk = VerificationWalk(
+      from: beginning.start, upTo: last, archived: beginning.archived,
+      checkpoints: beginning.checkpoints)
+    do {
+      if let oldest = beginning.oldest, oldest < 1 {
+        throw AuditChainBreak(
+          sequence: oldest, kind: .order,
+          message: "Entry \(oldest) stands before the first: nobody recorded it there.")
+      }
+      if let flaw = flaw(of: beginning.checkpoints, upTo: last, head: head) { throw flaw }
+      try await checkArchives(&walk, from: start)
+      if let previous = beginning.previous { try walk.begin(after: previous) }
+      try await checkEntries(&walk)
+      try walk.finish(head)
+    } catch let broken as AuditChainBreak {
+      walk.report.failure = broken
     }
-    check(&pending, at: beginning.chain, archived: beginning.archived, &report)
-    while position < last, report.failure == nil {
+    return walk.report
+  }
+
+  private func checkEntries(_ walk: inout VerificationWalk) async throws {
+    var position = walk.report.start - 1
+    while position < walk.report.end {
       try Task.checkCancellation()
       let after = position
       let entries = try await database.read {
         try await AuditEntries.select(after: after, limit: Self.pageSize, in: $0)
       }
-      for entry in entries where entry.sequence <= last && report.failure == nil {
-        take(entry, archived: beginning.archived, &chain, &pending, &report)
-      }
-      position = entries.last?.sequence ?? last
-    }
-    report.endHash = chain.hash
-    if report.failure == nil, chain.sequence < last, last > beginning.archived.sequence {
-      report.failure = AuditChainBreak(
-        sequence: chain.sequence + 1, kind: .missing,
-        message: "Entry \(chain.sequence + 1) is missing: the trail goes up to \(last).")
-    } else if report.failure == nil, last == head.sequence, last > beginning.archived.sequence,
-      chain.hash != head.hash
-    {
-      report.failure = AuditChainBreak(
-        sequence: last, kind: .content,
-        message: "Entry \(last) has another hash than the end of the trail: it was rewritten.")
-    }
-    return report
-  }
-
-  private func take(
-    _ entry: AuditEntry, archived: AuditChain, _ chain: inout AuditChain,
-    _ pending: inout Deque<AuditCheckpoint>, _ report: inout Report
-  ) {
-    do throws(AuditChainBreak) {
-      if entry.sequence <= archived.sequence {
-        // Of what is archived some is kept: those entries stand alone here.
-        guard entry.hash == entry.computedHash else {
-          throw AuditChainBreak(
-            sequence: entry.sequence, kind: .content,
-            message:
-              "Entry \(entry.sequence) is not what was recorded: its hash does not fit.")
-        }
-        if entry.sequence == archived.sequence, entry.hash != archived.hash {
-          throw AuditChainBreak(
-            sequence: entry.sequence, kind: .link,
-            message: "Entry \(entry.sequence) is not the one that was archived.")
-        }
-      } else {
-        try chain.verify(entry)
-        check(&pending, at: chain, archived: archived, &report)
-      }
-      report.entries += 1
-    } catch {
-      report.failure = error
-      report.failedID = entry.id
-    }
-  }
-
-  /// Compares the checkpoints up to where the chain is with it.
-  private func check(
-    _ pending: inout Deque<AuditCheckpoint>, at chain: AuditChain, archived: AuditChain,
-    _ report: inout Report
-  ) {
-    while let next = pending.first, next.sequence <= chain.sequence, report.failure == nil {
-      _ = pending.popFirst()
-      // Of one within what is archived, only its signature can be checked here.
-      if next.sequence == chain.sequence, next.hash != chain.hash {
-        report.failure = AuditChainBreak(
-          sequence: next.sequence, kind: .content,
-          message: """
-            Entry \(next.sequence) has another hash than checkpoint \(next.number) was signed over: \
-            the trail was rewritten.
-            """)
-      } else {
-        report.checkpoints += 1
-      }
+      for entry in entries where entry.sequence <= walk.report.end { try walk.take(entry) }
+      position = entries.last?.sequence ?? walk.report.end
     }
   }
 

@@ -52,8 +52,18 @@ package struct AuditArchiveManifest: Sendable, Hashable {
       let digits = String(number)
       return String(repeating: "0", count: max(0, 12 - digits.count)) + digits
     }
-    return "audit-\(padded(first))-\(padded(last))-\(tag).ndjson.gz"
+    return "audit-\(padded(first))-\(padded(last))-\(tag)\(fileEnding)"
   }
+
+  /// Whether the name is one that ``fileName(first:last:tag:)`` gives for these entries, and so
+  /// leads nowhere but to a file in the folder of archives.
+  package var hasOwnFileName: Bool {
+    let tag = name.dropLast(Self.fileEnding.count).suffix(8)
+    return tag.utf8.allSatisfy { Character(Unicode.Scalar($0)).isHexDigit }
+      && name == Self.fileName(first: firstSequence, last: lastSequence, tag: String(tag))
+  }
+
+  private static let fileEnding = ".ndjson.gz"
 
   /// What stands after an archive's name in that of its manifest.
   package static let fileSuffix = ".manifest.json"

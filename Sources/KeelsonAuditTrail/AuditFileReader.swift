@@ -59,6 +59,13 @@ package struct AuditFileReader: Sendable {
     }
   }
 
+  /// Entries are counted from 1, and the last number there is has no next one.
+  private func checkNumber(of entry: AuditEntry) throws(AuditFileError) {
+    guard (1..<Int64.max).contains(entry.sequence) else {
+      throw damaged("has the number \(entry.sequence), which no entry can have")
+    }
+  }
+
   private mutating func item(_ bytes: [UInt8]) throws(AuditFileError) -> Item {
     guard String(validating: bytes, as: UTF8.self) != nil else { throw damaged("is not UTF-8") }
     return format == .csv ? try record(bytes) : try object(bytes)
@@ -112,6 +119,7 @@ package struct AuditFileReader: Sendable {
     guard members["sequence"] != nil, members["hash"] != nil else {
       throw damaged("is no entry")
     }
+    try checkNumber(of: entry)
     // Members twice, in another order or with spaces: whatever JSON hides from a parser.
     guard Self.line(of: entry) == bytes else {
       throw damaged("is not written as entries are")
@@ -157,6 +165,7 @@ package struct AuditFileReader: Sendable {
         throw damaged("has a '\(field.name)' that no entry can have")
       }
     }
+    try checkNumber(of: entry)
     return .entry(entry)
   }
 

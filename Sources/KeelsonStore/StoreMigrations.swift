@@ -132,12 +132,13 @@ package enum StoreMigrations {
           AND NOT EXISTS (SELECT 1 FROM audit_entries WHERE sequence = NEW.archived_audit_sequence
             AND hash = NEW.archived_audit_hash))
       """
-    return refusals(
+    return TableRule.triggers(
       dialect, table: "change_sequence",
       rules: [
-        Rule("INSERT", "has one row", "TRUE"),
-        Rule("UPDATE", "only moves on, over what is there", "\(goesBack) OR \(leadsElsewhere)"),
-        Rule("DELETE", "keeps its row", "TRUE"),
+        TableRule("INSERT", "has one row", "TRUE"),
+        TableRule(
+          "UPDATE", "only moves on, over what is there", "\(goesBack) OR \(leadsElsewhere)"),
+        TableRule("DELETE", "keeps its row", "TRUE"),
       ])
   }
 
@@ -151,70 +152,12 @@ package enum StoreMigrations {
   private static func appendOnly(
     _ dialect: Dialect, table: String, exists: String, mayBeDeleted: String
   ) -> [String] {
-    refusals(
+    TableRule.triggers(
       dialect, table: table,
       rules: [
-        Rule("INSERT", "is append-only: the new row does not follow the newest", exists),
-        Rule("UPDATE", "is append-only: rows do not change", "TRUE"),
-        Rule("DELETE", "is append-only: rows are not deleted", "NOT (\(mayBeDeleted))"),
+        TableRule("INSERT", "is append-only: the new row does not follow the newest", exists),
+        TableRule("UPDATE", "is append-only: rows do not change", "TRUE"),
+        TableRule("DELETE", "is append-only: rows are not deleted", "NOT (\(mayBeDeleted))"),
       ])
-  }
-
-  /// When an event on a row is refused, and what is said then.
-  private struct Rule {
-    let event: String
-    let message: String
-    let condition: String
-
-    init(_ event: String, _ message: String, _ condition: String) {
-      self.event = event
-      self.message = message
-      self.condition = condition
-    }
-  }
-
-  /// Triggers that refuse.
-  private static func refusals(_ dialect: Dialect, table: String, rules: [Rule]) -> [String] {
-    switch dialect {
-    case .sqlite:
-      return rules.map { rule in
-        """
-        CREATE TRIGGER \(table)_\(rule.event.lowercased()) BEFORE \(rule.event) ON \(table)
-        WHEN \(rule.condition)
-        BEGIN SELECT RAISE(ABORT, '\(table) \(rule.message)'); END
-        """
-      }
-    case .postgreSQL:
-      let refusals = rules.flatMap { rule in
-        let name = "\(table)_\(rule.event.lowercased())"
-        return [
-          """
-          CREATE FUNCTION \(name)_refused() RETURNS trigger LANGUAGE plpgsql AS $$
-          BEGIN
-            IF \(rule.condition) THEN
-              RAISE EXCEPTION '\(table) \(rule.message)' USING ERRCODE = 'check_violation';
-            END IF;
-            RETURN \(rule.event == "DELETE" ? "OLD" : "NEW");
-          END $$
-          """,
-          """
-          CREATE TRIGGER \(name) BEFORE \(rule.event) ON \(table)
-          FOR EACH ROW EXECUTE FUNCTION \(name)_refused()
-          """,
-        ]
-      }
-      return refusals + [
-        """
-        CREATE FUNCTION \(table)_truncate_refused() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-          RAISE EXCEPTION '\(table) is not emptied' USING ERRCODE = 'check_violation';
-        END $$
-        """,
-        """
-        CREATE TRIGGER \(table)_truncate BEFORE TRUNCATE ON \(table)
-        FOR EACH STATEMENT EXECUTE FUNCTION \(table)_truncate_refused()
-        """,
-      ]
-    }
   }
 }

@@ -265,6 +265,15 @@ def test_a_tampered_archive_does_not_verify(archived, change):
     assert not check(file, *key, code=1)["valid"]
 
 
+def test_an_archive_without_its_manifest_is_no_proof(archived):
+    file, key, _ = archived
+    file.with_name(file.name + ".manifest.json").unlink()
+    report = check(file, *key, code=1)
+    assert not report["valid"] and "manifest" in report["failure"]
+    # Without a key nobody asked who signed it.
+    assert check(file)["valid"]
+
+
 def test_a_damaged_archive_names_where(archived):
     file, key, _ = archived
     whole = file.read_bytes()

@@ -135,7 +135,10 @@ final class AuditServer: Sendable {
 
   func tamper(_ statements: [String]) async throws {
     let dialect = database.dialect
-    let tables = ["audit_entries", "change_sequence"]
+    let tables = [
+      "audit_entries", "change_sequence", "audit_archives", "audit_checkpoints",
+      "audit_signing_keys",
+    ]
     try await database.write { transaction in
       var guards: [String] = []
       switch dialect {
@@ -143,7 +146,7 @@ final class AuditServer: Sendable {
         for row in try await transaction.query(
           """
           SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'
-            AND tbl_name IN ('audit_entries', 'change_sequence')
+            AND tbl_name IN (\(tables.map { "'\($0)'" }.joined(separator: ", ")))
           """)
         {
           guards.append(try row.get(1))

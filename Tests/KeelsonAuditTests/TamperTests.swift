@@ -109,9 +109,7 @@ import Testing
       _ = try await server.client.createCheckpoint(.init())
       _ = try await server.recordMany(3)
       _ = try await server.client.createCheckpoint(.init())
-      try await server.database.write {
-        try await $0.execute("UPDATE audit_checkpoints SET entry_count = 2 WHERE number = 3")
-      }
+      try await server.tamper("UPDATE audit_checkpoints SET entry_count = 2 WHERE number = 3")
       let report = try await server.verify()
       #expect(!report.valid)
       #expect(report.failure.contains("checkpoint 3"))

@@ -213,6 +213,23 @@ import Testing
     #expect(throws: AuditFileError.self) { try Self.verify(Array(text.utf8)) }
   }
 
+  @Test(arguments: AuditFileFormat.allCases, [Int64.min, -1, 0, .max])
+  func aNumberThatNoEntryHasIsRefused(_ format: AuditFileFormat, number: Int64) throws {
+    var entry = Self.entries(1)[0]
+    entry.sequence = number
+    entry.hash = entry.computedHash
+    for isFiltered in [false, true] {
+      var writer = AuditFileWriter(
+        format,
+        AuditFileHeader(isFiltered: isFiltered, afterSequence: 0, time: UnixTime(microseconds: 0)))
+      writer.add(entry)
+      writer.finish()
+      let report = try Self.verify(writer.bytes, isFiltered: isFiltered)
+      #expect(report.failure?.kind == .unreadable)
+      #expect(report.entries == 0)
+    }
+  }
+
   @Test func everyFlippedBitOfAFileIsFound() throws {
     let bytes = Self.file(Self.entries(2))
     let header = try #require(bytes.firstIndex(of: 0x0A))
@@ -308,6 +325,18 @@ import Testing
     let read = try AuditArchiveManifest(parsing: manifest.json.text)
     #expect(read == manifest)
     #expect(read.isSigned(by: key.verifyingKey))
+    #expect(!manifest.hasOwnFileName)
+    var named = manifest
+    named.name = AuditArchiveManifest.fileName(first: 1, last: 9, tag: "0123abcd")
+    #expect(named.hasOwnFileName)
+    for name in [
+      "", "../audit-signing-key.pem", "../" + named.name, named.name + "/..",
+      AuditArchiveManifest.fileName(first: 1, last: 8, tag: "0123abcd"),
+      AuditArchiveManifest.fileName(first: 1, last: 9, tag: "../../../"),
+    ] {
+      named.name = name
+      #expect(!named.hasOwnFileName, "\(name)")
+    }
     var changed = read
     changed.entries = 8
     #expect(!changed.isSigned(by: key.verifyingKey))

@@ -99,6 +99,13 @@ struct AuditFileCheck {
       let manifest = try AuditArchiveManifest(parsing: text)
       report.manifest = manifest
       try check(manifest, &report, size: size, hash: hash.finish())
+    } else if isArchive, !keys.isEmpty, report.failure == nil {
+      report.failure = AuditChainBreak(
+        sequence: report.file.firstSequence, kind: .missing,
+        message: """
+          The archive's manifest \(path)\(Self.manifestSuffix) is missing, so nothing shows that a \
+          key signed the archive: put it there or name it with --manifest.
+          """)
     } else if manifestPath != nil {
       throw UsageError("--manifest is for archives; \(path) is none.")
     }
@@ -135,7 +142,7 @@ struct AuditFileCheck {
 
   private func manifestText(of path: String) throws -> String? {
     if let manifestPath { return try InputFile.text(manifestPath) }
-    return try? InputFile.text(path + Self.manifestSuffix)
+    return try InputFile.textIfThere(path + Self.manifestSuffix)
   }
 
   /// The manifest's file of an archive that a server described.

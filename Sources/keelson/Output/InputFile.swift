@@ -44,6 +44,12 @@ final class InputFile {
     throw RPCError(.invalidArgument, "The file \(path) is too large to be what is wanted here.")
   }
 
+  /// All of a small text file; nil when there is no such file.
+  static func textIfThere(_ path: String) throws -> String? {
+    guard unsafe access(path, F_OK) == 0 || errno != ENOENT else { return nil }
+    return try text(path)
+  }
+
   fileprivate static func failure(_ what: String) -> RPCError {
     RPCError(.unknown, "\(what): \(unsafe String(cString: strerror(errno))).")
   }
