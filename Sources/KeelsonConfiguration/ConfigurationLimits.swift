@@ -33,6 +33,8 @@ package struct ConfigurationLimits: Sendable {
   package var history = 10_000
   /// Violations that an error or an event names; ValidateSettings names all.
   package var namedViolations = 50
+  /// Violations that ValidateSettings and DefineSchema tell.
+  package var validatedViolations = 2_000
   /// `WatchSettings` streams at one time.
   package var watchers = 100_000
   /// Changes a watcher can fall behind, or ask to resume across, before it gets a snapshot.

@@ -89,6 +89,12 @@ extension SettingRule {
         throw RPCError.invalidArgument(field: "\(field).pattern", error.message)
       }
     }
+    let values = [message.defaultValue, message.minimum, message.maximum] + message.allowedValues
+    for value in values.compactMap({ $0?.known }) {
+      if let problem = value.problem(maximumDepth: 32) {
+        throw RPCError.invalidArgument(field: field, "a value \(problem)")
+      }
+    }
     self.init(
       key: key, type: type, isRequired: message.required,
       defaultValue: try message.defaultValue.flatMap { try SettingValue($0) }, format: format,

@@ -35,8 +35,13 @@ extension ConfigurationService {
     var current = newest.number
     // A rotation that ended early goes on with the key it had made.
     let total: Int
-    let left = try await read { [current] in
-      try await DataKeyRepository.sealedValues(before: current, in: scope, $0)
+    let older = dataKeys.usable(of: scope).filter { $0 < newest.number }
+    let left = try await read { transaction in
+      var left = 0
+      for number in older {
+        left += try await DataKeyRepository.sealedValues(with: number, in: scope, transaction)
+      }
+      return left
     }
     if left > 0 {
       total = left
@@ -49,25 +54,30 @@ extension ConfigurationService {
     var progress = API.RotateKeyResponse(
       total: Int64(total), wrappingKeyId: try dataKeys.wrappingKeys().currentID)
     try await responses.write(progress)
-    while true {
-      let number = current
-      let count = try await withDataKeys(of: scope) {
-        do {
-          return try await self.change(origin) { change in
-            try await self.sealAnew(scope, with: number, in: change)
+    // What is sealed with a key that is lost stays as it is, and is told.
+    for old in dataKeys.usable(of: scope) where old < current {
+      while true {
+        let number = current
+        let count = try await withDataKeys(of: scope) {
+          do {
+            return try await self.change(origin) { change in
+              try await self.sealAnew(scope, from: old, with: number, in: change)
+            }
+          } catch is NothingChanged {
+            return 0
           }
-        } catch is NothingChanged {
-          return 0
         }
+        guard count > 0 else { break }
+        progress.done += Int64(count)
+        progress.total = max(progress.total, progress.done)
+        try await responses.write(progress)
       }
-      guard count > 0 else { break }
-      progress.done += Int64(count)
-      progress.total = max(progress.total, progress.done)
-      try await responses.write(progress)
     }
-    try await finish(number: current, of: scope, origin)
+    let missing = dataKeys.missingKeys(of: scope)
+    progress.skipped = Int64(try await finish(number: current, of: scope, origin))
+    progress.missingKeyIds = progress.skipped > 0 ? missing : []
     progress.finished = true
-    progress.done = progress.total
+    progress.done = progress.total - min(progress.skipped, progress.total)
     try await responses.write(progress)
   }
 
@@ -95,11 +105,11 @@ extension ConfigurationService {
   ///
   /// - Throws: ``NothingChanged`` when none is left.
   private func sealAnew(
-    _ scope: ConfigurationScope, with number: Int64, in change: Change
+    _ scope: ConfigurationScope, from old: Int64, with number: Int64, in change: Change
   ) async throws -> Int {
     let limit = limits.rotationStep
     func renewed(_ value: API.StoredValue?, _ key: String) throws -> API.StoredValue? {
-      guard let value, value.isSealed, value.dataKey < number else { return value }
+      guard let value, value.dataKey == old else { return value }
       return try dataKeys.seal(
         dataKeys.open(value, key: key, of: scope), key: key, of: scope, dataKey: number)
     }
@@ -107,7 +117,7 @@ extension ConfigurationService {
     var payload = API.StoredChange(
       application: scope.application, environment: scope.environment)
     for var setting in try await SettingRepository.sealed(
-      before: number, in: scope, limit: limit, change)
+      with: old, in: scope, limit: limit, change)
     {
       setting.value = try renewed(setting.value, setting.key)
       payload.settings.append(setting)
@@ -115,7 +125,7 @@ extension ConfigurationService {
     }
     if statements.isEmpty {
       for var entry in try await HistoryRepository.sealed(
-        before: number, in: scope, limit: limit, change)
+        with: old, in: scope, limit: limit, change)
       {
         entry.before = try renewed(entry.before, entry.key)
         entry.after = try renewed(entry.after, entry.key)
@@ -124,7 +134,7 @@ extension ConfigurationService {
     }
     if statements.isEmpty {
       for (name, setting) in try await SnapshotRepository.sealed(
-        before: number, in: scope, limit: limit, change)
+        with: old, in: scope, limit: limit, change)
       {
         var setting = setting
         setting.value = try renewed(setting.value, setting.key)
@@ -139,19 +149,22 @@ extension ConfigurationService {
     return statements.count
   }
 
-  /// Forgets the older data keys: nothing is sealed with them any more.
+  /// Forgets the older data keys, unless something is left that is sealed with them.
+  ///
+  /// - Returns: how many values are left.
   private func finish(
     number: Int64, of scope: ConfigurationScope, _ origin: ChangeOrigin
-  ) async throws {
-    try await change(origin) { change in
+  ) async throws -> Int {
+    let left = try await change(origin) { change in
       let left = try await DataKeyRepository.sealedValues(before: number, in: scope, change)
-      guard left == 0 else {
-        throw RPCError(.aborted, "\(left) values of \(scope) are left to seal; call again.")
+      if left == 0 {
+        try await change.executeAll([DataKeyRepository.delete(below: number, in: scope)])
       }
-      try await change.executeAll([DataKeyRepository.delete(below: number, in: scope)])
-      Self.record("finished", number, scope, change)
+      Self.record("finished", number, scope, change, count: left)
+      return left
     }
     await loadDataKeys(of: scope)
+    return left
   }
 
   private static func record(
@@ -186,12 +199,17 @@ extension ConfigurationService {
       total: Int64(stored.count), wrappingKeyId: id)
     try await responses.write(progress)
     for key in stored {
-      if key.wrapped.keyID != id {
+      if key.wrapped.keyID != id, dataKeys.isLost(key.number, of: scope) {
+        progress.skipped += 1
+        progress.missingKeyIds = dataKeys.missingKeys(of: scope)
+      } else if key.wrapped.keyID != id {
         let wrapped = try await withDataKeys(of: scope) {
           try await self.dataKeys.rewrap(key, of: scope)
         }
         try await change(origin) { change in
-          try await change.executeAll([DataKeyRepository.update(wrapped, in: scope)])
+          try await change.executeAll([
+            DataKeyRepository.update(wrapped, from: key.wrapped.keyID, in: scope)
+          ])
           let data: [String: JSONValue] = [
             "rotation": "wrapping", "data_key": .number(Double(key.number)),
             "wrapping_key": .string(id),

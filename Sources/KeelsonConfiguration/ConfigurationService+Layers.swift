@@ -10,6 +10,10 @@ extension ConfigurationService {
     async throws -> API.ReloadSettingsResponse
   {
     let scope = try scope(request.application, request.environment)
+    let isKnown =
+      book.applications()[scope.application]?[scope.environment] != nil
+      || sources.scopes.contains(scope)
+    guard isKnown else { throw Self.noScope(scope) }
     let (revision, keys) = try await reload(scope, ChangeOrigin(context))
     return API.ReloadSettingsResponse(revision: revision, changedKeys: keys)
   }

@@ -26,7 +26,12 @@ extension ConfigurationService {
     schema.unknownFields = .init()
     let rules = try ConfigurationSchema(checking: schema, limits: limits)
     let definition = SchemaDefinition(
-      schema: schema, rules: rules, etag: given, allowsViolations: request.allowViolations)
+      schema: schema, rules: rules, etag: given, allowsViolations: request.allowViolations,
+      isEntitled: Self.isEntitled(context))
+    for environment in (book.applications()[schema.application] ?? [:]).keys {
+      await loadDataKeys(
+        of: ConfigurationScope(application: schema.application, environment: environment))
+    }
     var prepared: [ConfigurationScope: DataKeys.Prepared] = [:]
     for _ in 0..<2 * limits.environments {
       let made = prepared
@@ -39,7 +44,7 @@ extension ConfigurationService {
       } catch let unknown as UnknownDataKey {
         await loadDataKeys(of: unknown.scope)
       } catch let needed as NeedsDataKey {
-        prepared[needed.scope] = try await dataKeys.make(number: 1)
+        prepared[needed.scope] = try await dataKeys.make(number: needed.number)
       } catch let unchanged as SchemaUnchanged {
         return unchanged.response
       }
@@ -53,6 +58,8 @@ extension ConfigurationService {
     var rules: ConfigurationSchema
     var etag: String
     var allowsViolations: Bool
+    /// Whether the caller may be told secrets, and so make some of them none.
+    var isEntitled: Bool
   }
 
   /// Thrown out of a definition that would change nothing.
@@ -81,8 +88,13 @@ extension ConfigurationService {
       throw SchemaUnchanged(response: API.DefineSchemaResponse(schema: schema))
     }
     let rooms = try await rooms(of: application, schema: definition.rules, in: change)
+    let before = ConfigurationSchema(stored: stored)
+    try Self.checkSecrecy(of: definition, after: before, in: rooms.map(\.1))
     let violations = rooms.flatMap { scope, room in
-      self.violations(in: room, scope).map { (scope, $0) }
+      self.violations(
+        in: room, scope, known: room.with(schema: before).secretKeys,
+        checksKnown: definition.isEntitled
+      ).map { (scope, $0) }
     }
     guard violations.isEmpty || definition.allowsViolations else {
       throw RPCError.violating(
@@ -115,9 +127,34 @@ extension ConfigurationService {
     schema.etag = etag(schema.revision)
     return (
       API.DefineSchemaResponse(
-        schema: schema, violations: violations.map { $0.1.message(in: $0.0.environment) }),
+        schema: schema,
+        violations: violations.prefix(limits.validatedViolations).map {
+          $0.1.message(in: $0.0.environment)
+        }),
       used
     )
+  }
+
+  /// What is a secret may be made none by who may be told it, and by nobody else.
+  ///
+  /// - Throws: `RPCError` PERMISSION_DENIED.
+  private static func checkSecrecy(
+    of definition: SchemaDefinition, after before: ConfigurationSchema,
+    in rooms: [ConfigurationRoom]
+  ) throws {
+    guard !definition.isEntitled else { return }
+    var keys = Set(before.rules.filter { $0.isSensitive && $0.key.isKey }.map(\.key.text))
+    for room in rooms {
+      keys.formUnion(
+        room.with(schema: before).secretKeys.filter { before.rule(for: $0)?.isSensitive == true })
+    }
+    let told = keys.filter { definition.rules.rule(for: $0)?.isSensitive != true }.sorted()
+    guard let first = told.first else { return }
+    throw RPCError(
+      .permissionDenied,
+      "'\(first)' is a secret in the current schema and none in this one; only callers on the "
+        + "server's own machine and those with a client certificate may change that.",
+      details: [.errorInfo(reason: "SECRET_READ_DENIED", domain: "keelson", metadata: [:])])
   }
 
   /// Every environment of an application as it would be under a schema: what is stored as the

@@ -89,6 +89,9 @@ extension ConfigurationService {
       case .schemaDefined:
         let change: API.StoredChange = try StoredMessage.decode(event.payload)
         if change.application == topic.scope.application { return nil }
+      case .loaded, .reloaded:
+        let change: API.StoredChange = try StoredMessage.decode(event.payload)
+        if ConfigurationScope(change) == topic.scope { return nil }
       default: continue
       }
     }
@@ -123,7 +126,8 @@ extension ConfigurationService {
     return .message(response.encoded())
   }
 
-  /// - Throws: ``UnknownDataKey``. A secret whose key is missing goes without its value.
+  /// - Throws: ``UnknownDataKey``, UNAVAILABLE while a key cannot be reached. A secret whose key is
+  ///   missing goes without its value.
   private func effective(
     _ key: String, _ entry: ConfigurationRoom.Entry, _ topic: ConfigurationTopic
   ) throws -> API.EffectiveSetting {
@@ -135,7 +139,7 @@ extension ConfigurationService {
     case .sealed(let sealed):
       do {
         setting.value = try dataKeys.open(sealed, key: key, of: topic.scope)
-      } catch is RPCError {
+      } catch let error as RPCError where error.code != .unavailable {
         setting.value = nil
       }
     }
@@ -145,8 +149,12 @@ extension ConfigurationService {
   private func sendSnapshot(
     _ topic: ConfigurationTopic, to responses: ResponseWriter<API.WatchSettingsResponse>
   ) async throws -> Int64 {
-    let snapshot = try await watches.snapshot(topic, at: book.revision) {
-      try await self.withDataKeys(of: topic.scope) {
+    let kept = watches.snapshot(topic, revision: book.revision)
+    let snapshot: ConfigurationWatches.Message
+    if let kept {
+      snapshot = kept
+    } else {
+      let (made, isWhole) = try await withDataKeys(of: topic.scope) {
         let (room, revision) = self.book.room(topic.scope)
         var snapshot = API.SettingsSnapshot()
         for (key, entry) in room.entries.sorted(by: { $0.key < $1.key }) {
@@ -155,9 +163,14 @@ extension ConfigurationService {
         var response = API.WatchSettingsResponse()
         response.revision = revision
         response.layers = room.lower.tag
+        let isWhole = snapshot.settings.allSatisfy { $0.value != nil || !topic.reveals }
         response.event = .snapshot(snapshot)
-        return (revision, response.encoded())
+        let message = ConfigurationWatches.Message(
+          revision: revision, isHeartbeat: false, bytes: response.encoded())
+        return (message, isWhole)
       }
+      // One with secrets left out is not for whoever comes when their key is back.
+      snapshot = isWhole ? watches.keep(made, for: topic) : made
     }
     try await responses.write(encoded: snapshot.bytes)
     return snapshot.revision

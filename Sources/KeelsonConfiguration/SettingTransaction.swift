@@ -122,8 +122,11 @@ struct SettingTransaction: Sendable {
     guard secret else { return API.StoredValue(content: .plain(value.message)) }
     let current = try await DataKeyRepository.current(scope, in: change)
     plan.seals = true
-    if current == 0 {
-      guard let prepared else { throw NeedsDataKey(scope: scope) }
+    // Where the key is lost a new one seals, so that secrets can be set anew.
+    if current == 0 || dataKeys.isLost(current, of: scope) {
+      guard let prepared, prepared.stored.number == current + 1 else {
+        throw NeedsDataKey(scope: scope, number: current + 1)
+      }
       plan.usesPrepared = true
       return try DataKeys.seal(value.message, key: key, of: scope, with: prepared)
     }
@@ -157,6 +160,18 @@ struct SettingTransaction: Sendable {
         environment.settings -= 1
       }
       let word = action == "set" && outcome.after == nil ? "deleted" : action
+      var outcome = outcome
+      if let sealed = outcome.after?.value, sealed.isSealed,
+        outcome.before?.value?.isSealed == false
+      {
+        // It was no secret before; what the past has of it is sealed as well.
+        let past = SealingOfSecrets(
+          scope: scope, change: change, dataKeys: dataKeys,
+          prepared: plan.usesPrepared ? prepared : nil)
+        statements += try await past.sealPast(of: outcome.key, with: sealed.dataKey)
+        let before = try past.sealed(outcome.before?.value, outcome.key, sealed.dataKey)
+        outcome.before?.value = before
+      }
       statements.append(
         HistoryRepository.insert(
           HistoryRepository.Entry(
@@ -208,6 +223,7 @@ struct SettingTransaction: Sendable {
 /// A value has to be sealed, and the scope has no data key: make one and repeat.
 struct NeedsDataKey: Error {
   var scope: ConfigurationScope
+  var number: Int64
 }
 
 extension KeelsonConfigurationV1.StoredSetting {

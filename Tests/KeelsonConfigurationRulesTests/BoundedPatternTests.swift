@@ -45,6 +45,20 @@ import Testing
     #expect(time < .seconds(20))
   }
 
+  @Test func longClassesCostNoMoreThanShortOnes() throws {
+    let letters = String(repeating: "acegikmoqsuwy", count: 70)
+    let pattern = try BoundedPattern("(?:[\(letters)]?){900}")
+    let text = String(repeating: "b", count: BoundedPattern.maximumTextBytes)
+    let fitting = String(repeating: "a", count: 900)
+    let time = ContinuousClock().measure {
+      #expect(!pattern.matches(text))
+      #expect(pattern.matches(fitting))
+    }
+    #expect(time < .seconds(20))
+    #expect(try BoundedPattern("[é-ü]+").matches("öü"))
+    #expect(try !BoundedPattern("[^é-ü]").matches("ö"))
+  }
+
   /// Random patterns against a matcher that tries everything.
   @Test func agreesWithTryingEverything() throws {
     var random = SeededGenerator(seed: 7)

@@ -26,6 +26,15 @@ func rule(
     #expect(schema.rule(for: "Logging") == nil)
   }
 
+  @Test func patternsOfManySectionsAreTold() throws {
+    let long = Array(repeating: "a", count: 500).joined(separator: ":")
+    let schema = ConfigurationSchema(
+      [try rule("\(long):*", .string), try rule("*:\(long)", .integer)], isClosed: true)
+    #expect(schema.rule(for: "\(long):b")?.type == .string)
+    #expect(schema.rule(for: "b:\(long)")?.type == .integer)
+    #expect(schema.rule(for: "a:\(long)")?.type == .string)
+  }
+
   @Test(arguments: ["", ":", "a::b", "a b", "**:a", "a:**:b", ".a", "-a", "a*"])
   func otherTextsAreNoKeyPatterns(text: String) {
     #expect(KeyPattern(text) == nil)

@@ -113,6 +113,22 @@ import Testing
     }
   }
 
+  @Test func secretStoresGiveListsAndASecretStaysOne() throws {
+    let schema = ConfigurationSchema(
+      [try rule("Hosts", .list), try rule("Mode", .string) { $0.maximumLength = 3 }],
+      isClosed: true)
+    let layers = [
+      LayerValues(
+        secrets: ["Hosts:0": "a", "Hosts:1": "b", "Mode": "abc"], source: "files", schema: schema),
+      LayerValues(.api, ["Mode": .init(.string("seven77"))]),
+    ]
+    let (configuration, violations) = EffectiveConfiguration.merging(layers, schema: schema)
+    #expect(configuration["Hosts"] == .list(["a", "b"]))
+    #expect(configuration.settings["Hosts"]?.isSensitive == true)
+    #expect(violations.map(\.rule) == [.length])
+    #expect(!violations.map(\.message).joined().contains("7"))
+  }
+
   @Test func aValueThatIsTooLargeIsRefused() {
     let large = LayerValues(.api, ["A": .init(.string(String(repeating: "a", count: 101)))])
     let (configuration, violations) = EffectiveConfiguration.merging(

@@ -150,9 +150,14 @@ import Testing
     #expect(error?.message.contains("'lost-key'") == true)
     #expect(try await second.all() == ["A=1", "P=******"])
     try await second.set("A", .integerValue(2))
-    #expect(
-      await failure { try await second.set("Q", .stringValue("y"), sensitive: true) }?.code
-        == .failedPrecondition)
+    // A new data key seals what is set from now on, the lost secret itself included.
+    try await second.set("Q", .stringValue("y"), sensitive: true)
+    #expect(try await second.value("Q", reveal: true) == .stringValue("y"))
+    _ = try await second.client.deleteSetting(.init(application: "shop", key: "Q"))
+    var progress = API.RotateKeyResponse()
+    for try await step in second.client.rotateKey(.init(application: "shop")) { progress = step }
+    #expect(progress.finished)
+    #expect(progress.missingKeyIds == ["lost-key"])
     let listed = try await second.client.listSettings(.init(application: "shop", reveal: true))
     #expect(listed.settings.map(\.masked) == [false, true])
     for try await response in second.client.watchSettings(
@@ -162,15 +167,93 @@ import Testing
       #expect(snapshot.settings.map { $0.value?.text } == ["2", nil])
       break
     }
+    try await second.set("P", .stringValue("anew"))
+    #expect(try await second.value("P", reveal: true) == .stringValue("anew"))
     await second.stop()
 
     let none = try await ConfigurationServer(folder: folder, keys: nil)
     #expect(
       await failure { try await none.value("P", reveal: true) }?.code == .failedPrecondition)
+    #expect(try await none.all() == ["A=2", "P=******"])
     #expect(
       await failure { try await none.set("Z", .stringValue("y"), sensitive: true) }?.code
         == .failedPrecondition)
     await none.stop()
+  }
+
+  @Test func nobodyLearnsSecretsByTryingSchemas() async throws {
+    let sources = FakeSources([FakeSources.file(["File": "mark-in-file"])])
+    try await ConfigurationServer.run(sources: sources) { server in
+      let schema = API.Schema(
+        application: "shop",
+        rules: [
+          .init(key: "File", type: .string, sensitive: true),
+          .init(key: "Api", type: .string, sensitive: true),
+        ])
+      _ = try await server.client.defineSchema(.init(schema: schema))
+      try await server.set("Api", .stringValue("mark-in-api"))
+      let trial = API.Schema(
+        application: "shop",
+        rules: [
+          .init(key: "File", type: .integer), .init(key: "Api", type: .string, pattern: "x.*"),
+        ])
+      func context(_ peer: String) -> ServerContext {
+        ServerContext(
+          method: API.ConfigurationServiceMethods.validateSettings, peer: peer)
+      }
+      let request = API.ValidateSettingsRequest(application: "shop", schema: trial)
+      let stranger = try await server.service.validateSettings(
+        request, context: context("ipv4:10.0.0.1:5"))
+      #expect(stranger.violations == [])
+      let local = try await server.service.validateSettings(
+        request, context: context("unix:/run/keelson"))
+      #expect(local.violations.map { "\($0.key) \($0.rule)" } == ["Api pattern", "File type"])
+      #expect(!"\(local)".contains("mark-in"))
+      let denied = await failure {
+        try await server.service.defineSchema(
+          .init(schema: trial, allowViolations: true), context: context("ipv4:10.0.0.1:5"))
+      }
+      #expect(denied?.code == .permissionDenied)
+      #expect(try await server.all() == ["Api=******", "File=******"])
+      for body in [
+        {
+          _ = try await server.service.listSettings(
+            .init(application: "shop", reveal: true), context: context("ipv4:10.0.0.1:5"))
+        }
+      ] as [() async throws -> Void] {
+        #expect(await failure(body)?.code == .permissionDenied)
+      }
+    }
+  }
+
+  @Test func whatBecomesASecretIsSealedInThePast() async throws {
+    try await ConfigurationServer.run { server in
+      try await server.set("P", .stringValue("plain-once"))
+      _ = try await server.client.createSnapshot(.init(application: "shop", name: "one"))
+      let last = try await server.set("P", .stringValue("hidden-now"), sensitive: true)
+      let rows = try await server.database.read { transaction in
+        var rows: [Row] = []
+        for table in [
+          "configuration_history", "configuration_settings", "configuration_snapshot_settings",
+        ] { rows += try await transaction.query("SELECT * FROM \(table)") }
+        rows += try await transaction.query(
+          "SELECT before_state, after_state FROM audit_entries WHERE revision = $1",
+          [.integer(last.revision)])
+        return rows
+      }
+      for value in rows.flatMap(\.values) {
+        switch value {
+        case .blob(let bytes):
+          #expect(!contains(bytes, "plain-once"))
+          #expect(!contains(bytes, "hidden-now"))
+        case .text(let text): #expect(!text.contains("plain-once"))
+        default: break
+        }
+      }
+      _ = try await server.client.rollbackSettings(
+        .init(application: "shop", target: .toSnapshot("one")))
+      #expect(try await server.value("P", reveal: true) == .stringValue("plain-once"))
+    }
   }
 
   @Test func keysAreRotatedInSteps() async throws {

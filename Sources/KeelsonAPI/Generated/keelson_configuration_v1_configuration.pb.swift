@@ -2505,6 +2505,10 @@ extension KeelsonConfigurationV1 {
     public var wrappingKeyId: String
     /// Whether it is finished: the last message.
     public var finished: Bool
+    /// How many were left as they are, because a key encryption key is missing.
+    public var skipped: Int64
+    /// Which key encryption keys are missing.
+    public var missingKeyIds: [String]
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
 
@@ -2513,18 +2517,24 @@ extension KeelsonConfigurationV1 {
       self.total = 0
       self.wrappingKeyId = ""
       self.finished = false
+      self.skipped = 0
+      self.missingKeyIds = []
     }
 
     public init(
       done: Int64 = 0,
       total: Int64 = 0,
       wrappingKeyId: String = "",
-      finished: Bool = false
+      finished: Bool = false,
+      skipped: Int64 = 0,
+      missingKeyIds: [String] = []
     ) {
       self.done = done
       self.total = total
       self.wrappingKeyId = wrappingKeyId
       self.finished = finished
+      self.skipped = skipped
+      self.missingKeyIds = missingKeyIds
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
@@ -4378,6 +4388,8 @@ extension KeelsonConfigurationV1.RotateKeyResponse: WireMessage {
     unsafe self.total = c.pointee.total_2
     unsafe self.wrappingKeyId = Wire.string(c.pointee.wrapping_key_id_3)
     unsafe self.finished = c.pointee.finished_4 != 0
+    unsafe self.skipped = c.pointee.skipped_5
+    unsafe self.missingKeyIds = UnsafeBufferPointer(start: c.pointee.missing_key_ids_6, count: c.pointee.n_missing_key_ids_6).map { unsafe Wire.string($0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -4387,6 +4399,9 @@ extension KeelsonConfigurationV1.RotateKeyResponse: WireMessage {
     unsafe c.pointee.total_2 = self.total
     unsafe c.pointee.wrapping_key_id_3 = arena.copy(self.wrappingKeyId)
     unsafe c.pointee.finished_4 = self.finished ? 1 : 0
+    unsafe c.pointee.skipped_5 = self.skipped
+    unsafe c.pointee.n_missing_key_ids_6 = self.missingKeyIds.count
+    unsafe c.pointee.missing_key_ids_6 = arena.array(self.missingKeyIds) { unsafe arena.copy($0) }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
@@ -4398,6 +4413,8 @@ extension KeelsonConfigurationV1.RotateKeyResponse {
     members["total"] = JSONValue(number: total)
     members["wrapping_key_id"] = .string(wrappingKeyId)
     members["finished"] = .bool(finished)
+    members["skipped"] = JSONValue(number: skipped)
+    members["missing_key_ids"] = .array(missingKeyIds.map { .string($0) })
     return .object(members)
   }
 }

@@ -41,7 +41,9 @@ package struct PageRequest: Sendable {
       return
     }
     let prefix = PageRequest.hexadecimal(checksum) + "."
-    guard token.hasPrefix(prefix), token.utf8.count > prefix.utf8.count else {
+    guard token.hasPrefix(prefix), token.utf8.count > prefix.utf8.count,
+      !token.utf8.contains(0)
+    else {
       throw PageRequest.foreignToken
     }
     after = String(token.dropFirst(prefix.count))

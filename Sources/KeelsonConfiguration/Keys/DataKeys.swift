@@ -21,7 +21,11 @@ final class DataKeys: Sendable {
     var wrappingKey: String
     var message: String
     var isMissing: Bool
+    var time = ContinuousClock.now
   }
+
+  /// A failure counts for so long; then it is tried again.
+  private static let failureAge: Duration = .seconds(2)
 
   private let rings = Mutex<[ConfigurationScope: Ring]>([:])
   private let wrapping: (any KeyEncryptionKeys)?
@@ -146,8 +150,22 @@ final class DataKeys: Sendable {
       (rings[scope]?.keys[number], rings[scope]?.failures[number])
     }
     if let key { return key }
-    guard let failure else { throw UnknownDataKey(scope: scope) }
+    guard let failure, failure.time.duration(to: .now) < Self.failureAge else {
+      throw UnknownDataKey(scope: scope)
+    }
     throw Self.error(failure, scope: scope, number: number)
+  }
+
+  /// Whether a data key is known to be lost: its key encryption key is missing.
+  func isLost(_ number: Int64, of scope: ConfigurationScope) -> Bool {
+    rings.withLock { rings in
+      rings[scope]?.keys[number] == nil && rings[scope]?.failures[number]?.isMissing == true
+    }
+  }
+
+  /// The data keys of a scope that can be used.
+  func usable(of scope: ConfigurationScope) -> [Int64] {
+    rings.withLock { ($0[scope]?.keys.keys).map { $0.sorted() } ?? [] }
   }
 
   // MARK: Sealing

@@ -22,45 +22,56 @@ struct SealingOfSecrets {
     guard !keys.isEmpty else { return false }
     let current = try await DataKeyRepository.current(scope, in: change)
     var statements: [SQLStatement] = []
-    if current == 0 {
-      guard let prepared else { throw NeedsDataKey(scope: scope) }
+    let isNew = current == 0 || dataKeys.isLost(current, of: scope)
+    let number = isNew ? current + 1 : current
+    if isNew {
+      guard let prepared, prepared.stored.number == number else {
+        throw NeedsDataKey(scope: scope, number: number)
+      }
       statements.append(DataKeyRepository.insert(prepared.stored, time: change.time, in: scope))
     }
     var payload = API.StoredChange(
       application: scope.application, environment: scope.environment)
     for key in keys {
       if var setting = room.api[key] {
-        setting.value = try sealed(setting.value, key, current)
+        setting.value = try sealed(setting.value, key, number)
         payload.settings.append(setting)
         statements.append(SettingRepository.set(setting, in: scope))
       }
-      for var entry in try await HistoryRepository.plain(key, in: scope, change) {
-        entry.before = try sealed(entry.before, key, current)
-        entry.after = try sealed(entry.after, key, current)
-        statements.append(HistoryRepository.update(entry, in: scope))
-      }
-      for (name, setting) in try await SnapshotRepository.settings(
-        ofKey: key, in: scope, change)
-      {
-        var setting = setting
-        setting.value = try sealed(setting.value, key, current)
-        statements.append(SnapshotRepository.update(setting, of: name, in: scope))
-      }
+      statements += try await sealPast(of: key, with: number)
     }
     try await change.executeAll(statements)
     change.emit(
       ConfigurationEvent.encrypted.draft(
         scope, ["keys": JSONValue(keys: keys, limit: keys.count)], payload: payload.encoded()))
-    return current == 0
+    return isNew
   }
 
-  private func sealed(
-    _ value: API.StoredValue?, _ key: String, _ current: Int64
+  /// The statements that seal what history and snapshots have of a key.
+  func sealPast(of key: String, with number: Int64) async throws -> [SQLStatement] {
+    var statements: [SQLStatement] = []
+    for var entry in try await HistoryRepository.plain(key, in: scope, change) {
+      entry.before = try sealed(entry.before, key, number)
+      entry.after = try sealed(entry.after, key, number)
+      statements.append(HistoryRepository.update(entry, in: scope))
+    }
+    for (name, setting) in try await SnapshotRepository.settings(
+      ofKey: key, in: scope, change)
+    {
+      var setting = setting
+      setting.value = try sealed(setting.value, key, number)
+      statements.append(SnapshotRepository.update(setting, of: name, in: scope))
+    }
+    return statements
+  }
+
+  func sealed(
+    _ value: API.StoredValue?, _ key: String, _ number: Int64
   ) throws -> API.StoredValue? {
     guard let value, case .plain(let plain)? = value.content else { return value }
-    if current == 0, let prepared {
+    if let prepared, prepared.stored.number == number {
       return try DataKeys.seal(plain, key: key, of: scope, with: prepared)
     }
-    return try dataKeys.seal(plain, key: key, of: scope, dataKey: current)
+    return try dataKeys.seal(plain, key: key, of: scope, dataKey: number)
   }
 }

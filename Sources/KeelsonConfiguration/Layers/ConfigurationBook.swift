@@ -125,12 +125,15 @@ final class ConfigurationBook: Sendable {
   /// Applies a committed reload, if it is one of this server's.
   func applyReload(_ id: String, of scope: ConfigurationScope, revision: Int64) -> Effect? {
     let (pending, before) = state.withLock { state in
-      state.revision = revision
-      return (state.pending.removeValue(forKey: id), state.room(scope))
+      (state.pending.removeValue(forKey: id), state.room(scope))
     }
     guard let pending else { return nil }
     let next = before.with(lower: pending)
-    state.withLock { $0.rooms[scope] = next }
+    // Together: who makes a snapshot of this revision has to find these layers in it.
+    state.withLock { state in
+      state.revision = revision
+      state.rooms[scope] = next
+    }
     return Effect(scope: scope, room: next, keys: next.keys(differingFrom: before))
   }
 

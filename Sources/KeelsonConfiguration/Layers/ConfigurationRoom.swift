@@ -54,7 +54,11 @@ struct ConfigurationRoom: Sendable {
     self.revision = revision
     // What is no object was refused when it was read.
     layers = (try? LayerSource.values(of: lower.sources, schema: schema)) ?? []
-    base = EffectiveConfiguration.merging(layers, schema: schema).configuration.settings
+    // How large a value may be was checked when it was set; the limit may have been lowered since.
+    base =
+      EffectiveConfiguration.merging(
+        layers, schema: schema, maximumValueBytes: .max
+      ).configuration.settings
     entries = base.mapValues(Entry.init)
     for key in api.keys { entries[key] = entry(key) }
   }
@@ -98,7 +102,8 @@ struct ConfigurationRoom: Sendable {
         content: .sealed(stored.value ?? API.StoredValue()), layer: .api, isSensitive: true)
     case .plain(let plain):
       guard let value = plain.known,
-        case .success(let setting) = schema.check(stored.key, LayerValue(value), in: .api)
+        case .success(let setting) = schema.check(
+          stored.key, LayerValue(value), in: .api, maximumValueBytes: .max)
       else { return nil }
       return Entry(setting)
     }
@@ -106,25 +111,55 @@ struct ConfigurationRoom: Sendable {
 
   /// Everything that is wrong with the settings.
   ///
-  /// - Parameter open: the value of a secret; nil when it cannot be opened, and so not checked.
+  /// - Parameters:
+  ///   - open: the value of a secret; nil when it cannot be opened, and so not checked.
+  ///   - secrets: keys whose values are secrets whatever this room's schema says.
+  ///   - checksSecrets: whether their values, where a layer has them, are checked at all.
   func violations(
-    open: (API.StoredSetting) -> SettingValue?, maximumValueBytes: Int
+    open: (API.StoredSetting) -> SettingValue?, secrets: Set<String> = [],
+    checksSecrets: Bool = true, maximumValueBytes: Int
   ) -> [ConfigurationViolation] {
     var values: [String: LayerValue] = [:]
     var unseen: Set<String> = []
     for (key, stored) in api {
       if case .plain(let plain)? = stored.value?.content {
         values[key] = plain.known.map { LayerValue($0) }
-      } else if let value = open(stored) {
+      } else if checksSecrets || !secrets.contains(key), let value = open(stored) {
         values[key] = LayerValue(value, isSensitive: true)
       } else {
         unseen.insert(key)
       }
     }
+    var all = layers + [LayerValues(.api, values)]
+    for index in all.indices {
+      for key in secrets where all[index].values[key] != nil {
+        all[index].values[key]?.isSensitive = true
+        if !checksSecrets {
+          all[index].values[key] = nil
+          unseen.insert(key)
+        }
+      }
+    }
     return EffectiveConfiguration.merging(
-      layers + [LayerValues(.api, values)], schema: schema, elsewhere: unseen,
+      all, schema: schema, elsewhere: unseen,
       maximumValueBytes: maximumValueBytes
     ).violations
+  }
+
+  /// The keys whose values are secrets.
+  var secretKeys: Set<String> {
+    var keys = Set(entries.filter(\.value.isSensitive).keys)
+    for layer in layers {
+      for (key, value) in layer.values
+      where value.isSensitive || schema.rule(for: key)?.isSensitive == true {
+        keys.insert(key)
+      }
+    }
+    for (key, stored) in api
+    where stored.value?.isSealed == true || schema.rule(for: key)?.isSensitive == true {
+      keys.insert(key)
+    }
+    return keys
   }
 
   /// The keys whose setting is another than in a room before.

@@ -54,15 +54,18 @@ enum DataKeyRepository {
       ])
   }
 
-  static func update(_ key: Stored, in scope: ConfigurationScope) -> SQLStatement {
+  /// - Parameter old: what it was wrapped with; where that is another now, somebody else was first.
+  static func update(_ key: Stored, from old: String, in scope: ConfigurationScope)
+    -> SQLStatement
+  {
     SQLStatement(
       """
       UPDATE configuration_data_keys SET wrapping_key = $4, wrapped = $5
-      WHERE application = $1 AND environment = $2 AND number = $3
+      WHERE application = $1 AND environment = $2 AND number = $3 AND wrapping_key = $6
       """,
       [
         .text(scope.application), .text(scope.environment), .integer(key.number),
-        .text(key.wrapped.keyID), .blob(key.wrapped.bytes),
+        .text(key.wrapped.keyID), .blob(key.wrapped.bytes), .text(old),
       ])
   }
 
@@ -79,6 +82,20 @@ enum DataKeyRepository {
   static func sealedValues(
     before number: Int64, in scope: ConfigurationScope, _ transaction: any Transaction
   ) async throws -> Int {
+    try await sealedValues("data_key > 0 AND data_key < $3", number, scope, transaction)
+  }
+
+  /// How many values are sealed with a data key.
+  static func sealedValues(
+    with number: Int64, in scope: ConfigurationScope, _ transaction: any Transaction
+  ) async throws -> Int {
+    try await sealedValues("data_key = $3", number, scope, transaction)
+  }
+
+  private static func sealedValues(
+    _ condition: String, _ number: Int64, _ scope: ConfigurationScope,
+    _ transaction: any Transaction
+  ) async throws -> Int {
     var count = 0
     for table in [
       "configuration_settings", "configuration_history", "configuration_snapshot_settings",
@@ -87,7 +104,7 @@ enum DataKeyRepository {
         try await transaction.first(
           """
           SELECT count(*) AS number FROM \(table)
-          WHERE application = $1 AND environment = $2 AND data_key > 0 AND data_key < $3
+          WHERE application = $1 AND environment = $2 AND \(condition)
           """, [.text(scope.application), .text(scope.environment), .integer(number)]
         )?.get(0) ?? 0
     }

@@ -134,14 +134,14 @@ enum HistoryRepository {
 
   // MARK: Sealing anew
 
-  /// Entries with a value that is sealed with a data key older than this one.
+  /// Entries with a value that is sealed with a data key.
   static func sealed(
-    before dataKey: Int64, in scope: ConfigurationScope, limit: Int, _ transaction: any Transaction
+    with dataKey: Int64, in scope: ConfigurationScope, limit: Int, _ transaction: any Transaction
   ) async throws -> [Entry] {
     try await transaction.query(
       """
       SELECT \(columns) FROM configuration_history
-      WHERE application = $1 AND environment = $2 AND data_key > 0 AND data_key < $3 LIMIT $4
+      WHERE application = $1 AND environment = $2 AND data_key = $3 LIMIT $4
       """,
       [.text(scope.application), .text(scope.environment), .integer(dataKey), SQLValue(limit)]
     ).map(entry)

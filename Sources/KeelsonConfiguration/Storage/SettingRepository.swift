@@ -83,14 +83,14 @@ enum SettingRepository {
 }
 
 extension SettingRepository {
-  /// Settings that are sealed with a data key older than this one.
+  /// Settings that are sealed with a data key.
   static func sealed(
-    before dataKey: Int64, in scope: ConfigurationScope, limit: Int, _ transaction: any Transaction
+    with dataKey: Int64, in scope: ConfigurationScope, limit: Int, _ transaction: any Transaction
   ) async throws -> [Stored] {
     try await transaction.query(
       """
       SELECT body FROM configuration_settings
-      WHERE application = $1 AND environment = $2 AND data_key > 0 AND data_key < $3 LIMIT $4
+      WHERE application = $1 AND environment = $2 AND data_key = $3 LIMIT $4
       """,
       [.text(scope.application), .text(scope.environment), .integer(dataKey), SQLValue(limit)]
     ).map { try StoredMessage.decode($0) }

@@ -82,14 +82,14 @@ enum SnapshotRepository {
     ).map { try StoredMessage.decode($0) }
   }
 
-  /// Settings in snapshots that are sealed with a data key older than this one.
+  /// Settings in snapshots that are sealed with a data key.
   static func sealed(
-    before dataKey: Int64, in scope: ConfigurationScope, limit: Int, _ transaction: any Transaction
+    with dataKey: Int64, in scope: ConfigurationScope, limit: Int, _ transaction: any Transaction
   ) async throws -> [(name: String, setting: Stored)] {
     try await transaction.query(
       """
       SELECT name, body FROM configuration_snapshot_settings
-      WHERE application = $1 AND environment = $2 AND data_key > 0 AND data_key < $3 LIMIT $4
+      WHERE application = $1 AND environment = $2 AND data_key = $3 LIMIT $4
       """,
       [.text(scope.application), .text(scope.environment), .integer(dataKey), SQLValue(limit)]
     ).map { (try $0.get(0), try StoredMessage.decode($0)) }

@@ -16,6 +16,9 @@ package struct EffectiveConfiguration: Sendable, Hashable {
 
   package subscript(key: String) -> SettingValue? { settings[key]?.value }
 
+  /// So many unknown keys are told the nearest known one: looking for it costs time.
+  private static let maximumSuggestions = 20
+
   /// Merges layers and checks them: each value in each layer, and that nothing required is
   /// missing. Every violation is told, in the order of keys and layers.
   ///
@@ -39,14 +42,23 @@ package struct EffectiveConfiguration: Sendable, Hashable {
         value: value, layer: .defaults, source: "", isSensitive: rule.isSensitive)
     }
     var found = elsewhere
+    let secrets = Set(
+      layers.flatMap { layer in layer.values.filter(\.value.isSensitive).map(\.key) })
+    var suggestions = 0
     for layer in layers.sorted(by: { $0.layer < $1.layer }) {
       for (key, given) in layer.values {
         found.insert(key)
+        var given = given
+        // What is a secret in one layer is one in all.
+        if secrets.contains(key) { given.isSensitive = true }
         switch schema.check(
-          key, given, in: layer.layer, maximumValueBytes: maximumValueBytes)
+          key, given, in: layer.layer, maximumValueBytes: maximumValueBytes,
+          suggests: suggestions < maximumSuggestions)
         {
         case .success(let setting): settings[key] = setting
-        case .failure(let failure): violations += failure.violations
+        case .failure(let failure):
+          if failure.violations.first?.rule == .knownKey { suggestions += 1 }
+          violations += failure.violations
         }
       }
     }
@@ -73,7 +85,7 @@ extension ConfigurationSchema {
   /// Checks one value of one layer, and gives it the type of its rule.
   package func check(
     _ key: String, _ given: LayerValue, in layer: ConfigurationLayer,
-    maximumValueBytes: Int = 512 << 10
+    maximumValueBytes: Int = 512 << 10, suggests: Bool = true
   ) -> Result<EffectiveConfiguration.Setting, ViolationList> {
     func violation(_ rule: ConfigurationViolation.Rule, _ message: String) -> ViolationList {
       ViolationList(violations: [
@@ -97,7 +109,8 @@ extension ConfigurationSchema {
         return .failure(
           violation(
             .knownKey,
-            "is not known to the schema\(suggestion(for: key)); correct it or add it to the schema")
+            "is not known to the schema\(suggests ? suggestion(for: key) : ""); correct it or add it to the schema"
+          )
         )
       }
       return .success(

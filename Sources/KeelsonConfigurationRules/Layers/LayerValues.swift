@@ -48,7 +48,8 @@ extension LayerValues {
     _ members: [String: JSONValue], below prefix: String, source: String,
     schema: ConfigurationSchema
   ) {
-    for (name, member) in members {
+    // Sorted, so that of two ways to write one key always the same counts.
+    for (name, member) in members.sorted(by: { $0.key < $1.key }) {
       let key = SettingKey.joined(prefix, name)
       if case .object(let inner) = member, !schema.isWholeObject(key) {
         flatten(inner, below: key, source: source, schema: schema)
@@ -86,7 +87,7 @@ extension LayerValues {
   /// Makes `List:0`, `List:1` the elements of `List`, where the schema has that as a list.
   private mutating func gatherElements(schema: ConfigurationSchema, known: [String: String]) {
     var elements: [String: [Int: (key: String, value: LayerValue)]] = [:]
-    for (key, value) in values {
+    for (key, value) in values.sorted(by: { $0.key < $1.key }) {
       guard let separator = key.lastIndex(of: SettingKey.separator),
         let index = Int(key[key.index(after: separator)...]), index >= 0
       else { continue }
@@ -116,7 +117,9 @@ extension LayerValues {
     self.init(
       .secretStore,
       secrets.mapValues { LayerValue(.string($0), source: source, isSensitive: true) })
-    gatherElements(schema: schema, known: [:])
+    gatherElements(
+      schema: schema,
+      known: Dictionary(schema.keys.map { ($0.lowercased(), $0) }, uniquingKeysWith: { $1 }))
   }
 }
 

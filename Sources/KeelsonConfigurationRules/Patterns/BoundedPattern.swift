@@ -45,12 +45,13 @@ package struct BoundedPattern: Sendable, Hashable {
     let scalars = Array(text.unicodeScalars)
     var current = Threads(capacity: program.count)
     var next = Threads(capacity: program.count)
-    add(0, to: &current, at: 0, of: scalars.count)
+    var pending: [Int] = []
+    add(0, &pending, to: &current, at: 0, of: scalars.count)
     for (position, scalar) in scalars.enumerated() {
       guard !current.isEmpty else { return false }
       for thread in current.list {
         if case .character(let set) = program[thread], set.contains(scalar) {
-          add(thread + 1, to: &next, at: position + 1, of: scalars.count)
+          add(thread + 1, &pending, to: &next, at: position + 1, of: scalars.count)
         }
       }
       swap(&current, &next)
@@ -60,8 +61,11 @@ package struct BoundedPattern: Sendable, Hashable {
   }
 
   /// Adds an instruction and all that follow it without taking a character, each once.
-  private func add(_ start: Int, to threads: inout Threads, at position: Int, of count: Int) {
-    var pending = [start]
+  private func add(
+    _ start: Int, _ pending: inout [Int], to threads: inout Threads, at position: Int,
+    of count: Int
+  ) {
+    pending.append(start)
     while let index = pending.popLast() {
       guard threads.insert(index) else { continue }
       switch program[index] {

@@ -1,11 +1,28 @@
 /// The characters that one place of a pattern takes.
 struct CharacterSet: Sendable, Hashable {
-  var ranges: [ClosedRange<UInt32>]
-  var isNegated: Bool
+  /// In order, apart from one another.
+  let ranges: [ClosedRange<UInt32>]
+  let isNegated: Bool
+  /// Which of the first 128 characters are in, negation counted in.
+  private let low: UInt64
+  private let high: UInt64
 
-  init(_ ranges: [ClosedRange<UInt32>], isNegated: Bool = false) {
-    self.ranges = ranges
+  init(_ given: [ClosedRange<UInt32>], isNegated: Bool = false) {
+    var merged: [ClosedRange<UInt32>] = []
+    for range in given.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+      if let last = merged.last, range.lowerBound <= last.upperBound + 1 {
+        merged[merged.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
+      } else {
+        merged.append(range)
+      }
+    }
+    ranges = merged
     self.isNegated = isNegated
+    var halves: [UInt64] = [0, 0]
+    for value in UInt32(0)..<128 where merged.contains(where: { $0.contains(value) }) != isNegated {
+      halves[Int(value / 64)] |= 1 << UInt64(value % 64)
+    }
+    (low, high) = (halves[0], halves[1])
   }
 
   init(_ scalar: Unicode.Scalar) {
@@ -13,7 +30,16 @@ struct CharacterSet: Sendable, Hashable {
   }
 
   func contains(_ scalar: Unicode.Scalar) -> Bool {
-    ranges.contains { $0.contains(scalar.value) } != isNegated
+    let value = scalar.value
+    if value < 128 {
+      return (value < 64 ? low : high) >> UInt64(value % 64) & 1 == 1
+    }
+    var (from, to) = (0, ranges.count)
+    while from < to {
+      let middle = (from + to) / 2
+      if ranges[middle].upperBound < value { from = middle + 1 } else { to = middle }
+    }
+    return (from < ranges.count && ranges[from].contains(value)) != isNegated
   }
 
   /// All but the line feed.

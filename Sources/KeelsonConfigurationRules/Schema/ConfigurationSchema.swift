@@ -15,8 +15,13 @@ package struct ConfigurationSchema: Sendable, Hashable {
     byKey = Dictionary(
       rules.enumerated().filter { $1.key.isKey }.map { ($1.key.text, $0) },
       uniquingKeysWith: { first, _ in first })
-    patterns = rules.indices.filter { !rules[$0].key.isKey }
-      .sorted { (rules[$0].key.precision, $1) > (rules[$1].key.precision, $0) }
+    patterns = rules.enumerated().filter { !$1.key.isKey }
+      .map { (index: $0, precision: $1.key.precision) }
+      .sorted { left, right in
+        left.precision == right.precision
+          ? left.index < right.index
+          : right.precision.lexicographicallyPrecedes(left.precision)
+      }.map(\.index)
     wholeKeys = Set(
       rules.filter { $0.key.isKey && ($0.type == .object || $0.type == .list) }.map(\.key.text))
   }

@@ -19,9 +19,10 @@ package struct KeyPattern: Sendable, Hashable {
   /// Whether it names one key only.
   package var isKey: Bool { !sections.contains { $0 == "*" || $0 == "**" } }
 
-  /// How exactly it says which keys: of two that match a key, the higher one counts.
-  var precision: Int {
-    sections.reduce(0) { $0 * 3 + ($1 == "**" ? 0 : $1 == "*" ? 1 : 2) } + (isKey ? 1 << 40 : 0)
+  /// How exactly each section says which keys: of two patterns that match a key, the one counts
+  /// that says the first section more exactly, then the second, and so on.
+  var precision: [UInt8] {
+    sections.map { $0 == "**" ? 0 : $0 == "*" ? 1 : 2 }
   }
 
   package func matches(_ key: String) -> Bool {

@@ -38,13 +38,17 @@ extension SettingRule {
     if let length = value.length {
       let (count, unit) = length
       if let minimumLength, count < minimumLength {
-        note(.length, "has to have at least \(minimumLength) \(unit); it has \(count)")
+        note(
+          .length,
+          "has to have at least \(minimumLength) \(unit)" + (hidesValue ? "" : "; it has \(count)"))
       }
       if let maximumLength, count > maximumLength {
-        note(.length, "has to have at most \(maximumLength) \(unit); it has \(count)")
+        note(
+          .length,
+          "has to have at most \(maximumLength) \(unit)" + (hidesValue ? "" : "; it has \(count)"))
       }
     }
-    for (part, place) in value.parts {
+    for (part, place) in value.parts where violations.count < Self.maximumViolations {
       if let format, !(part.string.map(format.matches) ?? false) {
         note(.format, "\(place)has to be \(format.phrase); \(isShown(part)) is not")
       }
@@ -59,12 +63,17 @@ extension SettingRule {
         }
       }
       if !allowedValues.isEmpty, !allows(part) {
-        let known = allowedValues.map { Self.shown($0) }.joined(separator: ", ")
+        let known =
+          hidesValue
+          ? "the allowed values" : allowedValues.prefix(20).map(Self.shown).joined(separator: ", ")
         note(.allowedValues, "\(place)has to be one of \(known); \(isShown(part)) is none of them")
       }
     }
     return violations
   }
+
+  /// So many violations of one value are told.
+  private static let maximumViolations = 8
 
   private func allows(_ value: SettingValue) -> Bool {
     allowedValues.contains { allowed in

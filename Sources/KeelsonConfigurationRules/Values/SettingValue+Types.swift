@@ -13,11 +13,13 @@ extension SettingValue {
       return self
     case (.number, .integer(let value)): return .number(Double(value))
     case (.integer, .number(let value)), (.size, .number(let value)):
-      guard let whole = Int64(exactly: value), whole.magnitude <= 1 << 53 else { return nil }
+      guard let whole = Int64(exactly: value), whole.magnitude < 1 << 53 else { return nil }
       return type == .size && whole < 0 ? nil : .integer(whole)
     case (.size, .integer(let value)): return value < 0 ? nil : self
-    case (.size, .string(let text)): return SizeText.bytes(text).map { .integer($0) }
-    case (.duration, .string(let text)): return DurationText.duration(text).map { .duration($0) }
+    case (.size, .string(let text)):
+      return SizeText.bytes(text.trimmingBlanks()).map { .integer($0) }
+    case (.duration, .string(let text)):
+      return DurationText.duration(text.trimmingBlanks()).map { .duration($0) }
     case (_, .string(let text)) where readsText: return SettingValue(text: text, as: type)
     default: return nil
     }

@@ -19,7 +19,7 @@ extension SettingValue {
     case .null: return nil
     case .bool(let value): self = .boolean(value)
     case .number(let value):
-      if let integer = Int64(exactly: value), integer.magnitude <= 1 << 53 {
+      if let integer = Int64(exactly: value), integer.magnitude < 1 << 53 {
         self = .integer(integer)
       } else {
         self = .number(value)

@@ -3903,7 +3903,7 @@ const ProtobufCMessageDescriptor keelson__configuration__v1__rotate_key_request_
   (ProtobufCMessageInit) keelson__configuration__v1__rotate_key_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor keelson__configuration__v1__rotate_key_response__field_descriptors[4] =
+static const ProtobufCFieldDescriptor keelson__configuration__v1__rotate_key_response__field_descriptors[6] =
 {
   {
     "done_1",
@@ -3953,17 +3953,43 @@ static const ProtobufCFieldDescriptor keelson__configuration__v1__rotate_key_res
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "skipped_5",
+    5,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Configuration__V1__RotateKeyResponse, skipped_5),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "missing_key_ids_6",
+    6,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Keelson__Configuration__V1__RotateKeyResponse, n_missing_key_ids_6),
+    offsetof(Keelson__Configuration__V1__RotateKeyResponse, missing_key_ids_6),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned keelson__configuration__v1__rotate_key_response__field_indices_by_name[] = {
   0,   /* field[0] = done_1 */
   3,   /* field[3] = finished_4 */
+  5,   /* field[5] = missing_key_ids_6 */
+  4,   /* field[4] = skipped_5 */
   1,   /* field[1] = total_2 */
   2,   /* field[2] = wrapping_key_id_3 */
 };
 static const ProtobufCIntRange keelson__configuration__v1__rotate_key_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 4 }
+  { 0, 6 }
 };
 const ProtobufCMessageDescriptor keelson__configuration__v1__rotate_key_response__descriptor =
 {
@@ -3973,7 +3999,7 @@ const ProtobufCMessageDescriptor keelson__configuration__v1__rotate_key_response
   "Keelson__Configuration__V1__RotateKeyResponse",
   "keelson.configuration.v1",
   sizeof(Keelson__Configuration__V1__RotateKeyResponse),
-  4,
+  6,
   keelson__configuration__v1__rotate_key_response__field_descriptors,
   keelson__configuration__v1__rotate_key_response__field_indices_by_name,
   1,  keelson__configuration__v1__rotate_key_response__number_ranges,

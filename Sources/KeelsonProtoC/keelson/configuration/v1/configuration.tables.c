@@ -473,7 +473,9 @@ static const keelson_field keelson__configuration__v1__rotate_key_response__tabl
   {2, KEELSON_VARINT, 0, "total", NULL},
   {3, KEELSON_STRING, 0, "wrapping_key_id", NULL},
   {4, KEELSON_VARINT, 0, "finished", NULL},
+  {5, KEELSON_VARINT, 0, "skipped", NULL},
+  {6, KEELSON_STRING, 1, "missing_key_ids", NULL},
 };
 const keelson_message_table keelson__configuration__v1__rotate_key_response__table_data = {
-  "keelson.configuration.v1.RotateKeyResponse", 4, keelson__configuration__v1__rotate_key_response__table_fields, &keelson__configuration__v1__rotate_key_response__descriptor,
+  "keelson.configuration.v1.RotateKeyResponse", 6, keelson__configuration__v1__rotate_key_response__table_fields, &keelson__configuration__v1__rotate_key_response__descriptor,
 };

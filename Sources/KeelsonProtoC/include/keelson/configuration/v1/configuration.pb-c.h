@@ -769,10 +769,13 @@ struct  Keelson__Configuration__V1__RotateKeyResponse
   int64_t total_2;
   ProtobufCBinaryData wrapping_key_id_3;
   protobuf_c_boolean finished_4;
+  int64_t skipped_5;
+  size_t n_missing_key_ids_6;
+  ProtobufCBinaryData *missing_key_ids_6;
 };
 #define KEELSON__CONFIGURATION__V1__ROTATE_KEY_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__configuration__v1__rotate_key_response__descriptor) \
-    , 0, 0, {0,NULL}, 0 }
+    , 0, 0, {0,NULL}, 0, 0, 0,NULL }
 
 
 /* Keelson__Configuration__V1__SettingValue methods */
