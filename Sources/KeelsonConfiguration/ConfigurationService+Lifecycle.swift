@@ -52,18 +52,30 @@ extension ConfigurationService {
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await self.watches.run() }
       group.addTask {
-        for await scope in self.sources.changes() {
-          do {
-            _ = try await self.reload(scope, .system())
-          } catch is CancellationError {
-            return
-          } catch {
-            self.logger.log(
-              .debug, "A reload failed.", ["application": scope.application, "error": "\(error)"])
-          }
-        }
+        for await scope in self.sources.changes() { await self.follow(scope) }
       }
       await group.waitForAll()
+    }
+  }
+
+  /// How long to wait after a reload that the database did not take.
+  private static let retryInterval: Duration = .seconds(5)
+
+  /// Reads a scope's layers until they are taken or refused.
+  private func follow(_ scope: ConfigurationScope) async {
+    while !Task.isCancelled {
+      do {
+        _ = try await reload(scope, .system())
+        return
+      } catch let error as RPCError where error.code == .failedPrecondition {
+        // Refused, and told in the log and as an event.
+        return
+      } catch {
+        logger.log(
+          .warning, "The layers of settings could not be taken; trying again.",
+          ["application": scope.application, "error": "\(error)"])
+        try? await Task.sleep(for: Self.retryInterval)
+      }
     }
   }
 
