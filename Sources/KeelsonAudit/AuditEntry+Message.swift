@@ -67,31 +67,46 @@ enum JSONDifference {
     var after: String
   }
 
-  /// Further differences are not told one by one.
+  /// Further differences are not told one by one: both texts are there to be compared.
   static let maximumChanges = 200
+  /// Bytes of all paths and values together. Paths repeat names, so without it the differences of
+  /// two small texts could be much larger than both.
+  static let maximumBytes = 64 << 10
 
   /// Nothing when one of the two is missing: then all of the other is the difference.
   static func changes(from before: String?, to after: String?) -> [Change] {
     guard let before, let after, before != after, let old = try? JSONValue(parsing: before),
       let new = try? JSONValue(parsing: after)
     else { return [] }
+    var found = Found()
+    compare(old, new, path: "", into: &found)
+    return found.changes
+  }
+
+  private struct Found {
     var changes: [Change] = []
-    compare(old, new, path: "", into: &changes)
-    return changes
+    var bytes = 0
+    var isFull = false
+
+    mutating func add(_ change: Change) {
+      bytes += change.path.utf8.count + change.before.utf8.count + change.after.utf8.count
+      isFull = bytes > maximumBytes || changes.count == maximumChanges
+      if !isFull { changes.append(change) }
+    }
   }
 
   private static func compare(
-    _ old: JSONValue?, _ new: JSONValue?, path: String, into changes: inout [Change]
+    _ old: JSONValue?, _ new: JSONValue?, path: String, into found: inout Found
   ) {
-    guard old != new, changes.count < maximumChanges else { return }
+    guard old != new, !found.isFull else { return }
     guard case .object(let oldMembers)? = old, case .object(let newMembers)? = new else {
-      changes.append(Change(path: path, before: old?.text ?? "", after: new?.text ?? ""))
+      found.add(Change(path: path, before: old?.text ?? "", after: new?.text ?? ""))
       return
     }
     for name in Set(oldMembers.keys).union(newMembers.keys).sorted() {
       let escaped = name.replacing("~", with: "~0").replacing("/", with: "~1")
       compare(
-        oldMembers[name], newMembers[name], path: "\(path)/\(escaped)", into: &changes)
+        oldMembers[name], newMembers[name], path: "\(path)/\(escaped)", into: &found)
     }
   }
 }

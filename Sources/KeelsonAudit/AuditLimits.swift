@@ -26,6 +26,8 @@ package struct AuditLimits: Sendable {
   /// Entries on a page when the request names no number, and the most it can name.
   package var defaultPageSize = 100
   package var maximumPageSize = 1_000
+  /// Entries that are read at once for a page.
+  package var entriesPerRead = 200
   /// Bytes after which a page is ended, however few entries it has.
   package var pageBytes = 1 << 20
   /// Entries that are looked at for one page; one that finds too few that match ends early, and

@@ -23,7 +23,7 @@ extension AuditService {
     await recordRead(
       "audit.tail_entries", of: "", context,
       [
-        "filter": request.filter?.json ?? .object([:]),
+        "filter": try await written(request.filter),
         "after_sequence": JSONValue(number: position),
       ])
     try await beat(at: position, to: responses)
@@ -31,7 +31,10 @@ extension AuditService {
       switch try await tail.wait(after: position) {
       case .entries:
         let entries = try await tailed(after: position)
-        for message in try await messages(entries.filter(filter.matches)) {
+        let wanted = entries.filter(filter.matches)
+        let keys = try await subjects.known(Set(wanted.map(\.subjectKeyID)))
+        for entry in wanted {
+          let message = message(entry, keys)
           try await responses.write(.init(sequence: message.sequence, event: .entry(message)))
         }
         position = entries.last?.sequence ?? position
@@ -106,13 +109,12 @@ extension AuditService {
     }
     try enterExport()
     defer { leaveExport() }
-    let newest = database.liveEvents.auditSequence
-    let last = request.upToSequence == 0 ? newest : min(request.upToSequence, newest)
+    let (after, last) = try await exportRange(request, isFiltered: !filter.isEmpty)
     await recordRead(
       "audit.export_entries", of: "", context,
       [
-        "filter": request.filter?.json ?? .object([:]),
-        "after_sequence": JSONValue(number: request.afterSequence),
+        "filter": try await written(request.filter),
+        "after_sequence": JSONValue(number: after),
         "up_to_sequence": JSONValue(number: last),
       ])
     try await export(
@@ -120,8 +122,37 @@ extension AuditService {
       AuditFileWriter(
         format,
         AuditFileHeader(
-          isFiltered: !filter.isEmpty, afterSequence: request.afterSequence, time: .now)),
-      after: request.afterSequence, upTo: last, to: responses)
+          isFiltered: !filter.isEmpty, afterSequence: after, time: .now)),
+      after: after, upTo: last, to: responses)
+  }
+
+  /// Which entries an export has. One without a filter is whole, so that it verifies: when entries
+  /// have been moved to archives, one from the beginning goes on where those end.
+  ///
+  /// - Throws: `RPCError` OUT_OF_RANGE when other entries were asked for that are in archives.
+  private func exportRange(
+    _ request: API.ExportEntriesRequest, isFiltered: Bool
+  ) async throws -> (after: Int64, last: Int64) {
+    let after = request.afterSequence
+    let (newest, archived, kept) = try await read { transaction in
+      // Not what this node has heard of: another may have recorded more.
+      let newest = try await ChangeHead.current(in: transaction).audit.sequence
+      let archived = try await AuditRepository.archivedChain(in: transaction).sequence
+      return (
+        newest, archived,
+        isFiltered || after >= archived
+          ? 0 : try await AuditRepository.count(after: after, upTo: archived, in: transaction)
+      )
+    }
+    let last = request.upToSequence == 0 ? newest : min(request.upToSequence, newest)
+    guard !isFiltered, after < archived, kept < archived - after else { return (after, last) }
+    guard after == 0, last > archived else {
+      throw RPCError(
+        .outOfRange,
+        "Entries up to \(archived) have been moved to archives (ListArchives): download those, and "
+          + "export what comes after \(archived).")
+    }
+    return (archived, last)
   }
 
   private func export(

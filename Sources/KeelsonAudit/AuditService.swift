@@ -117,7 +117,7 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
     }
     await recordRead(
       "audit.get_entry", of: entry.id, context, ["sequence": JSONValue(number: entry.sequence)])
-    return try await messages([entry])[0]
+    return message(entry, try await subjects.known([entry.subjectKeyID]))
   }
 
   package func listEntries(
@@ -130,8 +130,9 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
     let page = try AuditPageRequest(
       size: request.pageSize, token: request.pageToken, kind: "entries", fields: fields.encoded(),
       limits: limits)
+    let written = try await written(request.filter)
     async let recorded: Void = recordRead(
-      "audit.list_entries", of: "", context, ["filter": request.filter?.json ?? .object([:])])
+      "audit.list_entries", of: "", context, ["filter": written])
     let response = try await list(AuditQuery(filter, limits: limits), page)
     await recorded
     return response
@@ -154,8 +155,9 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
     let page = try AuditPageRequest(
       size: request.pageSize, token: request.pageToken, kind: "history", fields: fields.encoded(),
       limits: limits)
-    async let recorded: Void = recordRead("audit.list_user_history", of: request.user, context, [:])
     let key = try await subjects.key(of: request.user)
+    async let recorded: Void = recordRead(
+      "audit.list_user_history", of: key?.pseudonym ?? request.user, context, [:])
     let query = AuditQuery(
       historyOf: [request.user] + (key.map { [$0.pseudonym] } ?? []), subjectKeyID: key?.id,
       startTime: start, endTime: end, limits: limits)
@@ -167,21 +169,33 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
   private func list(
     _ query: AuditQuery, _ page: AuditPageRequest
   ) async throws -> API.ListEntriesResponse {
-    let found = try await read {
-      try await query.page(beyond: page.before, limit: page.size, .newestFirst, in: $0)
-    }
     var response = API.ListEntriesResponse()
     var bytes = 0
-    for message in try await messages(found.entries) {
-      bytes += message.encoded().count
-      if bytes > limits.pageBytes, let last = response.entries.last {
-        response.nextPageToken = page.token(before: last.sequence)
+    var bound = page.before
+    while true {
+      let before = bound
+      // Entries may be large, so a page is read, and made, in parts.
+      let wanted = min(page.size - response.entries.count, limits.entriesPerRead)
+      let found = try await read {
+        try await query.page(beyond: before, limit: wanted, .newestFirst, in: $0)
+      }
+      let keys = try await subjects.known(Set(found.entries.map(\.subjectKeyID)))
+      for entry in found.entries {
+        let message = message(entry, keys)
+        bytes += message.encoded().count
+        if bytes > limits.pageBytes, let last = response.entries.last {
+          response.nextPageToken = page.token(before: last.sequence)
+          return response
+        }
+        response.entries.append(message)
+      }
+      guard let next = found.next else { return response }
+      if found.entries.count < wanted || response.entries.count == page.size {
+        response.nextPageToken = page.token(before: next)
         return response
       }
-      response.entries.append(message)
+      bound = next
     }
-    response.nextPageToken = found.next.map { page.token(before: $0) } ?? ""
-    return response
   }
 
   // MARK: What the methods share
@@ -197,25 +211,34 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
     return filter
   }
 
-  /// Entries as callers read them.
-  func messages(_ entries: [AuditEntry]) async throws -> [API.AuditEntry] {
-    let keys = try await subjects.known(Set(entries.map(\.subjectKeyID)))
-    return entries.map { entry in
-      guard !entry.subjectKeyID.isEmpty else {
-        return API.AuditEntry(entry, stored: entry, subject: "", isErased: false)
-      }
-      guard case .key(let key)? = keys[entry.subjectKeyID] else {
-        return API.AuditEntry(entry, stored: entry, subject: "", isErased: true)
-      }
-      do {
-        return API.AuditEntry(
-          try key.open(entry), stored: entry, subject: key.subject, isErased: false)
-      } catch {
-        logger.log(
-          .error, "An audit entry's personal data does not decrypt: verify the trail.",
-          ["sequence": "\(entry.sequence)", "error": "\(error)"])
-        return API.AuditEntry(entry, stored: entry, subject: key.subject, isErased: false)
-      }
+  /// A filter as an entry about a read has it: of a person who has a key, what stands for the name,
+  /// since the trail must not keep what is to be forgotten.
+  func written(_ filter: API.EntryFilter?) async throws -> JSONValue {
+    guard var filter else { return .object([:]) }
+    if let key = try await subjects.key(of: filter.actor) { filter.actor = key.pseudonym }
+    if let key = try await subjects.key(of: filter.entityId) { filter.entityId = key.pseudonym }
+    return filter.json
+  }
+
+  /// An entry as callers read it. One may be much larger than it is stored, so each is made when it
+  /// is sent.
+  ///
+  /// - Parameter keys: what is known of the subjects' keys.
+  func message(_ entry: AuditEntry, _ keys: [String: SubjectKeys.Known]) -> API.AuditEntry {
+    guard !entry.subjectKeyID.isEmpty else {
+      return API.AuditEntry(entry, stored: entry, subject: "", isErased: false)
+    }
+    guard case .key(let key)? = keys[entry.subjectKeyID] else {
+      return API.AuditEntry(entry, stored: entry, subject: "", isErased: true)
+    }
+    do {
+      return API.AuditEntry(
+        try key.open(entry), stored: entry, subject: key.subject, isErased: false)
+    } catch {
+      logger.log(
+        .error, "An audit entry's personal data does not decrypt: verify the trail.",
+        ["sequence": "\(entry.sequence)", "error": "\(error)"])
+      return API.AuditEntry(entry, stored: entry, subject: key.subject, isErased: false)
     }
   }
 

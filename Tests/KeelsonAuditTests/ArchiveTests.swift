@@ -114,6 +114,20 @@ import Testing
         for try await _ in server.client.tailEntries(.init(afterSequence: 1)) { break }
       }
       #expect(tail == .outOfRange)
+
+      // An export of everything begins where the archives end, and verifies.
+      let file = try AuditFileTestsSupport.verify(try await server.export())
+      #expect(file.failure == nil)
+      #expect(file.firstSequence == recorded[99].sequence + 1)
+      #expect(
+        await code { _ = try await server.export(.init(afterSequence: 1)) } == .outOfRange)
+      #expect(
+        await code { _ = try await server.export(.init(upToSequence: recorded[50].sequence)) }
+          == .outOfRange)
+      let critical = try AuditFileTestsSupport.verify(
+        try await server.export(.init(filter: .init(category: "critical"))))
+      #expect(critical.failure == nil)
+      #expect(critical.firstSequence < recorded[99].sequence)
     }
   }
 

@@ -81,6 +81,48 @@ import Testing
     }
   }
 
+  @Test func differencesAreNoLargerThanTheirLimit() {
+    let name = String(repeating: "n", count: 10_000)
+    func state(_ value: Int) -> String {
+      let members = (0..<300).map { "\"\($0)\": \(value)" }.joined(separator: ", ")
+      return "{\"\(name)\": {\(members)}}"
+    }
+    let changes = JSONDifference.changes(from: state(1), to: state(2))
+    #expect(changes.count == 6)
+    #expect(
+      changes.reduce(0) { $0 + $1.path.utf8.count + $1.before.utf8.count + $1.after.utf8.count }
+        <= JSONDifference.maximumBytes)
+  }
+
+  @Test(arguments: Engine.allCases)
+  func aPageEndsAtItsBytesAndTheRestFollows(_ engine: Engine) async throws {
+    var limits = AuditLimits()
+    limits.pageBytes = 100_000
+    limits.entriesPerRead = 7
+    try await AuditServer.run(engine, limits: limits) { server in
+      let text = String(repeating: "x", count: 4_000)
+      try await server.record(
+        (0..<60).map {
+          var draft = AuditServer.draft("\($0)")
+          draft.after = "{\"text\": \"\(text)\"}"
+          return draft
+        })
+      var sizes: [Int] = []
+      var found: [String] = []
+      var token = ""
+      repeat {
+        let page = try await server.client.listEntries(
+          .init(filter: .init(actor: "anna"), pageSize: 50, pageToken: token))
+        sizes.append(page.entries.count)
+        #expect(page.encoded().count < 102_000)
+        found += page.entries.map(\.entityId)
+        token = page.nextPageToken
+      } while !token.isEmpty
+      #expect(found == (0..<60).reversed().map(String.init))
+      #expect(sizes.count == 3 && sizes[0] > 7)
+    }
+  }
+
   @Test func differencesNameWhatChanged() {
     let changes = JSONDifference.changes(
       from: #"{"a": 1, "b": {"c/d": true, "e": [1]}, "gone": null}"#,

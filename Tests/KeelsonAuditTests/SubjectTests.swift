@@ -48,9 +48,22 @@ import Testing
 
   @Test(arguments: Engine.allCases)
   func anErasedSubjectCannotBeReadAndTheTrailVerifies(_ engine: Engine) async throws {
-    try await AuditServer.run(engine) { server in
+    // Reads are recorded as well: whoever looks a person up leaves no trace of the name.
+    try await AuditServer.run(engine, auditsReads: true) { server in
       let recorded = try await server.record([Self.personal("1"), Self.personal("2")])
       let archived = try await server.export()
+      let filter = KeelsonAuditV1.EntryFilter(
+        actor: "mona@example.org", entityId: "mona@example.org")
+      _ = try await server.list(filter)
+      _ = try await server.client.listUserHistory(.init(user: "mona@example.org"))
+      _ = try await server.export(.init(filter: filter))
+      for try await _ in server.client.tailEntries(.init(filter: filter)) { break }
+      let reads = try await server.list(.init(category: "access"))
+      #expect(
+        Set(reads.map(\.action)).isSuperset(of: [
+          "audit.list_entries", "audit.list_user_history", "audit.export_entries",
+          "audit.tail_entries",
+        ]))
       let answer = try await server.client.eraseSubject(
         .init(subject: "mona@example.org", reason: "asked for"))
       #expect(answer.entries == 2)
