@@ -185,7 +185,7 @@ final class ConnectionPool: @unchecked Sendable {
         let connection = try await PostgresConnection.open(settings, limits: limits, on: loop)
         guard !isClosing else {
           connection.close()
-          return
+          throw StoreError.closedDatabase
         }
         preparing[id] = connection
         do {
