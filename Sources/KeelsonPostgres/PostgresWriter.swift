@@ -115,8 +115,6 @@ final class PostgresWriter: @unchecked Sendable {
 
   /// Commits batch after batch until closed and empty.
   func run() async {
-    // Nobody waits for a server that is gone, not even behind a commit whose outcome is looked for.
-    kept.onDown = { [weak self] error in self?.refuseWaiting(error) }
     while true {
       while waitingCount == 0 {
         waiting = Deque()
@@ -127,13 +125,9 @@ final class PostgresWriter: @unchecked Sendable {
         let connection = try await kept.connection()
         await commitBatch(on: connection)
       } catch {
-        refuseWaiting(error)
+        while let turn = popWaiting() { turn.refuse(error) }
       }
     }
-  }
-
-  private func refuseWaiting(_ error: any Error) {
-    while let turn = popWaiting() { turn.refuse(error) }
   }
 
   private func popWaiting() -> WriteTurn? {
@@ -175,7 +169,7 @@ final class PostgresWriter: @unchecked Sendable {
       // Nobody's turn had come; whoever waits longer than the server may hold us up is told.
       if members.isEmpty, error.code != .unreachable {
         logger.log(.warning, "A batch of writes could not begin: \(error)")
-        refuseWaiting(error)
+        popWaiting()?.refuse(error)
       }
     }
   }
@@ -185,7 +179,7 @@ final class PostgresWriter: @unchecked Sendable {
     var statements = [SQLStatement("BEGIN"), Self.lock]
     if isMigrated { statements.append(PublishedChanges.head) }
     let results = try await connection.run(statements)
-    if isMigrated, let head = results.last?.rows.first, try head.get(0) != published.revision {
+    if isMigrated, let head = results.last?.rows.first, try head.get(0) > published.revision {
       do {
         try await published.catchUp(on: connection)
       } catch let error as StoreError where error.code == .revisionTooOld {
