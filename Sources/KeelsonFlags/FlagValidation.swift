@@ -209,6 +209,9 @@ struct FlagValidation: Sendable {
       throw RPCError.invalidArgument(
         field: field, "has \(text.utf8.count) bytes; at most \(limit) are allowed")
     }
+    guard !text.utf8.contains(0) else {
+      throw RPCError.invalidArgument(field: field, "holds a NUL character, which no store keeps")
+    }
   }
 
   private func checkTags(_ tags: [String]) throws {

@@ -52,7 +52,10 @@ enum CommitOutcome {
         mark.lookUp,
         SQLStatement("COMMIT"),
       ])
-      return try answer[4].rows.first?.get(0, as: Int64.self) == 1 ? .committed : .rolledBack
+      guard answer.count == 6, answer[5].tag == "COMMIT" else {
+        throw StoreError(.unreachable, "The look at the batch was not committed.")
+      }
+      return answer[4].changedRows == 1 ? .committed : .rolledBack
     } catch {
       if connection.isOpen { _ = try? await connection.run([SQLStatement("ROLLBACK")]) }
       throw error

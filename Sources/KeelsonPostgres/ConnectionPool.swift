@@ -18,6 +18,9 @@ final class ConnectionPool: @unchecked Sendable {
   private let limits: PostgresConfiguration.Limits
   private var machine: PoolStateMachine
   private var connections: [PoolStateMachine.ConnectionID: PostgresConnection] = [:]
+  /// Those that are not ready yet.
+  private var preparing: [PoolStateMachine.ConnectionID: PostgresConnection] = [:]
+  private var isClosing = false
   private var waiting: [PoolStateMachine.RequestID: CheckedContinuation<Lease, any Error>] = [:]
   private var backoff: Backoff
   private var lastFailure: StoreError?
@@ -120,7 +123,9 @@ final class ConnectionPool: @unchecked Sendable {
   /// Closes what nobody uses, waits for the reads under way and for connections that are being
   /// made, and closes them. On the loop.
   func close() async {
+    isClosing = true
     perform(machine.close())
+    for connection in preparing.values { connection.close() }
     if let idleTimer { loop.cancel(idleTimer) }
     idleTimer = nil
     guard !isEmpty else { return }
@@ -178,8 +183,15 @@ final class ConnectionPool: @unchecked Sendable {
     Task(executorPreference: loop) { [self] in
       do {
         let connection = try await PostgresConnection.open(settings, limits: limits, on: loop)
+        guard !isClosing else {
+          connection.close()
+          throw StoreError.closedDatabase
+        }
+        preparing[id] = connection
         do {
+          defer { preparing[id] = nil }
           try await connection.run([Session.reader(limits)])
+          guard connection.isOpen else { throw StoreError.closedDatabase }
         } catch {
           connection.close()
           throw error

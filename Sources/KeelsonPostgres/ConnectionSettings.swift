@@ -8,6 +8,8 @@ struct ConnectionSettings: Sendable {
   let parameters: [(keyword: String, value: String)]
   /// Where it is, for people: without the password.
   let description: String
+  /// Whether it need not be encrypted: this machine, or so said.
+  let mayBePlain: Bool
   private let secrets: [String]
 
   /// - Throws: ``StoreError`` with code misuse for a text that libpq does not take. The text of
@@ -23,11 +25,17 @@ struct ConnectionSettings: Sendable {
     }
     var given = try Self.parse(url)
     secrets = ["password", "sslpassword"].compactMap { given[$0] }.filter { !$0.isEmpty }
+    let host = given["host"] ?? given["hostaddr"] ?? Self.environment("PGHOST") ?? "localhost"
+    mayBePlain =
+      given["sslmode"] == "disable" || host.hasPrefix("/") || host.hasPrefix("127.")
+      || ["localhost", "::1"].contains(host)
     let seconds = max(2, connectTimeout.components.seconds)
     let ours = [
       "application_name": "keelson",
       "client_encoding": "UTF8",
       "connect_timeout": "\(seconds)",
+      // A standby takes no changes; of several hosts the primary is found.
+      "target_session_attrs": "read-write",
       // A server that vanished without a word is noticed within half a minute.
       "keepalives_idle": "10",
       "keepalives_interval": "5",

@@ -33,12 +33,16 @@ final class KeptConnection: @unchecked Sendable {
   private var state = State.connecting {
     didSet { updateStatus() }
   }
+  /// One that is not ready yet.
+  private var preparing: PostgresConnection?
   private var backoff: Backoff
   private var waiting: [CheckedContinuation<Void, Never>] = []
   private var retryTimer: Loop.Timer?
   private var failures = 0
   private let sharedStatus = Mutex(Status())
   var onOpen: (() -> Void)?
+  /// Called for each attempt that fails after it was lost.
+  var onDown: ((StoreError) -> Void)?
 
   /// - Parameter name: what it is for, in the log.
   init(
@@ -98,9 +102,11 @@ final class KeptConnection: @unchecked Sendable {
   func close() {
     if case .open(let connection) = state { connection.close() }
     state = .closed
+    preparing?.close()
     if let retryTimer { loop.cancel(retryTimer) }
     retryTimer = nil
     onOpen = nil
+    onDown = nil
     wake()
   }
 
@@ -108,6 +114,12 @@ final class KeptConnection: @unchecked Sendable {
 
   private func attempt() async throws {
     let connection = try await PostgresConnection.open(settings, limits: limits, on: loop)
+    guard !isClosed else {
+      connection.close()
+      throw StoreError.closedDatabase
+    }
+    preparing = connection
+    defer { preparing = nil }
     do {
       try await prepare(connection)
     } catch {
@@ -146,6 +158,7 @@ final class KeptConnection: @unchecked Sendable {
           logger.log(.warning, "No connection that \(name); trying again: \(error.message)")
         }
         state = .down(error)
+        onDown?(error)
         wake()
         retryTimer = loop.schedule(after: backoff.pause()) { [self] in
           retryTimer = nil

@@ -10,6 +10,7 @@ final class PostgresConnection: @unchecked Sendable {
   let loop: Loop
   /// The server's process that serves it.
   let backendID: Int32
+  let isEncrypted: Bool
   /// When that process began: numbers of processes are given again.
   var backendStart = ""
   /// Called once when the connection is lost, not when it is closed from here.
@@ -27,6 +28,8 @@ final class PostgresConnection: @unchecked Sendable {
   /// When the server was last heard of while something was expected of it.
   private var lastProgress: UInt64 = 0
   private let patience: Duration
+  /// Whether a server that says nothing for long is given up; not while tables are changed.
+  var isStallWatched = true
   private var stallTimer: Loop.Timer?
 
   /// What comes back next.
@@ -71,6 +74,7 @@ final class PostgresConnection: @unchecked Sendable {
     self.settings = settings
     self.handle = handle
     backendID = unsafe PQbackendPID(handle.pointer)
+    isEncrypted = unsafe PQsslInUse(handle.pointer) == 1
     prepared = PreparedStatements(limit: limits.preparedStatements)
     // The server ends a statement by itself; whoever does not even say so is gone.
     patience = limits.statementTimeout + .seconds(5)
@@ -214,10 +218,13 @@ final class PostgresConnection: @unchecked Sendable {
 
   private func receive() {
     guard let handle else { return }
-    let isAlive = unsafe PQconsumeInput(handle.pointer) == 1
-    lastProgress = loop.now
-    takeResults(handle)
-    guard self.handle != nil else { return }
+    var isAlive = true
+    repeat {
+      isAlive = unsafe PQconsumeInput(handle.pointer) == 1
+      lastProgress = loop.now
+      takeResults(handle)
+      guard self.handle != nil else { return }
+    } while unsafe isAlive && keelson_pg_tls_pending(handle.pointer) > 0
     while let notification = unsafe PQnotifies(handle.pointer) {
       let payload = unsafe String(cString: notification.pointee.extra)
       let sender = unsafe notification.pointee.be_pid
@@ -324,7 +331,7 @@ final class PostgresConnection: @unchecked Sendable {
     stallTimer = loop.schedule(after: patience) { [unowned self] in
       stallTimer = nil
       guard !expected.isEmpty else { return }
-      guard loop.now < lastProgress + UInt64(patience / .milliseconds(1)) else {
+      guard !isStallWatched || loop.now < lastProgress + UInt64(patience / .milliseconds(1)) else {
         lose(
           .unreachable(
             "\(settings.description) has not answered for \(patience): the connection was closed."))

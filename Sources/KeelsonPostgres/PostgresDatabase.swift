@@ -69,6 +69,15 @@ package final class PostgresDatabase: Database {
       connection in
       let results = try await connection.run([Session.writer(limits), Session.backendStart])
       connection.backendStart = try results.last?.rows.first?.get(0) ?? ""
+      let process = try results.last?.rows.first?.get(1, as: Int.self)
+      guard process == Int(connection.backendID) else {
+        throw StoreError(
+          .misuse,
+          """
+          \(settings.description) is a pooler that hands connections on between transactions \
+          (PgBouncer for example). Name PostgreSQL itself, or have it pool by session.
+          """)
+      }
     }
     let writer = PostgresWriter(
       kept: kept, published: published, limits: limits, on: loop, logger: logger,
@@ -149,6 +158,12 @@ package final class PostgresDatabase: Database {
         The server of \(settings.description) is a standby, which takes no changes. Name the \
         primary, or several hosts with target_session_attrs=read-write.
         """)
+    }
+    if !connection.isEncrypted, !settings.mayBePlain {
+      logger.log(
+        .warning,
+        "The connection to \(settings.description) is not encrypted, the data on it neither. Say "
+          + "sslmode=verify-full, or sslmode=disable where that is meant.")
     }
     for (column, name) in [(0, "fsync"), (1, "full_page_writes")] where try row.get(column) == "off"
     {
@@ -276,22 +291,46 @@ package final class PostgresDatabase: Database {
   }
 
   package func migrate(_ sets: [MigrationSet]) async throws {
-    let head = try await write { transaction in
-      // A large table takes its time.
-      _ = try await transaction.query("SELECT set_config('statement_timeout', '0', true)")
-      let older = try await TextOrder.languageColumns(in: transaction)
-      try await Migrator.run(
-        [StoreMigrations.set, BatchMark.migrations] + sets, in: transaction, dialect: .postgreSQL)
-      try await transaction.executeAll([BatchMark.removeOld])
-      try await TextOrder.compareByBytes(allBut: older, in: transaction)
-      return try await ChangeHead.current(in: transaction)
+    try await allowLongStatements(true)
+    let head: ChangeHead
+    do {
+      head = try await migrated(sets)
+    } catch {
+      // A connection that is lost has its limits anew.
+      try? await allowLongStatements(false)
+      throw error
     }
+    try await allowLongStatements(false)
     liveEvents.start(at: head)
     try await withTaskExecutorPreference(loop) { [writer, listener] in
       try await writer.kept.connection().forgetStatements()
       guard !writer.isMigrated else { return }
       writer.isMigrated = true
       try await listener.start()
+    }
+  }
+
+  /// A large table takes its time, and so does whoever changes it ahead of us.
+  private func allowLongStatements(_ areAllowed: Bool) async throws {
+    try await withTaskExecutorPreference(loop) { [writer, limits] in
+      let connection = try await writer.kept.connection()
+      connection.isStallWatched = !areAllowed
+      try await connection.run([
+        areAllowed
+          ? SQLStatement("SELECT set_config('statement_timeout', '0', false)")
+          : Session.writer(limits)
+      ])
+    }
+  }
+
+  private func migrated(_ sets: [MigrationSet]) async throws -> ChangeHead {
+    try await write { transaction in
+      let older = try await TextOrder.languageColumns(in: transaction)
+      try await Migrator.run(
+        [StoreMigrations.set, BatchMark.migrations] + sets, in: transaction, dialect: .postgreSQL)
+      try await transaction.executeAll([BatchMark.removeOld])
+      try await TextOrder.compareByBytes(allBut: older, in: transaction)
+      return try await ChangeHead.current(in: transaction)
     }
   }
 

@@ -82,6 +82,7 @@ import KeelsonStore
       ("certificate", "Check sslmode and sslrootcert in the address."),
       ("SSL", "Check sslmode and sslrootcert in the address."),
       ("too many", "Raise max_connections on the server, or lower 'database-connections'."),
+      ("session is read-only", "It is a standby: name the primary, or several hosts."),
       ("starting up", "The server is starting; try again in a moment."),
     ]
     let found = advice.first { message.contains($0.sign) }?.advice ?? "The server's log says more."

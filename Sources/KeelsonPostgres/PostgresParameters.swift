@@ -12,22 +12,27 @@ struct PostgresParameters {
   /// - Throws: ``StoreError`` with code constraint for a text with a NUL character, which
   ///   PostgreSQL cannot hold; misuse for more parameters than a statement can have.
   init(_ values: [SQLValue], sql: String) throws {
-    guard values.count <= 65_535 else {
-      throw StoreError(.misuse, "\(values.count) parameters; a statement has at most 65535: \(sql)")
-    }
+    try Self.check(values, sql: sql)
     for value in values {
       switch value {
       case .null: append(nil, isBinary: false)
       case .integer(let integer): append("\(integer)".utf8, isBinary: false)
       case .real(let real): append("\(real)".utf8, isBinary: false)
       case .text(let text):
-        guard !text.utf8.contains(0) else {
-          throw StoreError(
-            .constraint, "A text holds a NUL character, which PostgreSQL does not store: \(sql)")
-        }
         append(text.utf8, isBinary: false)
       case .blob(let blob): append(blob, isBinary: true)
       }
+    }
+  }
+
+  /// Throws what ``init(_:sql:)`` would, before anything is sent.
+  static func check(_ values: [SQLValue], sql: String) throws {
+    guard values.count <= 65_535 else {
+      throw StoreError(.misuse, "\(values.count) parameters; a statement has at most 65535: \(sql)")
+    }
+    for case .text(let text) in values where text.utf8.contains(0) {
+      throw StoreError(
+        .constraint, "A text holds a NUL character, which PostgreSQL does not store: \(sql)")
     }
   }
 

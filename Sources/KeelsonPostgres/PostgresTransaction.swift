@@ -74,6 +74,8 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
     if !isWrite { try Task.checkCancellation() }
     if isCancelled { throw CancellationError() }
     if let failure { throw failure }
+    // Ahead of taking the prefix: it belongs to others too.
+    for command in commands { try PostgresParameters.check(command.parameters, sql: command.sql) }
     let all = prefix + commands
     let skipped = prefix.count
     prefix = []

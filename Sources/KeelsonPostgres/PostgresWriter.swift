@@ -115,6 +115,8 @@ final class PostgresWriter: @unchecked Sendable {
 
   /// Commits batch after batch until closed and empty.
   func run() async {
+    // Nobody waits for a server that is gone, not even behind a commit whose outcome is looked for.
+    kept.onDown = { [weak self] error in self?.refuseWaiting(error) }
     while true {
       while waitingCount == 0 {
         waiting = Deque()
@@ -125,9 +127,13 @@ final class PostgresWriter: @unchecked Sendable {
         let connection = try await kept.connection()
         await commitBatch(on: connection)
       } catch {
-        while let turn = popWaiting() { turn.refuse(error) }
+        refuseWaiting(error)
       }
     }
+  }
+
+  private func refuseWaiting(_ error: any Error) {
+    while let turn = popWaiting() { turn.refuse(error) }
   }
 
   private func popWaiting() -> WriteTurn? {
@@ -169,7 +175,7 @@ final class PostgresWriter: @unchecked Sendable {
       // Nobody's turn had come; whoever waits longer than the server may hold us up is told.
       if members.isEmpty, error.code != .unreachable {
         logger.log(.warning, "A batch of writes could not begin: \(error)")
-        popWaiting()?.refuse(error)
+        refuseWaiting(error)
       }
     }
   }
@@ -179,7 +185,7 @@ final class PostgresWriter: @unchecked Sendable {
     var statements = [SQLStatement("BEGIN"), Self.lock]
     if isMigrated { statements.append(PublishedChanges.head) }
     let results = try await connection.run(statements)
-    if isMigrated, let head = results.last?.rows.first, try head.get(0) > published.revision {
+    if isMigrated, let head = results.last?.rows.first, try head.get(0) != published.revision {
       do {
         try await published.catchUp(on: connection)
       } catch let error as StoreError where error.code == .revisionTooOld {

@@ -37,6 +37,7 @@ final class PublishedChanges {
   /// Reads what lies in the tables after what was published, and publishes it.
   func catchUp(on connection: PostgresConnection) async throws {
     while true {
+      let before = revision
       let results = try await connection.run([
         SQLStatement(
           "SELECT \(Events.columns) FROM events WHERE revision > $1 ORDER BY revision LIMIT $2",
@@ -44,6 +45,15 @@ final class PublishedChanges {
         Self.head,
       ])
       guard results.count == 2, let head = results[1].rows.first else { return }
+      guard try head.get(0) >= before else {
+        throw StoreError(
+          .revisionTooOld,
+          """
+          The database is at revision \(try head.get(0, as: Int64.self)), behind \(before), which \
+          this server has seen: it was restored, or another server took over that had not all. \
+          Restart this one.
+          """)
+      }
       let events = try results[0].rows.map(Events.event)
       // The head may be ahead of the page, which was read first: its part comes next.
       try publish(Committed(events: events, auditSequence: try head.get(1)))

@@ -28,9 +28,9 @@ enum Session {
       """)
   }
 
-  /// Tells when the server's process began.
+  /// Tells when the server's process began, and its number.
   static let backendStart = SQLStatement(
-    "SELECT CAST(backend_start AS TEXT) FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+    "SELECT CAST(backend_start AS TEXT), pid FROM pg_stat_activity WHERE pid = pg_backend_pid()")
 
   private static func command(
     _ limits: PostgresConfiguration.Limits, _ own: [(String, String)], _ more: String = ""

@@ -291,6 +291,37 @@ import Testing
     }
   }
 
+  @Test func aTextThatCannotBeStoredTakesNothingOfItsNeighboursBack() async throws {
+    try await PostgresStorage.run { database, _ in
+      try await database.migrate([
+        MigrationSet(
+          "words", [Migration(1, "words", ["CREATE TABLE words (word TEXT PRIMARY KEY)"])])
+      ])
+      let (started, mayEnd) = (Gate(), Gate())
+      let first = Task {
+        try await database.write { transaction in
+          try await transaction.execute("INSERT INTO words VALUES ('kept')")
+          started.open()
+          await mayEnd.wait()
+        }
+      }
+      await started.wait()
+      let second = Task {
+        try await database.write {
+          try await $0.execute("INSERT INTO words VALUES ($1)", ["a\0b"])
+        }
+      }
+      // Both are to be in one batch.
+      while database.statistics.waitingWrites == 0 { await Task.yield() }
+      mayEnd.open()
+      try await first.value
+      let code = await Self.code { _ = try await second.value }
+      #expect(code == .constraint)
+      let words = try await database.read { try await $0.query("SELECT word FROM words").count }
+      #expect(words == 1)
+    }
+  }
+
   @Test func sumsAreIntegersAndATextWithNULIsRefused() async throws {
     try await PostgresStorage.run { database, _ in
       let row = try await database.read {
