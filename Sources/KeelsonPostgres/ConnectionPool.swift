@@ -108,10 +108,10 @@ final class ConnectionPool: @unchecked Sendable {
     }
   }
 
-  /// The server can be reached again: tries at once what was to be tried later. On the loop.
-  func tryAgain() {
-    backoff.reset()
-    perform(machine.retryIsDue())
+  /// The server can be reached again: whoever reads waits for a connection and is not refused. On
+  /// the loop.
+  func serverIsBack() {
+    perform(machine.serverIsBack())
   }
 
   private func drop(_ lease: Lease, _ error: StoreError) {

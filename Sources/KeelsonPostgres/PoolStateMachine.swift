@@ -58,6 +58,8 @@ struct PoolStateMachine {
   private var server = Server.reachable
   /// Whether a ``retryIsDue()`` is still to come.
   private var awaitsRetry = false
+  /// Attempts that began before the server was known to be back: their failure says nothing.
+  private var outdated: Set<ConnectionID> = []
   private var nextConnection = 0
   private var isClosed = false
 
@@ -94,6 +96,7 @@ struct PoolStateMachine {
   // MARK: Connections
 
   mutating func connected(_ connection: ConnectionID, now: UInt64) -> [Action] {
+    outdated.remove(connection)
     guard connections[connection] == .connecting else { return [.close(connection)] }
     var actions: [Action] = []
     if server != .reachable {
@@ -105,7 +108,9 @@ struct PoolStateMachine {
   }
 
   mutating func connectingFailed(_ connection: ConnectionID) -> [Action] {
+    let isOutdated = outdated.remove(connection) != nil
     guard connections.removeValue(forKey: connection) != nil, !isClosed else { return [] }
+    if isOutdated, server == .reachable { return connectIfNeeded() }
     var actions: [Action] = []
     server = .unreachable
     // One retry for all attempts that fail together.
@@ -119,12 +124,20 @@ struct PoolStateMachine {
     return actions
   }
 
-  /// The pause is over, or the server is known to be back.
+  /// The pause is over.
   mutating func retryIsDue() -> [Action] {
     awaitsRetry = false
     guard !isClosed, server == .unreachable else { return [] }
     server = .trying
     return [connect()]
+  }
+
+  /// The server has been reached just now, from elsewhere: requests wait for a connection again.
+  mutating func serverIsBack() -> [Action] {
+    guard !isClosed, server != .reachable else { return [] }
+    server = .reachable
+    outdated.formUnion(connections.filter { $0.value == .connecting }.keys)
+    return [.resetRetry] + connectIfNeeded()
   }
 
   /// Its user is done with it.

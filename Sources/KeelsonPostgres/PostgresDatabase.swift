@@ -120,7 +120,7 @@ package final class PostgresDatabase: Database {
     try await withTaskExecutorPreference(loop) { [writer, pools] in
       // The readers need not find out by themselves.
       writer.kept.onOpen = {
-        for pool in pools { pool.loop.execute { pool.tryAgain() } }
+        for pool in pools { pool.loop.execute { pool.serverIsBack() } }
       }
       try await writer.kept.start()
       try await Self.check(try await writer.kept.connection(), settings, logger)

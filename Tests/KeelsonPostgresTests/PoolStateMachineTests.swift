@@ -72,6 +72,30 @@ import Testing
     expect(machine.request(5), [.grant(5, 4)])
   }
 
+  /// The attempt that fails began before the server was back, and its pause would refuse whoever
+  /// asks meanwhile.
+  @Test func aServerThatIsBackIsWaitedForWhateverOlderAttemptsSay() {
+    var machine = Machine(limit: 2, waitingLimit: 10)
+    expect(machine.request(1), [.connect(1)])
+    expect(machine.connectingFailed(1), [.scheduleRetry, .refuse(1, .unreachable)])
+    expect(machine.retryIsDue(), [.connect(2)])
+    expect(machine.serverIsBack(), [.resetRetry])
+    expect(machine.serverIsBack(), [])
+    expect(machine.connectingFailed(2), [])
+    expect(machine.request(2), [.connect(3)])
+    expect(machine.connected(3, now: 0), [.grant(2, 3)])
+    // One that begins afterwards does say something.
+    expect(machine.request(3), [.connect(4)])
+    expect(machine.lost(3), [])
+    expect(machine.connectingFailed(4), [.scheduleRetry, .refuse(3, .unreachable)])
+    // Whoever asks while the older attempt still runs waits for it, and then for another.
+    expect(machine.retryIsDue(), [.connect(5)])
+    expect(machine.serverIsBack(), [.resetRetry])
+    expect(machine.request(4), [])
+    expect(machine.connectingFailed(5), [.connect(6)])
+    expect(machine.connected(6, now: 0), [.grant(4, 6)])
+  }
+
   @Test func whileAConnectionLivesItIsWaitedForEvenIfNoNewOneCanBeMade() {
     var machine = used()
     expect(machine.request(2), [.connect(2)])
@@ -149,7 +173,8 @@ import Testing
       #expect(machine.usedCount == holders.count)
     }
     for step in 0..<400 {
-      switch random.next() % 8 {
+      switch random.next() % 9 {
+      case 8: apply(machine.serverIsBack())
       case 0, 1, 2:
         next += 1
         asked.insert(next)
