@@ -203,8 +203,8 @@ let package = Package(
     tests(
       "KeelsonConfigurationTests",
       [
-        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonCrypto",
-        "KeelsonConfigurationRules", "KeelsonTransport", "KeelsonConfiguration",
+        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonCrypto", "KeelsonConfigurationRules",
+        "KeelsonTransport", "KeelsonConfiguration",
       ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),

@@ -1,4 +1,5 @@
 package import KeelsonAPI
+import KeelsonConfigurationRules
 
 /// What settings, schemas and watches may hold. Each number is a default; the errors name the
 /// limit.
@@ -13,8 +14,13 @@ package struct ConfigurationLimits: Sendable {
   package var valueDepth = 32
   /// Settings of an application in one environment that are set through the API.
   package var settings = 10_000
+  /// Bytes of their keys and values. A watch begins with all of them in one message, and clients
+  /// take 4 MiB unless they are told otherwise.
+  package var environmentBytes = 3 << 20
   /// Changes in one batch.
   package var batch = 1_000
+  /// Bytes of the keys and values that one change sets.
+  package var changeBytes = 3 << 20
   /// Applications.
   package var applications = 1_000
   /// Environments of one application.
@@ -33,8 +39,12 @@ package struct ConfigurationLimits: Sendable {
   package var history = 10_000
   /// Violations that an error or an event names; ValidateSettings names all.
   package var namedViolations = 50
-  /// Violations that ValidateSettings and DefineSchema tell.
+  /// Violations that ValidateSettings and DefineSchema tell, and their bytes.
   package var validatedViolations = 2_000
+  package var violationBytes = 1 << 20
+  /// Steps that the checks of one request may take: it is checked where changes are made, one after
+  /// the other.
+  package var validationSteps = ValidationBudget.defaultSteps
   /// `WatchSettings` streams at one time.
   package var watchers = 100_000
   /// Changes a watcher can fall behind, or ask to resume across, before it gets a snapshot.

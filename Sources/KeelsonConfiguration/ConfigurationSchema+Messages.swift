@@ -3,11 +3,19 @@ import KeelsonConfigurationRules
 import KeelsonCore
 
 extension ConfigurationSchema {
-  /// The rules of a message that were checked when it was defined. What does not read, because a
-  /// later version wrote it, is left away.
+  /// The rules of a message that were checked when it was defined. By one that does not read,
+  /// because a later version wrote it, nothing is checked; what it says is a secret is one.
   init(stored schema: KeelsonConfigurationV1.Schema) {
-    self.init(
-      schema.rules.compactMap { try? SettingRule($0, field: "") }, isClosed: schema.closed)
+    var rules: [SettingRule] = []
+    var unread: [Unread] = []
+    for message in schema.rules {
+      do {
+        rules.append(try SettingRule(message, field: ""))
+      } catch {
+        unread.append(Unread(key: KeyPattern(message.key), isSensitive: message.sensitive))
+      }
+    }
+    self.init(rules, isClosed: schema.closed, unread: unread)
   }
 
   /// The rules of a message that a caller gives.

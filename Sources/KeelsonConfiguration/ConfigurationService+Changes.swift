@@ -9,11 +9,8 @@ extension ConfigurationService {
   {
     let scope = try scope(request.application, request.environment)
     let edit = try SettingEdit(request, names: names)
-    _ = try await apply([edit], to: scope, ChangeOrigin(context))
-    let (room, _) = book.room(scope)
-    guard let setting = setting(edit.key, in: room, scope, reveals: false) else {
-      throw Self.noSetting(edit.key, scope)
-    }
+    let applied = try await apply([edit], to: scope, ChangeOrigin(context))
+    guard let setting = applied.settings.first else { throw Self.noSetting(edit.key, scope) }
     return setting
   }
 
@@ -26,12 +23,11 @@ extension ConfigurationService {
     }
     let edits = try SettingEdit.edits(request.changes, names: names)
     let applied = try await apply(edits, to: scope, ChangeOrigin(context))
-    let (room, _) = book.room(scope)
+    let changed = Set(applied.keys)
     var response = API.BatchSetSettingsResponse()
     response.revision = applied.revision
-    response.settings = applied.keys.sorted().compactMap {
-      setting($0, in: room, scope, reveals: false)
-    }
+    response.settings = applied.settings.filter { changed.contains($0.key) }
+      .sorted { $0.key < $1.key }
     return response
   }
 
@@ -49,7 +45,7 @@ extension ConfigurationService {
     }
     var response = API.DeleteSettingResponse()
     response.revision = applied.revision
-    response.setting = setting(request.key, in: book.room(scope).room, scope, reveals: false)
+    response.setting = applied.settings.first
     return response
   }
 
@@ -84,15 +80,15 @@ extension ConfigurationService {
     let known = book.room(scope).room.secretKeys
     let violations = violations(
       in: room, scope, trying: trial, secrets: secrets, known: known,
-      checksKnown: request.schema == nil || Self.isEntitled(context)
-    ).prefix(limits.validatedViolations)
+      checksKnown: request.schema == nil || Self.isEntitled(context), budget: budget()
+    ).fitting(count: limits.validatedViolations, bytes: limits.violationBytes)
     telemetry?.publish(type: ConfigurationEvent.validated.rawValue) {
       TelemetryEvent(
         type: ConfigurationEvent.validated.rawValue, subject: "\(scope)",
         data: JSONText([
           "application": .string(scope.application), "environment": .string(scope.environment),
           "valid": .bool(violations.isEmpty), "dry_run": true,
-          "violations": JSONValue(Array(violations), limit: limits.namedViolations),
+          "violations": JSONValue(violations, limit: limits.namedViolations),
         ]), origin: ChangeOrigin(context))
     }
     var response = API.ValidateSettingsResponse()
@@ -105,7 +101,7 @@ extension ConfigurationService {
   func violations(
     in room: ConfigurationRoom, _ scope: ConfigurationScope,
     trying trial: API.StoredChange = API.StoredChange(), secrets: [String: SettingValue] = [:],
-    known: Set<String> = [], checksKnown: Bool = true
+    known: Set<String> = [], checksKnown: Bool = true, budget: ValidationBudget
   ) -> [ConfigurationViolation] {
     var room = room
     room.apply(trial)
@@ -122,21 +118,23 @@ extension ConfigurationService {
         secrets[stored.key]
           ?? (try? self.dataKeys.open(stored.value, key: stored.key, of: scope))?.known
       }, secrets: known.subtracting(secrets.keys), checksSecrets: checksKnown,
-      maximumValueBytes: limits.valueBytes)
+      maximumValueBytes: limits.valueBytes, budget: budget)
   }
+
+  /// What the checks of one request may take.
+  func budget() -> ValidationBudget { ValidationBudget(steps: limits.validationSteps) }
 
   // MARK: The way of a change
 
   /// Applies edits in one transaction: all of them, or none.
   ///
-  /// - Returns: the revision of the change and the keys that differ now; when nothing does, the
-  ///   last revision and no keys.
+  /// - Returns: what came of it; when nothing differs now, the last revision and no keys.
   /// - Throws: `RPCError`: see ``SettingTransaction/plan(_:)``, INVALID_ARGUMENT that names every
   ///   violation, RESOURCE_EXHAUSTED at a limit.
   func apply(
     _ edits: [SettingEdit], to scope: ConfigurationScope, _ origin: ChangeOrigin,
     action: String = "set"
-  ) async throws -> (revision: Int64, keys: [String]) {
+  ) async throws -> Applied {
     try await apply(to: scope, origin, action: action) { _ in edits }
   }
 
@@ -144,32 +142,37 @@ extension ConfigurationService {
   func apply(
     to scope: ConfigurationScope, _ origin: ChangeOrigin, action: String,
     edits: @escaping @Sendable (Change) async throws -> [SettingEdit]
-  ) async throws -> (revision: Int64, keys: [String]) {
+  ) async throws -> Applied {
     var made: DataKeys.Prepared?
     for _ in 0..<4 {
       let prepared = made
       do {
-        let outcome = try await change(origin) { change in
+        let applied = try await change(origin) { change in
           try await self.apply(
             edits(change), to: scope, change, action: action, prepared: prepared)
         }
-        if let prepared, outcome.usedPrepared { dataKeys.add(prepared, to: scope) }
-        return (outcome.revision, outcome.keys)
+        if let prepared, applied.usedPrepared { dataKeys.add(prepared, to: scope) }
+        return applied
       } catch is UnknownDataKey {
         await loadDataKeys(of: scope)
       } catch let needed as NeedsDataKey {
         made = try await dataKeys.make(number: needed.number)
       } catch let unchanged as NothingChanged {
-        return (unchanged.revision, [])
+        return Applied(revision: unchanged.revision, settings: unchanged.settings)
       }
     }
     throw RPCError(.aborted, "The keys of \(scope) change meanwhile; try again.")
   }
 
-  private struct Applied: Sendable {
+  /// What came of edits.
+  struct Applied: Sendable {
     var revision: Int64
-    var keys: [String]
-    var usedPrepared: Bool
+    /// Those whose setting differs now.
+    var keys: [String] = []
+    /// What the transaction left of each key that an edit was about: a later change may have gone
+    /// over it by the time the call is answered.
+    var settings: [API.Setting]
+    fileprivate var usedPrepared = false
   }
 
   private func apply(
@@ -179,12 +182,13 @@ extension ConfigurationService {
     let schema = try await requireSchema(of: scope.application, in: change)
     let environment = try await EnvironmentRepository.environment(scope, in: change)
     if environment == nil { try await checkRoom(for: scope, in: change) }
-    let room = book.room(scope).room
+    var room = book.room(scope).room
+    if schema.revision != book.schema(of: scope.application)?.message.revision ?? 0 {
+      room = room.with(schema: schema.rules)
+    }
     let transaction = SettingTransaction(
-      scope: scope, change: change, limits: limits, dataKeys: dataKeys,
-      base: schema.revision == book.schema(of: scope.application)?.message.revision ?? 0
-        ? room.base : room.with(schema: schema.rules).base,
-      schema: schema.rules, prepared: prepared)
+      scope: scope, change: change, limits: limits, dataKeys: dataKeys, base: room.base,
+      schema: schema.rules, prepared: prepared, budget: budget())
     let plan = try await transaction.plan(edits)
     guard plan.violations.isEmpty else {
       throw RPCError.violating(
@@ -196,8 +200,15 @@ extension ConfigurationService {
         return edit?.valueField ?? "settings[\"\(violation.key)\"]"
       }
     }
+    let settings = edits.compactMap { edit in
+      let stored = plan.stored[edit.key]
+      return setting(
+        edit.key,
+        stored.flatMap(room.entry) ?? room.base[edit.key].map(ConfigurationRoom.Entry.init),
+        stored: stored, scope, reveals: false)
+    }
     guard !plan.outcomes.isEmpty else {
-      throw NothingChanged(revision: environment?.revision ?? 0)
+      throw NothingChanged(revision: environment?.revision ?? 0, settings: settings)
     }
     try await transaction.write(
       plan, action: action,
@@ -205,7 +216,8 @@ extension ConfigurationService {
         ?? EnvironmentRepository.Environment(
           historyFloor: change.revision - 1))
     return Applied(
-      revision: change.revision, keys: plan.outcomes.map(\.key), usedPrepared: plan.usesPrepared)
+      revision: change.revision, keys: plan.outcomes.map(\.key), settings: settings,
+      usedPrepared: plan.usesPrepared)
   }
 
   /// An application's schema as the transaction sees it; the application is made where there is
@@ -247,4 +259,5 @@ extension ConfigurationService {
 /// Thrown out of a change that would change nothing, so that no revision is spent on it.
 struct NothingChanged: Error {
   var revision: Int64
+  var settings: [KeelsonConfigurationV1.Setting] = []
 }

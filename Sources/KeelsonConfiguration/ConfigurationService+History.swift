@@ -158,7 +158,7 @@ extension KeelsonConfigurationV1.SettingHistoryEntry {
     self.init(
       revision: entry.revision, time: GoogleProtobuf.Timestamp(entry.time), action: entry.action,
       actor: entry.actor, correlationId: entry.correlationID, key: entry.key)
-    let isSecret = schema.rule(for: entry.key)?.isSensitive == true
+    let isSecret = schema.isSensitive(entry.key)
     sensitive = isSecret || [entry.before, entry.after].contains { $0?.isSealed == true }
     before = entry.before?.shown(masked: isSecret)
     after = entry.after?.shown(masked: isSecret)

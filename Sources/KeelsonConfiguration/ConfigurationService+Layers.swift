@@ -26,6 +26,7 @@ extension ConfigurationService {
     let all = book.applications()
     let names = all.keys.filter { $0 > page.after }.sorted().prefix(page.size + 1)
     var applications: [API.Application] = []
+    let budget = budget()
     for name in names {
       var application = API.Application(name: name)
       application.schemaRevision = book.schema(of: name)?.message.revision ?? 0
@@ -36,8 +37,10 @@ extension ConfigurationService {
           apiSettingCount: Int64(room.api.count), revision: room.revision,
           loadError: room.lower.loadError)
         item.loadTime = room.lower.loadTime.map { GoogleProtobuf.Timestamp($0) }
-        item.violations = (violations(in: room, scope) + room.lower.refused)
-          .prefix(limits.namedViolations).map { $0.message(in: environment) }
+        item.violations =
+          (violations(in: room, scope, budget: budget) + room.lower.refused)
+          .fitting(count: limits.namedViolations, bytes: Self.listedViolationBytes)
+          .map { $0.message(in: environment) }
         application.environments.append(item)
       }
       applications.append(application)
@@ -46,6 +49,9 @@ extension ConfigurationService {
     (response.applications, response.nextPageToken) = page.cut(applications, by: \.name)
     return response
   }
+
+  /// So many bytes of violations are listed of each environment.
+  private static let listedViolationBytes = 8 << 10
 
   /// Reads the layers below the API.
   ///
@@ -57,7 +63,7 @@ extension ConfigurationService {
     do {
       lower.sources = try await sources.load(scope)
       let layers = try LayerSource.values(of: lower.sources, schema: schema)
-      lower.tag = tag(of: layers, schema: schema)
+      lower.tag = tag(of: layers)
       lower.loadTime = .now
       return lower
     } catch let error as CancellationError {
@@ -69,21 +75,18 @@ extension ConfigurationService {
     }
   }
 
-  /// Names the state of layers: equal for equal values. Where they hold secrets it is another after
-  /// a restart.
-  private func tag(of layers: [LayerValues], schema: ConfigurationSchema) -> String {
+  /// Names the state of layers: equal for equal values, as long as this server runs. Nothing of
+  /// them can be guessed from it.
+  private func tag(of layers: [LayerValues]) -> String {
     var bytes: [UInt8] = []
-    var hasSecrets = false
     for layer in layers {
       for (key, value) in layer.values.sorted(by: { $0.key < $1.key }) {
         bytes += Array("\(layer.layer.rawValue)\0\(key)\0\(value.value.kind)\0".utf8)
         bytes += Array(value.value.text.utf8) + [0]
-        if value.isSensitive || schema.rule(for: key)?.isSensitive == true { hasSecrets = true }
       }
     }
     guard !bytes.isEmpty else { return "" }
-    let hash = hasSecrets ? HMACSHA256.code(bytes, key: salt) : SHA256.hash(bytes)
-    return Hexadecimal.text(hash.prefix(16))
+    return Hexadecimal.text(HMACSHA256.code(bytes, key: salt).prefix(16))
   }
 
   /// Reads the layers of a scope anew and takes them, all or nothing: what brings a violation that
@@ -117,8 +120,8 @@ extension ConfigurationService {
         return (revision, [])
       }
       let next = room.with(lower: lower)
-      let found = violations(in: next, scope)
-      let before = Set(violations(in: room, scope))
+      let found = violations(in: next, scope, budget: budget())
+      let before = Set(violations(in: room, scope, budget: budget()))
       let new = found.filter { !before.contains($0) }
       guard new.isEmpty || isStart else {
         book.note(scope) {

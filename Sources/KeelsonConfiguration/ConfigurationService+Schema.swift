@@ -90,11 +90,20 @@ extension ConfigurationService {
     let rooms = try await rooms(of: application, schema: definition.rules, in: change)
     let before = ConfigurationSchema(stored: stored)
     try Self.checkSecrecy(of: definition, after: before, in: rooms.map(\.1))
+    let budget = budget()
     let violations = rooms.flatMap { scope, room in
       self.violations(
         in: room, scope, known: room.with(schema: before).secretKeys,
-        checksKnown: definition.isEntitled
+        checksKnown: definition.isEntitled, budget: budget
       ).map { (scope, $0) }
+    }
+    // Every server compares the settings with the schema whenever it loads them.
+    guard !budget.isSpent else {
+      throw RPCError(
+        .resourceExhausted,
+        "Comparing the settings of \(application) with this schema takes more than "
+          + "\(budget.steps) steps, the limit. Make its patterns and lists of allowed values "
+          + "simpler.")
     }
     guard violations.isEmpty || definition.allowsViolations else {
       throw RPCError.violating(
@@ -128,9 +137,11 @@ extension ConfigurationService {
     return (
       API.DefineSchemaResponse(
         schema: schema,
-        violations: violations.prefix(limits.validatedViolations).map {
-          $0.1.message(in: $0.0.environment)
-        }),
+        violations: violations.prefix(
+          violations.map(\.1).fitting(
+            count: limits.validatedViolations, bytes: limits.violationBytes
+          ).count
+        ).map { $0.1.message(in: $0.0.environment) }),
       used
     )
   }
@@ -146,9 +157,9 @@ extension ConfigurationService {
     var keys = Set(before.rules.filter { $0.isSensitive && $0.key.isKey }.map(\.key.text))
     for room in rooms {
       keys.formUnion(
-        room.with(schema: before).secretKeys.filter { before.rule(for: $0)?.isSensitive == true })
+        room.with(schema: before).secretKeys.filter { before.isSensitive($0) })
     }
-    let told = keys.filter { definition.rules.rule(for: $0)?.isSensitive != true }.sorted()
+    let told = keys.filter { !definition.rules.isSensitive($0) }.sorted()
     guard let first = told.first else { return }
     throw RPCError(
       .permissionDenied,

@@ -75,7 +75,7 @@ extension ConfigurationService {
         application: scope.application, environment: scope.environment, key: stored.key,
         layer: .api, revision: stored.revision, updateActor: stored.actor)
       setting.updateTime = GoogleProtobuf.Timestamp(UnixTime(microseconds: stored.updateTime))
-      let isSecret = schema.rule(for: stored.key)?.isSensitive == true
+      let isSecret = schema.isSensitive(stored.key)
       setting.sensitive = isSecret || stored.value?.isSealed == true
       setting.masked = setting.sensitive
       setting.value = stored.value?.shown(masked: isSecret)

@@ -100,7 +100,7 @@ package final class ConfigurationService: KeelsonConfigurationV1.ConfigurationSe
     }
     var setting =
       setting(request.key, in: room, scope, reveals: request.reveal)
-      ?? blank(request.key, in: room, scope)
+      ?? blank(request.key, room.api[request.key], scope)
     setting.layers = layers(of: request.key, in: room, scope, reveals: request.reveal)
     // Also where the secret is in a layer that does not count.
     if request.reveal {
@@ -118,8 +118,18 @@ package final class ConfigurationService: KeelsonConfigurationV1.ConfigurationSe
   func setting(
     _ key: String, in room: ConfigurationRoom, _ scope: ConfigurationScope, reveals: Bool
   ) -> API.Setting? {
-    guard let entry = room.entries[key] else { return nil }
-    var setting = blank(key, in: room, scope)
+    setting(key, room.entries[key], stored: room.api[key], scope, reveals: reveals)
+  }
+
+  /// The same of what is known of it.
+  ///
+  /// - Parameter stored: what is set through the API, whether or not it counts.
+  func setting(
+    _ key: String, _ entry: ConfigurationRoom.Entry?, stored: API.StoredSetting?,
+    _ scope: ConfigurationScope, reveals: Bool
+  ) -> API.Setting? {
+    guard let entry else { return nil }
+    var setting = blank(key, stored, scope)
     setting.layer = entry.layer.message
     setting.source = entry.source
     setting.sensitive = entry.isSensitive
@@ -129,14 +139,13 @@ package final class ConfigurationService: KeelsonConfigurationV1.ConfigurationSe
     return setting
   }
 
-  private func blank(_ key: String, in room: ConfigurationRoom, _ scope: ConfigurationScope)
-    -> API.Setting
-  {
+  private func blank(
+    _ key: String, _ stored: API.StoredSetting?, _ scope: ConfigurationScope
+  ) -> API.Setting {
     var setting = API.Setting()
     setting.application = scope.application
     setting.environment = scope.environment
     setting.key = key
-    let stored = room.api[key]
     setting.revision = stored?.revision ?? 0
     setting.updateTime = stored.map {
       GoogleProtobuf.Timestamp(UnixTime(microseconds: $0.updateTime))
@@ -168,16 +177,17 @@ package final class ConfigurationService: KeelsonConfigurationV1.ConfigurationSe
     }
     for layer in room.layers {
       guard let given = layer.values[key] else { continue }
-      let isSensitive = given.isSensitive || rule?.isSensitive == true
+      let isSensitive = given.isSensitive || room.schema.isSensitive(key)
       var layered = API.LayeredValue(layer: layer.layer.message, source: given.source)
       layered.masked = isSensitive && !reveals
       layered.value = layered.masked ? .masked : given.value.message
-      if case .failure = room.schema.check(key, given, in: layer.layer) { layered.invalid = true }
+      let checked = room.schema.check(key, given, in: layer.layer, budget: .unlimited)
+      if case .failure = checked { layered.invalid = true }
       layers.append(layered)
     }
     if let stored = room.api[key] {
       var layered = API.LayeredValue(layer: .api)
-      let isSensitive = stored.value?.isSealed == true || rule?.isSensitive == true
+      let isSensitive = stored.value?.isSealed == true || room.schema.isSensitive(key)
       let value =
         isSensitive && !reveals
         ? nil : try? dataKeys.open(stored.value, key: key, of: scope)

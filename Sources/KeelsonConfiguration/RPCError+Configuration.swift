@@ -32,7 +32,9 @@ extension RPCError {
       if bytes > maximumBytes, !fields.isEmpty { break }
       fields.append(next)
     }
-    let shown = fields.prefix(5).map(\.description).joined(separator: "; ")
+    let shown = fields.prefix(5).map { field in
+      field.description.count > 400 ? "\(field.description.prefix(400))..." : field.description
+    }.joined(separator: "; ")
     let rest = violations.count - min(5, fields.count)
     let more =
       rest > 0

@@ -17,6 +17,8 @@ struct SettingTransaction: Sendable {
   let schema: ConfigurationSchema
   /// A data key that was made for a scope that may have none yet.
   let prepared: DataKeys.Prepared?
+  /// What the checks of the request may take.
+  let budget: ValidationBudget
 
   /// What an edit comes to.
   struct Outcome: Sendable {
@@ -28,6 +30,8 @@ struct SettingTransaction: Sendable {
   /// What a change comes to before it is written.
   struct Plan: Sendable {
     var outcomes: [Outcome] = []
+    /// What is set afterwards of the keys that the edits are about.
+    var stored: [String: API.StoredSetting] = [:]
     var violations: [(edit: SettingEdit, violation: ConfigurationViolation)] = []
     /// Whether a value was sealed.
     var seals = false
@@ -43,6 +47,7 @@ struct SettingTransaction: Sendable {
   func plan(_ edits: [SettingEdit]) async throws -> Plan {
     let current = try await SettingRepository.settings(scope, keys: edits.map(\.key), in: change)
     var plan = Plan()
+    plan.stored = current
     for edit in edits {
       let before = current[edit.key]
       let currentTag = etag(before?.revision ?? 0)
@@ -64,7 +69,7 @@ struct SettingTransaction: Sendable {
       if let wanted {
         switch schema.check(
           edit.key, LayerValue(wanted.plain, isSensitive: wanted.isSecret), in: .api,
-          maximumValueBytes: limits.valueBytes)
+          maximumValueBytes: limits.valueBytes, budget: budget)
         {
         case .failure(let list): plan.violations += list.violations.map { (edit, $0) }
         case .success(let setting):
@@ -90,11 +95,12 @@ struct SettingTransaction: Sendable {
         plan.outcomes.append(Outcome(key: edit.key, before: before, after: nil))
       }
     }
+    for outcome in plan.outcomes { plan.stored[outcome.key] = outcome.after }
     return plan
   }
 
   private func isSecret(_ key: String, _ before: API.StoredSetting?) -> Bool {
-    before?.value?.isSealed == true || schema.rule(for: key)?.isSensitive == true
+    before?.value?.isSealed == true || schema.isSensitive(key)
       || base[key]?.isSensitive == true
   }
 
@@ -149,16 +155,21 @@ struct SettingTransaction: Sendable {
     stored.application = scope.application
     stored.environment = scope.environment
     var environment = environment
+    let (settingsBefore, bytesBefore) = (environment.settings, environment.bytes)
+    var changeBytes = 0
     for outcome in plan.outcomes {
       if let after = outcome.after {
         statements.append(SettingRepository.set(after, in: scope))
         stored.settings.append(after)
+        changeBytes += after.storedBytes
         if outcome.before == nil { environment.settings += 1 }
       } else {
         statements.append(SettingRepository.delete(outcome.key, in: scope))
         stored.removedKeys.append(outcome.key)
         environment.settings -= 1
       }
+      environment.bytes += outcome.after?.storedBytes ?? 0
+      environment.bytes -= outcome.before?.storedBytes ?? 0
       let word = action == "set" && outcome.after == nil ? "deleted" : action
       var outcome = outcome
       if let sealed = outcome.after?.value, sealed.isSealed,
@@ -180,11 +191,23 @@ struct SettingTransaction: Sendable {
             before: outcome.before?.value, after: outcome.after?.value), in: scope))
       audit(outcome, action: word)
     }
-    guard environment.settings <= limits.settings else {
+    guard environment.settings <= max(limits.settings, settingsBefore) else {
       throw RPCError(
         .resourceExhausted,
         "\(scope) would have \(environment.settings) settings; at most \(limits.settings) are "
           + "allowed. Delete some, or keep lists and objects in one setting.")
+    }
+    guard environment.bytes <= max(limits.environmentBytes, bytesBefore) else {
+      throw RPCError(
+        .resourceExhausted,
+        "The settings of \(scope) would have \(environment.bytes) bytes; at most "
+          + "\(limits.environmentBytes) are allowed. Delete some, or keep large values elsewhere.")
+    }
+    guard changeBytes <= limits.changeBytes else {
+      throw RPCError(
+        .resourceExhausted,
+        "The change would set \(changeBytes) bytes of keys and values; at most "
+          + "\(limits.changeBytes) are allowed in one change. Make several of it.")
     }
     environment.history += plan.outcomes.count
     environment.revision = change.revision
@@ -227,6 +250,9 @@ struct NeedsDataKey: Error {
 }
 
 extension KeelsonConfigurationV1.StoredSetting {
+  /// Of its key and its value, as they are stored.
+  var storedBytes: Int { key.utf8.count + (value?.encoded().count ?? 0) }
+
   /// The setting as the audit trail has it: without its value, where that is sealed.
   var auditJSON: JSONValue {
     var members: [String: JSONValue] = ["key": .string(key)]

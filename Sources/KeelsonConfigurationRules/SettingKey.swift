@@ -13,12 +13,15 @@ package enum SettingKey {
     guard key.utf8.count <= maximumBytes else {
       return "has \(key.utf8.count) bytes; at most \(maximumBytes) are allowed"
     }
-    let isWellFormed = key.split(separator: separator, omittingEmptySubsequences: false)
-      .allSatisfy { isSection($0) }
+    let isWellFormed = sections(of: key).allSatisfy { isSection($0) }
     return isWellFormed
       ? nil
       : "must be sections joined by ':', each of letters, digits, '.', '_' and '-', "
         + "a letter, digit or '_' first"
+  }
+
+  static func sections(of key: String) -> [Substring] {
+    key.split(separator: separator, omittingEmptySubsequences: false)
   }
 
   static func isSection(_ section: Substring) -> Bool {

@@ -7,8 +7,11 @@ struct JSONReader {
   private var position = 0
   private var depth = 0
 
-  init(_ text: String) {
+  private let refusesRepeatedNames: Bool
+
+  init(_ text: String, refusesRepeatedNames: Bool) {
     bytes = Array(text.utf8)
+    self.refusesRepeatedNames = refusesRepeatedNames
   }
 
   /// The one value that the whole text is.
@@ -57,7 +60,10 @@ struct JSONReader {
       let name = try readString()
       skipSpace()
       guard take(":") else { throw error("':' should stand here") }
-      members[name] = try readValue()
+      let before = members.updateValue(try readValue(), forKey: name)
+      guard before == nil || !refusesRepeatedNames else {
+        throw error("the object has the name \"\(name)\" twice")
+      }
       skipSpace()
     } while take(",")
     guard take("}") else { throw error("',' or '}' should stand here") }

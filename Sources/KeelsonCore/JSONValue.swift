@@ -9,12 +9,14 @@ public enum JSONValue: Sendable, Hashable {
 }
 
 extension JSONValue {
-  /// Reads a JSON text; of several members with one name the last counts.
+  /// Reads a JSON text.
   ///
+  /// - Parameter refusesRepeatedNames: whether an object with two members of one name is an error;
+  ///   else the last of them counts.
   /// - Throws: ``JSONError`` that says where the text breaks JSON's grammar, or that it nests
   ///   deeper than 512 levels.
-  public init(parsing text: String) throws {
-    var reader = JSONReader(text)
+  public init(parsing text: String, refusesRepeatedNames: Bool = false) throws {
+    var reader = JSONReader(text, refusesRepeatedNames: refusesRepeatedNames)
     self = try reader.read()
   }
 

@@ -14,6 +14,15 @@ extension ServerLimits {
     count(
       "configuration-settings", \.configuration.settings, 1...1_000_000,
       "settings of an application in an environment", "RESOURCE_EXHAUSTED"),
+    size(
+      "configuration-size", \.configuration.environmentBytes, 1 << 10...1 << 30,
+      "their keys and values together", "RESOURCE_EXHAUSTED"),
+    size(
+      "configuration-change-size", \.configuration.changeBytes, 1 << 10...64 << 20,
+      "the keys and values that one change sets", "RESOURCE_EXHAUSTED"),
+    count(
+      "configuration-validation-steps", \.configuration.validationSteps, 1_000...10_000_000_000,
+      "steps that the checks of a request take", "INVALID_ARGUMENT, or RESOURCE_EXHAUSTED"),
     count(
       "configuration-batch", \.configuration.batch, 1...100_000,
       "changes in one call", "INVALID_ARGUMENT"),

@@ -10,7 +10,10 @@ from google.rpc import error_details_pb2
 from keelson.configuration.v1 import configuration_pb2 as configuration
 from keelson.configuration.v1 import configuration_pb2_grpc as configuration_grpc
 
-from client import details
+import auditing
+from auditing import audit
+from client import details, events
+from postgres import PrivatePostgres
 from server import run
 
 Code = grpc.StatusCode
@@ -211,35 +214,56 @@ def test_files_are_reloaded_and_what_breaks_the_schema_is_refused(launch, dial, 
     stream.cancel()
 
 
-def test_no_planted_secret_is_found_anywhere(launch, dial, tmp_path):
-    """Plants marked secrets, uses everything, then searches files, log and answers."""
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request):
+    """What keeps the data: arguments for the server, and where all of it lies in the end."""
+    if request.param == "sqlite":
+        yield [], None
+        return
+    # It logs every statement with its parameters, so that nothing goes by unseen.
+    postgres = PrivatePostgres(log_statement="all", log_parameter_max_length_on_error=-1)
+    yield ["--database", postgres.create_database()], postgres
+    postgres.remove()
+
+
+def test_no_planted_secret_is_found_anywhere(launch, dial, tmp_path, store):
+    """Plants marked secrets, uses everything, then searches files, logs, rows and answers."""
+    arguments, postgres = store
     mark = f"PLANTED{uuid.uuid4().hex}"
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     (secrets / "Shop__Store").write_text(f"{mark}-store")
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "spring.key").write_text("11" * 32)
+    (keys / "spring.key").chmod(0o600)
     config = tmp_path / "appsettings.json"
     config.write_text(
         json.dumps(
             {
                 "Applications": {"shop": {"SecretSection": "Shop"}},
+                "Encryption": {"KeyPath": str(keys)},
                 "Secrets": {"Files": {"Folder": str(secrets)}},
             }
         )
     )
-    server = launch(arguments=["--config", config], log_level="debug")
-    settings = Settings(dial(server).channel, "shop")
+    server = launch(arguments=["--config", config, *arguments], log_level="debug")
+    client = dial(server)
+    settings = Settings(client.channel, "shop")
+    text, integer = configuration.SETTING_TYPE_STRING, configuration.SETTING_TYPE_INTEGER
     settings.define(
-        configuration.SettingRule(
-            key="Password", type=configuration.SETTING_TYPE_STRING, sensitive=True
-        ),
+        configuration.SettingRule(key="Password", type=text, sensitive=True),
+        configuration.SettingRule(key="Pin", type=integer, sensitive=True),
         closed=False,
     )
     answers = [settings.set("Password", f"{mark}-one"), settings.set("Password", f"{mark}-two")]
     answers.append(settings.set("Asked", f"{mark}-asked", sensitive=True))
+    answers.append(settings.set("Long", f"{mark}-long" * 1000, sensitive=True))
     scope = {"application": "shop"}
     answers.append(
         settings.stub.CreateSnapshot(configuration.CreateSnapshotRequest(name="one", **scope))
     )
+    answers.append(settings.set("Password", f"{mark}-three"))
     answers.append(settings.get("Password"))
     answers.append(settings.get("Store"))
     answers.append(settings.stub.ListSettings(configuration.ListSettingsRequest(**scope)))
@@ -247,11 +271,22 @@ def test_no_planted_secret_is_found_anywhere(launch, dial, tmp_path):
         settings.stub.ListSettingHistory(configuration.ListSettingHistoryRequest(**scope))
     )
     answers.append(settings.stub.GetSnapshot(configuration.GetSnapshotRequest(name="one", **scope)))
+    answers.append(
+        refusal(Code.INVALID_ARGUMENT, lambda: settings.set("Pin", f"{mark}-pin"))
+    )
     stream = settings.watch()
     answers.append(next(stream))
     stream.cancel()
+    answers.append(
+        settings.stub.RollbackSettings(
+            configuration.RollbackSettingsRequest(to_snapshot="one", **scope)
+        )
+    )
     answers += list(settings.stub.RotateKey(configuration.RotateKeyRequest(**scope)))
     assert answers[-1].finished
+    answers.append(client.events.ListEvents(events.ListEventsRequest(page_size=1000)))
+    answers.append(auditing.stub(client).ListEntries(audit.ListEntriesRequest(page_size=1000)))
+    assert "Password" in str(answers[-1]) and "Password" in str(answers[-2])
     revealed = settings.get("Password", reveal=True)
     assert value(revealed.value) == f"{mark}-two"
     for number in range(3):
@@ -262,9 +297,20 @@ def test_no_planted_secret_is_found_anywhere(launch, dial, tmp_path):
     assert mark not in "".join(map(str, answers))
     server.stop()
     assert mark not in server.log_text()
-    for file in server.data.rglob("*"):
-        if file.is_file():
-            assert mark.encode() not in file.read_bytes(), file
+    folders = [server.data]
+    if postgres:
+        # What lies in tables, in the write-ahead log and in the server's own log.
+        postgres.query("CHECKPOINT")
+        assert "setting.set" in (postgres.folder / "log").read_text(errors="replace")
+        postgres.stop()
+        folders.append(postgres.folder)
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    assert len(files) > (100 if postgres else 0)
+    for file in files:
+        content = file.read_bytes()
+        assert mark.encode() not in content, file
+        # As PostgreSQL writes bytes in its log.
+        assert mark.encode().hex().encode() not in content, file
     assert (secrets / "Shop__Store").exists()
 
 

@@ -1,11 +1,10 @@
-import Foundation
 import KeelsonAPI
 import KeelsonConfiguration
 import KeelsonConfigurationRules
 import KeelsonCore
 import KeelsonCrypto
-import KeelsonSQLite
 import KeelsonStore
+import KeelsonTestKit
 import KeelsonTransport
 import Synchronization
 import Testing
@@ -14,8 +13,8 @@ import Testing
 final class ConfigurationServer: Sendable {
   typealias API = KeelsonConfigurationV1
 
-  let folder: String
-  let database: any Database
+  private let made: TestDatabase
+  var database: any Database { made.database }
   let service: ConfigurationService
   let client: API.ConfigurationServiceClient
   let sources: FakeSources
@@ -23,48 +22,42 @@ final class ConfigurationServer: Sendable {
   static let keyBytes = [UInt8](repeating: 7, count: 32)
 
   init(
-    folder: String, limits: ConfigurationLimits = .init(), sources: FakeSources = FakeSources(),
-    keys: (any KeyEncryptionKeys)?
+    on made: TestDatabase, limits: ConfigurationLimits = .init(),
+    sources: FakeSources = FakeSources(), keys: (any KeyEncryptionKeys)?
   ) async throws {
-    self.folder = folder
+    self.made = made
     self.sources = sources
-    database = try SQLiteDatabase(SQLiteConfiguration(folder: folder))
-    try await database.migrate([ConfigurationMigrations.all])
+    try await made.database.migrate([ConfigurationMigrations.all])
     service = try ConfigurationService(
-      database: database, environment: "test", limits: limits, sources: sources, keys: keys,
+      database: made.database, environment: "test", limits: limits, sources: sources, keys: keys,
       logger: .silent)
     try await service.start()
     client = .init(channel: InProcessChannel(routes: service.routes))
   }
 
-  func stop() async {
+  /// Stops the service and opens the database anew, for another one.
+  func stop() async throws {
     service.stop()
-    await database.close()
-  }
-
-  static func temporaryFolder() -> String {
-    NSTemporaryDirectory() + "keelson-configuration-" + UUID().uuidString
+    try await made.reopen()
   }
 
   static func keys(_ id: String = "first") throws -> LocalKeys {
     try LocalKeys([id: keyBytes], currentID: id)
   }
 
+  /// Runs a body with a server on each engine.
+  ///
+  /// - Parameter layers: the layers below the API at the start.
   static func run(
-    limits: ConfigurationLimits = .init(), sources: FakeSources = FakeSources(),
+    limits: ConfigurationLimits = .init(), layers: [LayerSource] = [],
     _ body: (ConfigurationServer) async throws -> Void
   ) async throws {
-    let folder = temporaryFolder()
-    defer { try? FileManager.default.removeItem(atPath: folder) }
-    let server = try await ConfigurationServer(
-      folder: folder, limits: limits, sources: sources, keys: keys())
-    do {
+    try await TestDatabase.onEachEngine { made in
+      let server = try await ConfigurationServer(
+        on: made, limits: limits, sources: FakeSources(layers), keys: keys())
+      defer { server.service.stop() }
       try await body(server)
-    } catch {
-      await server.stop()
-      throw error
     }
-    await server.stop()
   }
 
   // MARK: Short forms

@@ -1,6 +1,7 @@
 import KeelsonAPI
 import KeelsonCore
 import KeelsonStore
+import KeelsonTestKit
 import Testing
 
 @testable import KeelsonConfiguration
@@ -271,22 +272,23 @@ import Testing
   }
 
   @Test func aRestartFindsEverything() async throws {
-    let folder = ConfigurationServer.temporaryFolder()
     let keys = try ConfigurationServer.keys()
-    let first = try await ConfigurationServer(folder: folder, keys: keys)
-    let schema = API.Schema(application: "shop", rules: [.init(key: "A", type: .duration)])
-    _ = try await first.client.defineSchema(.init(schema: schema))
-    try await first.set("A", .stringValue("90s"))
-    try await first.set("Secret", .stringValue("hidden"), sensitive: true)
-    let revision = try await first.set("B", .integerValue(1)).revision
-    await first.stop()
-    let second = try await ConfigurationServer(folder: folder, keys: keys)
-    #expect(try await second.value("A") == .durationValue(.init(seconds: 90)))
-    #expect(try await second.value("Secret") == .stringValue("******"))
-    #expect(try await second.value("Secret", reveal: true) == .stringValue("hidden"))
-    #expect(try await second.set("C", .integerValue(1)).revision > revision)
-    #expect(
-      try await second.client.getSchema(.init(application: "shop")).rules.map(\.key) == ["A"])
-    await second.stop()
+    try await TestDatabase.onEachEngine { made in
+      let first = try await ConfigurationServer(on: made, keys: keys)
+      let schema = API.Schema(application: "shop", rules: [.init(key: "A", type: .duration)])
+      _ = try await first.client.defineSchema(.init(schema: schema))
+      try await first.set("A", .stringValue("90s"))
+      try await first.set("Secret", .stringValue("hidden"), sensitive: true)
+      let revision = try await first.set("B", .integerValue(1)).revision
+      try await first.stop()
+      let second = try await ConfigurationServer(on: made, keys: keys)
+      #expect(try await second.value("A") == .durationValue(.init(seconds: 90)))
+      #expect(try await second.value("Secret") == .stringValue("******"))
+      #expect(try await second.value("Secret", reveal: true) == .stringValue("hidden"))
+      #expect(try await second.set("C", .integerValue(1)).revision > revision)
+      #expect(
+        try await second.client.getSchema(.init(application: "shop")).rules.map(\.key) == ["A"])
+      try await second.stop()
+    }
   }
 }

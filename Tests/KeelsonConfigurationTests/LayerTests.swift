@@ -10,13 +10,13 @@ import Testing
   private typealias API = KeelsonConfigurationV1
 
   @Test func theHighestLayerWinsAndIsNamed() async throws {
-    let sources = FakeSources([
+    let layers: [LayerSource] = [
       FakeSources.file(["A": 1, "B": 1, "C": 1, "D": 1]),
       .document(.environmentFile, ["B": 2, "C": 2, "D": 2], source: "appsettings.test.json"),
       .secrets(["C": "3"], source: "files"),
       .variables(["SHOP__D": "4"], prefix: "SHOP__"),
-    ])
-    try await ConfigurationServer.run(sources: sources) { server in
+    ]
+    try await ConfigurationServer.run(layers: layers) { server in
       try await server.set("E", .integerValue(5))
       let settings = try await server.client.listSettings(.init(application: "shop")).settings
       #expect(
@@ -41,12 +41,12 @@ import Testing
   }
 
   @Test func aReloadThatBreaksTheSchemaIsRefusedAndTold() async throws {
-    let sources = FakeSources([FakeSources.file(["Port": 80])])
-    try await ConfigurationServer.run(sources: sources) { server in
+    let layers = [FakeSources.file(["Port": 80])]
+    try await ConfigurationServer.run(layers: layers) { server in
       let schema = API.Schema(
         application: "shop", rules: [.init(key: "Port", type: .integer)], closed: true)
       _ = try await server.client.defineSchema(.init(schema: schema))
-      sources.set([FakeSources.file(["Port": "many", "Prot": 1])])
+      server.sources.set([FakeSources.file(["Port": "many", "Prot": 1])])
       let error = await failure {
         try await server.client.reloadSettings(.init(application: "shop"))
       }
@@ -64,15 +64,15 @@ import Testing
           "keelson.configuration.ConfigurationValidated",
         ])
 
-      sources.fail(RPCError(.failedPrecondition, "appsettings.json, line 3: ',' is missing"))
+      server.sources.fail(RPCError(.failedPrecondition, "appsettings.json, line 3: ',' is missing"))
       let unreadable = await failure {
         try await server.client.reloadSettings(.init(application: "shop"))
       }
       #expect(unreadable?.message.contains("line 3") == true)
       #expect(try await server.all() == ["Port=80"])
 
-      sources.fail(nil)
-      sources.set([FakeSources.file(["Port": 81])])
+      server.sources.fail(nil)
+      server.sources.set([FakeSources.file(["Port": 81])])
       let reloaded = try await server.client.reloadSettings(.init(application: "shop"))
       #expect(reloaded.changedKeys == ["Port"])
       #expect(try await server.all() == ["Port=81"])
@@ -83,8 +83,8 @@ import Testing
   }
 
   @Test func deletingShowsTheLayerBelow() async throws {
-    let sources = FakeSources([FakeSources.file(["A": 1])])
-    try await ConfigurationServer.run(sources: sources) { server in
+    let layers = [FakeSources.file(["A": 1])]
+    try await ConfigurationServer.run(layers: layers) { server in
       try await server.set("A", .integerValue(2))
       let deleted = try await server.client.deleteSetting(.init(application: "shop", key: "A"))
       #expect(deleted.setting?.value?.text == "1")

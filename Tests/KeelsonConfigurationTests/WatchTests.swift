@@ -33,8 +33,8 @@ import Testing
   }
 
   @Test func aResumedWatchMissesNothing() async throws {
-    let sources = FakeSources([FakeSources.file(["F": 1])])
-    try await ConfigurationServer.run(sources: sources) { server in
+    let layers = [FakeSources.file(["F": 1])]
+    try await ConfigurationServer.run(layers: layers) { server in
       try await server.set("A", .integerValue(1))
       let first = try await take(1, server, .init(application: "shop"))
       #expect(snapshot(first[0]) == ["A=1", "F=1"])
@@ -63,10 +63,10 @@ import Testing
   }
 
   @Test func otherLowerLayersMeanASnapshot() async throws {
-    let sources = FakeSources([FakeSources.file(["F": 1])])
-    try await ConfigurationServer.run(sources: sources) { server in
+    let layers = [FakeSources.file(["F": 1])]
+    try await ConfigurationServer.run(layers: layers) { server in
       let first = try await take(1, server, .init(application: "shop"))
-      sources.set([FakeSources.file(["F": 2])])
+      server.sources.set([FakeSources.file(["F": 2])])
       _ = try await server.client.reloadSettings(.init(application: "shop"))
       let resumed = try await take(
         1, server,

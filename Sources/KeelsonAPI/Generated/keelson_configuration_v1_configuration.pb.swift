@@ -482,7 +482,8 @@ extension KeelsonConfigurationV1 {
     /// Where it stands: a file's name, an environment variable's.
     public var source: String
     /// The rule it breaks: key-form, known-key, section, type, required, minimum, maximum, length,
-    /// format, pattern, allowed-values, size or sealed.
+    /// format, pattern, allowed-values, size, duplicate (one file, or the environment variables, give
+    /// the key in two ways) or steps (checking it would take too long).
     public var rule: String
     /// What is wrong and what to do; no secret stands in it.
     public var message: String

@@ -17,7 +17,7 @@ struct SealingOfSecrets {
   /// - Throws: ``NeedsDataKey``, ``UnknownDataKey``; what ``DataKeys/seal`` throws.
   func run(_ room: ConfigurationRoom) async throws -> Bool {
     let keys = room.api.values.filter { stored in
-      stored.value?.isSealed == false && room.schema.rule(for: stored.key)?.isSensitive == true
+      stored.value?.isSealed == false && room.schema.isSensitive(stored.key)
     }.map(\.key).sorted()
     guard !keys.isEmpty else { return false }
     let current = try await DataKeyRepository.current(scope, in: change)
@@ -32,14 +32,18 @@ struct SealingOfSecrets {
     }
     var payload = API.StoredChange(
       application: scope.application, environment: scope.environment)
+    var growth = 0
     for key in keys {
       if var setting = room.api[key] {
+        growth -= setting.storedBytes
         setting.value = try sealed(setting.value, key, number)
+        growth += setting.storedBytes
         payload.settings.append(setting)
         statements.append(SettingRepository.set(setting, in: scope))
       }
       statements += try await sealPast(of: key, with: number)
     }
+    statements.append(EnvironmentRepository.add(bytes: growth, to: scope))
     try await change.executeAll(statements)
     change.emit(
       ConfigurationEvent.encrypted.draft(

@@ -57,7 +57,7 @@ struct ConfigurationRoom: Sendable {
     // How large a value may be was checked when it was set; the limit may have been lowered since.
     base =
       EffectiveConfiguration.merging(
-        layers, schema: schema, maximumValueBytes: .max
+        layers, schema: schema, maximumValueBytes: .max, budget: .unlimited
       ).configuration.settings
     entries = base.mapValues(Entry.init)
     for key in api.keys { entries[key] = entry(key) }
@@ -103,7 +103,7 @@ struct ConfigurationRoom: Sendable {
     case .plain(let plain):
       guard let value = plain.known,
         case .success(let setting) = schema.check(
-          stored.key, LayerValue(value), in: .api, maximumValueBytes: .max)
+          stored.key, LayerValue(value), in: .api, maximumValueBytes: .max, budget: .unlimited)
       else { return nil }
       return Entry(setting)
     }
@@ -115,9 +115,10 @@ struct ConfigurationRoom: Sendable {
   ///   - open: the value of a secret; nil when it cannot be opened, and so not checked.
   ///   - secrets: keys whose values are secrets whatever this room's schema says.
   ///   - checksSecrets: whether their values, where a layer has them, are checked at all.
+  ///   - budget: what the checks of the request may take.
   func violations(
     open: (API.StoredSetting) -> SettingValue?, secrets: Set<String> = [],
-    checksSecrets: Bool = true, maximumValueBytes: Int
+    checksSecrets: Bool = true, maximumValueBytes: Int, budget: ValidationBudget
   ) -> [ConfigurationViolation] {
     var values: [String: LayerValue] = [:]
     var unseen: Set<String> = []
@@ -142,7 +143,7 @@ struct ConfigurationRoom: Sendable {
     }
     return EffectiveConfiguration.merging(
       all, schema: schema, elsewhere: unseen,
-      maximumValueBytes: maximumValueBytes
+      maximumValueBytes: maximumValueBytes, budget: budget
     ).violations
   }
 
@@ -151,12 +152,12 @@ struct ConfigurationRoom: Sendable {
     var keys = Set(entries.filter(\.value.isSensitive).keys)
     for layer in layers {
       for (key, value) in layer.values
-      where value.isSensitive || schema.rule(for: key)?.isSensitive == true {
+      where value.isSensitive || schema.isSensitive(key) {
         keys.insert(key)
       }
     }
     for (key, stored) in api
-    where stored.value?.isSealed == true || schema.rule(for: key)?.isSensitive == true {
+    where stored.value?.isSealed == true || schema.isSensitive(key) {
       keys.insert(key)
     }
     return keys

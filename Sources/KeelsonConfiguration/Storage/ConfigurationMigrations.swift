@@ -23,6 +23,7 @@ package enum ConfigurationMigrations {
             environment TEXT NOT NULL,
             revision \(integer) NOT NULL,
             settings \(integer) NOT NULL,
+            bytes \(integer) NOT NULL,
             history \(integer) NOT NULL,
             history_floor \(integer) NOT NULL,
             PRIMARY KEY (application, environment)

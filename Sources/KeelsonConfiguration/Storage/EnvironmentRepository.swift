@@ -13,6 +13,8 @@ enum EnvironmentRepository {
     var revision: Int64 = 0
     /// Settings set through the API.
     var settings = 0
+    /// Of their keys and values, as ``KeelsonConfigurationV1/StoredSetting/storedBytes`` counts.
+    var bytes = 0
     /// Entries of history.
     var history = 0
     /// The changes after this revision are all kept.
@@ -24,13 +26,13 @@ enum EnvironmentRepository {
   ) async throws -> Environment? {
     try await transaction.first(
       """
-      SELECT revision, settings, history, history_floor FROM configuration_environments
+      SELECT revision, settings, bytes, history, history_floor FROM configuration_environments
       WHERE application = $1 AND environment = $2
       """, [.text(scope.application), .text(scope.environment)]
     ).map { row in
       Environment(
-        revision: try row.get(0), settings: try row.get(1), history: try row.get(2),
-        historyFloor: try row.get(3))
+        revision: try row.get(0), settings: try row.get(1), bytes: try row.get(2),
+        history: try row.get(3), historyFloor: try row.get(4))
     }
   }
 
@@ -38,17 +40,26 @@ enum EnvironmentRepository {
     SQLStatement(
       """
       INSERT INTO configuration_environments
-        (application, environment, revision, settings, history, history_floor)
-      VALUES ($1, $2, $3, $4, $5, $6)
+        (application, environment, revision, settings, bytes, history, history_floor)
+      VALUES ($1, $2, $3, $4, $5, $6, $7)
       ON CONFLICT (application, environment)
       DO UPDATE SET revision = excluded.revision, settings = excluded.settings,
-        history = excluded.history, history_floor = excluded.history_floor
+        bytes = excluded.bytes, history = excluded.history, history_floor = excluded.history_floor
       """,
       [
         .text(scope.application), .text(scope.environment), .integer(environment.revision),
-        SQLValue(environment.settings), SQLValue(environment.history),
-        .integer(environment.historyFloor),
+        SQLValue(environment.settings), SQLValue(environment.bytes),
+        SQLValue(environment.history), .integer(environment.historyFloor),
       ])
+  }
+
+  /// Adds to the bytes of an environment's settings what sealing them takes.
+  static func add(bytes: Int, to scope: ConfigurationScope) -> SQLStatement {
+    SQLStatement(
+      """
+      UPDATE configuration_environments SET bytes = bytes + $3
+      WHERE application = $1 AND environment = $2
+      """, [.text(scope.application), .text(scope.environment), SQLValue(bytes)])
   }
 
   /// The names of an application's environments that have or had settings.

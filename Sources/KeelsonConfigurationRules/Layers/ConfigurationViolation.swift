@@ -12,11 +12,22 @@ package struct ConfigurationViolation: Sendable, Hashable {
   package init(
     key: String, layer: ConfigurationLayer, source: String = "", rule: Rule, message: String
   ) {
-    self.key = key
+    self.key = Self.cut(key, to: SettingKey.maximumBytes)
     self.layer = layer
-    self.source = source
+    self.source = Self.cut(source, to: 256)
     self.rule = rule
     self.message = message
+  }
+
+  /// Files and variables can have keys of any length.
+  private static func cut(_ text: String, to bytes: Int) -> String {
+    text.utf8.count <= bytes
+      ? text : String(decoding: text.utf8.prefix(bytes), as: UTF8.self) + "..."
+  }
+
+  /// How much room it takes in an answer, about.
+  package var byteCount: Int {
+    key.utf8.count + source.utf8.count + message.utf8.count + 64
   }
 
   /// Which rule is broken.
@@ -37,6 +48,22 @@ package struct ConfigurationViolation: Sendable, Hashable {
     case allowedValues = "allowed-values"
     /// The value has too many bytes.
     case size
+    /// One place gives the key in two ways.
+    case duplicate
+    /// Checking it would take too long.
+    case steps
+  }
+}
+
+extension Sequence<ConfigurationViolation> {
+  /// As many of the first as an answer has room for.
+  package func fitting(count: Int, bytes: Int) -> [ConfigurationViolation] {
+    var left = bytes
+    return Array(
+      prefix(count).prefix { violation in
+        left -= violation.byteCount
+        return left >= 0
+      })
   }
 }
 

@@ -16,11 +16,9 @@ package struct EffectiveConfiguration: Sendable, Hashable {
 
   package subscript(key: String) -> SettingValue? { settings[key]?.value }
 
-  /// So many unknown keys are told the nearest known one: looking for it costs time.
-  private static let maximumSuggestions = 20
-
   /// Merges layers and checks them: each value in each layer, and that nothing required is
-  /// missing. Every violation is told, in the order of keys and layers.
+  /// missing. Every violation is told, in the order of keys and layers, up to some megabytes of
+  /// them.
   ///
   /// A value that breaks a rule is no part of the outcome; a lower layer's shows instead.
   ///
@@ -28,9 +26,10 @@ package struct EffectiveConfiguration: Sendable, Hashable {
   ///   - layers: in any order; ``ConfigurationLayer/defaults`` come from the schema.
   ///   - elsewhere: keys that have a value which is not handed in, so that none is missing there.
   ///   - maximumValueBytes: the UTF-8 bytes that a value's text may have.
+  ///   - budget: what the checks may take, with those of others.
   package static func merging(
     _ layers: [LayerValues], schema: ConfigurationSchema, elsewhere: Set<String> = [],
-    maximumValueBytes: Int = 512 << 10
+    maximumValueBytes: Int = 512 << 10, budget: ValidationBudget = ValidationBudget()
   ) -> (configuration: EffectiveConfiguration, violations: [ConfigurationViolation]) {
     var settings: [String: Setting] = [:]
     var violations: [ConfigurationViolation] = []
@@ -44,7 +43,7 @@ package struct EffectiveConfiguration: Sendable, Hashable {
     var found = elsewhere
     let secrets = Set(
       layers.flatMap { layer in layer.values.filter(\.value.isSensitive).map(\.key) })
-    var suggestions = 0
+    var bytes = 0
     for layer in layers.sorted(by: { $0.layer < $1.layer }) {
       for (key, given) in layer.values {
         found.insert(key)
@@ -52,12 +51,12 @@ package struct EffectiveConfiguration: Sendable, Hashable {
         // What is a secret in one layer is one in all.
         if secrets.contains(key) { given.isSensitive = true }
         switch schema.check(
-          key, given, in: layer.layer, maximumValueBytes: maximumValueBytes,
-          suggests: suggestions < maximumSuggestions)
+          key, given, in: layer.layer, maximumValueBytes: maximumValueBytes, budget: budget)
         {
         case .success(let setting): settings[key] = setting
         case .failure(let failure):
-          if failure.violations.first?.rule == .knownKey { suggestions += 1 }
+          guard bytes < ValidationBudget.maximumViolationBytes else { continue }
+          bytes += failure.violations.reduce(0) { $0 + $1.byteCount }
           violations += failure.violations
         }
       }
@@ -85,7 +84,7 @@ extension ConfigurationSchema {
   /// Checks one value of one layer, and gives it the type of its rule.
   package func check(
     _ key: String, _ given: LayerValue, in layer: ConfigurationLayer,
-    maximumValueBytes: Int = 512 << 10, suggests: Bool = true
+    maximumValueBytes: Int = 512 << 10, budget: ValidationBudget = ValidationBudget()
   ) -> Result<EffectiveConfiguration.Setting, ViolationList> {
     func violation(_ rule: ConfigurationViolation.Rule, _ message: String) -> ViolationList {
       ViolationList(violations: [
@@ -94,6 +93,8 @@ extension ConfigurationSchema {
       ])
     }
     if let problem = SettingKey.problem(of: key) { return .failure(violation(.keyForm, problem)) }
+    if let conflict = given.conflict { return .failure(violation(.duplicate, conflict)) }
+    guard budget.take(stepsPerKey) else { return .failure(violation(.steps, budget.message)) }
     let byteCount = given.value.byteCount
     guard byteCount <= maximumValueBytes else {
       return .failure(
@@ -104,26 +105,25 @@ extension ConfigurationSchema {
         violation(.section, "lies within '\(whole)', which is one value; set '\(whole)' as a whole")
       )
     }
+    let isSensitive = given.isSensitive || self.isSensitive(key)
     guard let rule = rule(for: key) else {
-      guard !isClosed else {
+      guard !isClosed || isUnread(key) else {
+        let suggestion = budget.takeSuggestion() ? suggestion(for: key) : ""
         return .failure(
           violation(
             .knownKey,
-            "is not known to the schema\(suggests ? suggestion(for: key) : ""); correct it or add it to the schema"
-          )
-        )
+            "is not known to the schema\(suggestion); correct it or add it to the schema"))
       }
       return .success(
-        .init(
-          value: given.value, layer: layer, source: given.source, isSensitive: given.isSensitive))
+        .init(value: given.value, layer: layer, source: given.source, isSensitive: isSensitive))
     }
-    let isSensitive = rule.isSensitive || given.isSensitive
     guard let value = given.value.converted(to: rule.type, readsText: layer.hasTextOnly) else {
       return .failure(
         violation(.type, rule.wrongType(given, in: layer, isSensitive: isSensitive)))
     }
     let broken = rule.violations(
-      of: value, key: key, layer: layer, source: given.source, isSensitive: isSensitive)
+      of: value, key: key, layer: layer, source: given.source, isSensitive: isSensitive,
+      budget: budget)
     guard broken.isEmpty else { return .failure(ViolationList(violations: broken)) }
     return .success(
       .init(value: value, layer: layer, source: given.source, isSensitive: isSensitive))

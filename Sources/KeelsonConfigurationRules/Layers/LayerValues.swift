@@ -19,11 +19,22 @@ package struct LayerValue: Sendable, Hashable {
   package var source: String
   /// Whether it is a secret whatever the schema says, as what secret stores give is.
   package var isSensitive: Bool
+  /// Where the layer gives the key in two ways: a clause that names both places. The value does
+  /// not count then, as nobody can tell which was meant.
+  package var conflict: String?
 
-  package init(_ value: SettingValue, source: String = "", isSensitive: Bool = false) {
+  package init(
+    _ value: SettingValue, source: String = "", isSensitive: Bool = false, conflict: String? = nil
+  ) {
     self.value = value
     self.source = source
     self.isSensitive = isSensitive
+    self.conflict = conflict
+  }
+
+  /// The clause for two places, as they are called in the layer.
+  static func conflict(_ first: String, _ second: String) -> String {
+    "is given twice, by \(first) and by \(second); keep one of them"
   }
 }
 
@@ -41,20 +52,27 @@ extension LayerValues {
         "\(source) has to be a JSON object, {\"Section\": {\"Key\": 1}} for example.")
     }
     self.init(layer)
-    flatten(members, below: "", source: source, schema: schema)
+    var places: [String: String] = [:]
+    flatten(members, below: "", at: "", &places, source: source, schema: schema)
   }
 
+  /// - Parameters:
+  ///   - path: the members that lead here, `"Database" > "Url"`.
+  ///   - places: where each key was found.
   private mutating func flatten(
-    _ members: [String: JSONValue], below prefix: String, source: String,
-    schema: ConfigurationSchema
+    _ members: [String: JSONValue], below prefix: String, at path: String,
+    _ places: inout [String: String], source: String, schema: ConfigurationSchema
   ) {
-    // Sorted, so that of two ways to write one key always the same counts.
+    // Sorted, so that two ways to write one key are always told alike.
     for (name, member) in members.sorted(by: { $0.key < $1.key }) {
       let key = SettingKey.joined(prefix, name)
+      let place = (path.isEmpty ? "" : path + " > ") + "\"\(name)\""
       if case .object(let inner) = member, !schema.isWholeObject(key) {
-        flatten(inner, below: key, source: source, schema: schema)
+        flatten(inner, below: key, at: place, &places, source: source, schema: schema)
       } else if let value = SettingValue(member) {
-        values[key] = LayerValue(value, source: source)
+        let conflict = places[key].map { LayerValue.conflict($0, place) }
+        values[key] = LayerValue(value, source: source, conflict: conflict)
+        places[key] = place
       }
     }
   }
@@ -75,11 +93,12 @@ extension LayerValues {
     var known: [String: String] = [:]
     for layer in lower { for key in layer.values.keys { known[key.lowercased()] = key } }
     for key in schema.keys { known[key.lowercased()] = key }
-    // Sorted, so that of two names that differ by case only always the same one counts.
+    // Sorted, so that two names that differ by case only are always told alike.
     for (name, text) in environment.sorted(by: { $0.key < $1.key }) {
       guard let written = SettingKey.key(ofVariable: name, prefix: prefix) else { continue }
       let key = known[written.lowercased()] ?? schema.matchingCase(of: written)
-      values[key] = LayerValue(.string(text), source: name)
+      let conflict = values[key].map { LayerValue.conflict($0.source, name) }
+      values[key] = LayerValue(.string(text), source: name, conflict: conflict)
     }
     gatherElements(schema: schema, known: known)
   }
@@ -87,12 +106,21 @@ extension LayerValues {
   /// Makes `List:0`, `List:1` the elements of `List`, where the schema has that as a list.
   private mutating func gatherElements(schema: ConfigurationSchema, known: [String: String]) {
     var elements: [String: [Int: (key: String, value: LayerValue)]] = [:]
+    var conflicts: [String: String] = [:]
     for (key, value) in values.sorted(by: { $0.key < $1.key }) {
       guard let separator = key.lastIndex(of: SettingKey.separator),
         let index = Int(key[key.index(after: separator)...]), index >= 0
       else { continue }
       let list = known[key[..<separator].lowercased()] ?? String(key[..<separator])
       guard schema.rule(for: list)?.type == .list else { continue }
+      if let first = elements[list]?[index] {
+        values[first.key] = nil
+        // All secrets of a store have its name as their source.
+        conflicts[list] =
+          first.value.source == value.source
+          ? LayerValue.conflict(first.key, key)
+          : LayerValue.conflict(first.value.source, value.source)
+      }
       elements[list, default: [:]][index] = (key, value)
     }
     for (list, parts) in elements where values[list] == nil {
@@ -105,7 +133,8 @@ extension LayerValues {
       values[list] = LayerValue(
         .list(sorted.map { $0.value.value.value.json }),
         source: sources.joined(separator: ", "),
-        isSensitive: sorted.contains { $0.value.value.isSensitive })
+        isSensitive: sorted.contains { $0.value.value.isSensitive },
+        conflict: conflicts[list] ?? sorted.lazy.compactMap { $0.value.value.conflict }.first)
     }
   }
 

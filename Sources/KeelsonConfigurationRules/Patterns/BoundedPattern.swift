@@ -41,14 +41,29 @@ package struct BoundedPattern: Sendable, Hashable {
 
   /// Whether the whole of a text matches.
   package func matches(_ text: String) -> Bool {
+    matches(text, within: .unlimited) ?? false
+  }
+
+  /// So many steps are taken off a budget at once.
+  private static let stepsAtOnce = 4_096
+
+  /// Whether the whole of a text matches; nil when the budget does not reach to its end.
+  func matches(_ text: String, within budget: ValidationBudget) -> Bool? {
     guard text.utf8.count <= Self.maximumTextBytes else { return false }
     let scalars = Array(text.unicodeScalars)
     var current = Threads(capacity: program.count)
     var next = Threads(capacity: program.count)
     var pending: [Int] = []
     add(0, &pending, to: &current, at: 0, of: scalars.count)
+    // What has been done and not taken off the budget yet; making the threads counts as well.
+    var steps = program.count
     for (position, scalar) in scalars.enumerated() {
-      guard !current.isEmpty else { return false }
+      steps += current.list.count + 1
+      if steps >= Self.stepsAtOnce {
+        guard budget.take(steps) else { return nil }
+        steps = 0
+      }
+      guard !current.isEmpty else { break }
       for thread in current.list {
         if case .character(let set) = program[thread], set.contains(scalar) {
           add(thread + 1, &pending, to: &next, at: position + 1, of: scalars.count)
@@ -57,6 +72,7 @@ package struct BoundedPattern: Sendable, Hashable {
       swap(&current, &next)
       next.removeAll()
     }
+    guard budget.take(steps) else { return nil }
     return current.list.contains { program[$0] == .match }
   }
 

@@ -8,10 +8,27 @@ package struct ConfigurationSchema: Sendable, Hashable {
   private let patterns: [Int]
   /// The keys that are objects or lists as a whole.
   private let wholeKeys: Set<String>
+  private let unread: [Unread]
 
-  package init(_ rules: [SettingRule], isClosed: Bool) {
+  /// A rule that this version does not understand, because a later one wrote it: a value is not
+  /// checked by it, but what is a secret stays one.
+  package struct Unread: Sendable, Hashable {
+    /// nil: not even that is understood.
+    var key: KeyPattern?
+    var isSensitive: Bool
+
+    package init(key: KeyPattern?, isSensitive: Bool) {
+      self.key = key
+      self.isSensitive = isSensitive
+    }
+
+    func matches(_ key: String) -> Bool { self.key?.matches(key) ?? true }
+  }
+
+  package init(_ rules: [SettingRule], isClosed: Bool, unread: [Unread] = []) {
     self.rules = rules
     self.isClosed = isClosed
+    self.unread = unread
     byKey = Dictionary(
       rules.enumerated().filter { $1.key.isKey }.map { ($1.key.text, $0) },
       uniquingKeysWith: { first, _ in first })
@@ -32,8 +49,21 @@ package struct ConfigurationSchema: Sendable, Hashable {
   /// The rule for a key: its own, or that of the most exact pattern.
   package func rule(for key: String) -> SettingRule? {
     if let index = byKey[key] { return rules[index] }
-    return patterns.first { rules[$0].key.matches(key) }.map { rules[$0] }
+    guard !patterns.isEmpty else { return nil }
+    let sections = SettingKey.sections(of: key)
+    return patterns.first { rules[$0].key.matches(sections) }.map { rules[$0] }
   }
+
+  /// Whether what a key has is a secret.
+  package func isSensitive(_ key: String) -> Bool {
+    rule(for: key)?.isSensitive == true || unread.contains { $0.isSensitive && $0.matches(key) }
+  }
+
+  /// Whether a rule that is not understood may be about a key.
+  func isUnread(_ key: String) -> Bool { unread.contains { $0.matches(key) } }
+
+  /// What finding the rule for a key takes of a budget.
+  var stepsPerKey: Int { 1 + patterns.count + unread.count }
 
   /// The keys that have a rule of their own.
   package var keys: [String] { byKey.keys.sorted() }

@@ -25,8 +25,9 @@ package struct KeyPattern: Sendable, Hashable {
     sections.map { $0 == "**" ? 0 : $0 == "*" ? 1 : 2 }
   }
 
-  package func matches(_ key: String) -> Bool {
-    let parts = key.split(separator: SettingKey.separator, omittingEmptySubsequences: false)
+  package func matches(_ key: String) -> Bool { matches(SettingKey.sections(of: key)) }
+
+  func matches(_ parts: [Substring]) -> Bool {
     for (index, section) in sections.enumerated() {
       if section == "**" { return parts.count > index }
       guard index < parts.count, section == "*" || section == parts[index] else { return false }

@@ -14,7 +14,7 @@ extension SettingRule {
   /// Every way in which a value of the right type breaks the rule.
   func violations(
     of value: SettingValue, key: String, layer: ConfigurationLayer, source: String = "",
-    isSensitive: Bool = false
+    isSensitive: Bool = false, budget: ValidationBudget = ValidationBudget()
   ) -> [ConfigurationViolation] {
     var violations: [ConfigurationViolation] = []
     func note(_ rule: ConfigurationViolation.Rule, _ message: String) {
@@ -49,6 +49,10 @@ extension SettingRule {
       }
     }
     for (part, place) in value.parts where violations.count < Self.maximumViolations {
+      guard budget.take(1 + allowedValues.count) else {
+        note(.steps, budget.message)
+        break
+      }
       if let format, !(part.string.map(format.matches) ?? false) {
         note(.format, "\(place)has to be \(format.phrase); \(isShown(part)) is not")
       }
@@ -58,8 +62,16 @@ extension SettingRule {
             .pattern,
             "\(place)has \(text.utf8.count) bytes; a value that is matched by a pattern may have "
               + "\(BoundedPattern.maximumTextBytes)")
-        } else if !(part.string.map(pattern.matches) ?? false) {
-          note(.pattern, "\(place)has to match \(pattern.text); \(isShown(part)) does not")
+        } else {
+          switch part.string.map({ pattern.matches($0, within: budget) }) ?? false {
+          case true?: break
+          case false?:
+            let shown = pattern.text.utf8.count > 200 ? "the rule's pattern" : pattern.text
+            note(.pattern, "\(place)has to match \(shown); \(isShown(part)) does not")
+          case nil:
+            note(.steps, budget.message)
+            return violations
+          }
         }
       }
       if !allowedValues.isEmpty, !allows(part) {

@@ -68,7 +68,7 @@ package struct SettingsFiles: Sendable, Equatable {
   static func document(_ file: String) throws(SettingsProblem) -> JSONValue? {
     guard let text = try text(file) else { return nil }
     do {
-      return try JSONValue(parsing: text)
+      return try JSONValue(parsing: text, refusesRepeatedNames: true)
     } catch {
       throw SettingsProblem(source: file, rule: "syntax", message: "\(error)")
     }
