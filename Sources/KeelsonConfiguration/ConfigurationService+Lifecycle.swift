@@ -7,15 +7,21 @@ extension ConfigurationService {
   ///
   /// - Throws: `RPCError` or `StoreError` when the database cannot be used.
   package func start() async throws {
-    let loaded = try await database.feed.follow { [self] transaction in
-      let schemas = try await EnvironmentRepository.schemas(in: transaction)
-      let environments = try await EnvironmentRepository.all(in: transaction)
-      let settings = try await SettingRepository.everything(in: transaction)
-      let revision = try await transaction.currentRevision()
+    let loaded = try await database.feed.follow { transaction in
+      (
+        schemas: try await EnvironmentRepository.schemas(in: transaction),
+        environments: try await EnvironmentRepository.all(in: transaction),
+        settings: try await SettingRepository.everything(in: transaction),
+        revision: try await transaction.currentRevision()
+      )
+    } taking: { stored in
       book.load(
-        schemas: schemas, environments: environments, settings: settings, revision: revision)
-      watches.advance(to: revision)
-      return (schemas.count, environments.map(\.0), settings.count, revision)
+        schemas: stored.schemas, environments: stored.environments, settings: stored.settings,
+        revision: stored.revision)
+      watches.advance(to: stored.revision)
+      return (
+        stored.schemas.count, stored.environments.map(\.0), stored.settings.count, stored.revision
+      )
     } _: { [self] events in
       follow(events)
     } onEnd: { [watches] in

@@ -20,14 +20,19 @@ extension FlagService {
         // Another server that starts just now was first.
       }
     }
-    let (sets, flags, revision) = try await database.feed.follow { [self] transaction in
-      let sets = try await FlagSetRepository.list(in: transaction)
-      let flags = try await FlagRepository.all(in: transaction)
-      let segments = try await SegmentRepository.list(nil, in: transaction)
-      let revision = try await transaction.currentRevision()
-      book.load(sets: sets, flags: flags, segments: segments, revision: revision)
-      watches.advance(to: revision)
-      return (sets.count, flags.count, revision)
+    let (sets, flags, revision) = try await database.feed.follow { transaction in
+      (
+        sets: try await FlagSetRepository.list(in: transaction),
+        flags: try await FlagRepository.all(in: transaction),
+        segments: try await SegmentRepository.list(nil, in: transaction),
+        revision: try await transaction.currentRevision()
+      )
+    } taking: { stored in
+      book.load(
+        sets: stored.sets, flags: stored.flags, segments: stored.segments,
+        revision: stored.revision)
+      watches.advance(to: stored.revision)
+      return (stored.sets.count, stored.flags.count, stored.revision)
     } _: { [self] events in
       follow(events)
     } onEnd: { [watches] in

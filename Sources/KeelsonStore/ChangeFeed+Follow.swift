@@ -5,28 +5,72 @@ extension ChangeFeed {
   /// comes that the state has already, whatever other nodes do meanwhile.
   ///
   /// - Parameters:
-  ///   - load: reads the state and takes it in. Nothing is committed while it runs, on any node,
-  ///     and the observers have been told of all that was.
+  ///   - load: reads the state. Nothing is committed while it runs, on any node, and the observers
+  ///     have been told of all that was; so it only reads, and leaves the rest to `take`.
+  ///   - take: takes in what was read; changes go on meanwhile, and are told afterwards.
   ///   - observe: as ``observe(_:)`` says.
-  /// - Throws: what ``Database/write(_:)`` throws.
+  /// - Throws: what ``Database/write(_:)`` and `take` throw; nothing is observed then.
   @discardableResult
-  package func follow<Result: Sendable>(
-    from load: @escaping @Sendable (any Transaction) async throws -> Result,
+  package func follow<Loaded: Sendable, Result: Sendable>(
+    from load: @escaping @Sendable (any Transaction) async throws -> Loaded,
+    taking take: (Loaded) async throws -> Result,
     _ observe: @escaping @Sendable ([CommittedEvent]) -> Void,
     onEnd: @escaping @Sendable () -> Void = {}
   ) async throws -> Result {
     let begun = Mutex<Observation?>(nil)
+    let delayed = DelayedEvents(observe)
     do {
-      return try await database.write { transaction in
-        let result = try await load(transaction)
+      let loaded = try await database.write { transaction in
+        let loaded = try await load(transaction)
         // On the writer's thread, which is the only one that publishes.
-        let observation = self.observe(observe, onEnd: onEnd)
+        let observation = self.observe({ delayed.take($0) }, onEnd: onEnd)
         begun.withLock { $0 = observation }
-        return result
+        return loaded
       }
+      let result = try await take(loaded)
+      delayed.tell()
+      return result
     } catch {
       begun.withLock { $0 }?.cancel()
       throw error
+    }
+  }
+}
+
+/// Keeps events back until their observer is ready, and hands them on at once from then on.
+private final class DelayedEvents: Sendable {
+  private enum State {
+    /// Can transition to: open.
+    case kept([CommittedEvent])
+    case open
+  }
+
+  private let observe: @Sendable ([CommittedEvent]) -> Void
+  private let state = Mutex(State.kept([]))
+
+  init(_ observe: @escaping @Sendable ([CommittedEvent]) -> Void) {
+    self.observe = observe
+  }
+
+  func take(_ events: [CommittedEvent]) {
+    let isOpen = state.withLock { state in
+      guard case .kept(let kept) = state else { return true }
+      state = .kept(kept + events)
+      return false
+    }
+    if isOpen { observe(events) }
+  }
+
+  /// Tells what was kept back, and what comes while it is told, in order.
+  func tell() {
+    while true {
+      let kept = state.withLock { state -> [CommittedEvent] in
+        guard case .kept(let kept) = state else { return [] }
+        state = kept.isEmpty ? .open : .kept([])
+        return kept
+      }
+      guard !kept.isEmpty else { return }
+      observe(kept)
     }
   }
 }

@@ -50,6 +50,23 @@ extension DatabaseConformance {
       #expect(second?.revision == revision)
     },
 
+    DatabaseConformance(things: "a follower takes its state in while changes go on") { database in
+      try await Things.change("a", in: database)
+      let told = Mutex<[Int64]>([])
+      let start = try await database.feed.follow {
+        try await $0.currentRevision()
+      } taking: { revision in
+        for key in ["b", "c"] { try await Things.change(key, in: database) }
+        #expect(told.withLock { $0.isEmpty })
+        return revision
+      } _: { events in
+        told.withLock { $0 += events.map(\.revision) }
+      }
+      try await Things.change("d", in: database)
+      #expect(start == 1)
+      #expect(told.withLock { $0 } == [2, 3, 4])
+    },
+
     DatabaseConformance("a subscription from before the oldest event says so") { storage in
       let first = try await storage.open()
       try await first.migrate([Things.set])
