@@ -106,11 +106,6 @@ package struct KeelsonServer: Sendable {
     on loops: LoopGroup, until termination: Termination
   ) async throws -> any Database {
     guard let url = settings.database else {
-      guard settings.databaseOwner == nil else {
-        throw RPCError(
-          .failedPrecondition,
-          "DatabaseOwner is set and Database is not: name the database in both, or in neither.")
-      }
       var store = SQLiteConfiguration(folder: settings.dataFolder)
       store.limits = settings.limits.store
       return try SQLiteDatabase(store)

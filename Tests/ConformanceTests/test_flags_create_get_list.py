@@ -207,6 +207,14 @@ def test_bad_targeting_is_invalid_and_says_where(client, key, targeting, named):
         assert named in said
 
 
+@pytest.mark.parametrize("field", ["description", "owner"])
+def test_a_text_with_a_nul_is_invalid(client, key, field):
+    """PostgreSQL cannot hold it, so no store is asked to."""
+    error = refused(client.create, key, **{field: "a\0b"}, code=Code.INVALID_ARGUMENT)
+    bad = details(error, error_details_pb2.BadRequest)
+    assert [each.field for each in bad[0].field_violations] == [f"flag.{field}"]
+
+
 def test_failed_creation_leaves_nothing(client, key):
     refused(client.create, key, targeting="{", code=Code.INVALID_ARGUMENT)
     refused(client.get, key, code=Code.NOT_FOUND)

@@ -111,6 +111,7 @@ extension ServerSettings {
         reader.note(key, "address", (error as? StoreError)?.message ?? "\(error)")
       }
     }
+    reader.require(SettingName.database, for: SettingName.databaseOwner)
     guard eventSource != nil else { return }
     do {
       _ = try checkedEventSource()

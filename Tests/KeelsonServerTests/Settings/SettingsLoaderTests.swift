@@ -218,13 +218,22 @@ import Testing
 
   @Test(arguments: ["mysql://u:marked-secret@h/d", "postgres://u:marked-secret@h/d?bogus=1"])
   func anAddressOfADatabaseThatIsNoneIsTold(url: String) async throws {
+    let good = "postgres://u:p@127.0.0.1:5432/d?sslmode=disable"
     for key in [SettingName.database, SettingName.databaseOwner] {
-      let problems = try await folder.load(options: [key: .string(url)]).problems
+      var options = [SettingName.database: SettingValue.string(good)]
+      options[key] = .string(url)
+      let problems = try await folder.load(options: options).problems
       #expect(problems.map(\.key) == [key])
       #expect(!SettingsError(problems).description.contains("marked-secret"))
     }
-    let good = "postgres://u:p@127.0.0.1:5432/d?sslmode=disable"
     #expect(try await folder.load(options: [SettingName.database: .string(good)]).problems == [])
+  }
+
+  @Test func anOwnerOfNoDatabaseIsTold() async throws {
+    let options = [SettingName.databaseOwner: SettingValue.string("postgres://u:p@127.0.0.1/d")]
+    let problems = try await folder.load(options: options).problems
+    #expect(problems.map(\.key) == [SettingName.databaseOwner])
+    #expect(problems.map(\.rule) == ["required"])
   }
 
   @Test func aStoreThatCannotBeReadPreventsTheStartUnlessItIsOptional() async throws {
