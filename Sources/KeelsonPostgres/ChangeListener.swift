@@ -36,13 +36,14 @@ final class ChangeListener: @unchecked Sendable {
     kept = KeptConnection(
       "hears of changes", settings, limits: limits, on: loop, logger: logger
     ) { connection in
-      connection.onNotification = { _, sender in
+      connection.onNotification = { payload, sender in
         // What this node's own writer did it publishes itself.
-        if !isOwn(sender) { wake.action?() }
+        if !isOwn(sender), !published.includes(payload) { wake.action?() }
       }
-      try await connection.run([
-        Session.writer(limits), SQLStatement("LISTEN \(PostgresWriter.channel)"),
+      let results = try await connection.run([
+        Session.writer(limits), SQLStatement("LISTEN \(PostgresWriter.channel)"), Session.place,
       ])
+      try Session.checkIsPrimary(results.last, settings)
     }
     wake.action = { [weak self] in self?.look() }
   }

@@ -38,7 +38,13 @@ enum CommitOutcome {
     _ connection: PostgresConnection, _ mark: BatchMark, _ lost: PostgresConnection,
     until end: ContinuousClock.Instant
   ) async throws -> CommitOutcome {
-    let left = max(1, Int((end - .now) / .milliseconds(1)))
+    let left = max(.milliseconds(1), end - .now)
+    // The server is not asked to: at its limit it would say that it has committed what no standby
+    // confirmed.
+    let timer = connection.loop.schedule(after: left) {
+      connection.lose(.unreachable("The outcome of a commit was not answered in time."))
+    }
+    defer { connection.loop.cancel(timer) }
     do {
       let answer = try await connection.run([
         SQLStatement(
@@ -47,7 +53,7 @@ enum CommitOutcome {
           WHERE pid = $1 AND CAST(backend_start AS TEXT) = $2
           """, [.integer(Int64(lost.backendID)), .text(lost.backendStart)]),
         SQLStatement("BEGIN"),
-        SQLStatement("SELECT set_config('statement_timeout', $1, true)", [.text("\(left)")]),
+        Session.patientCommit,
         PostgresWriter.lock,
         mark.lookUp,
         SQLStatement("COMMIT"),

@@ -190,7 +190,9 @@ final class ConnectionPool: @unchecked Sendable {
         preparing[id] = connection
         do {
           defer { preparing[id] = nil }
-          try await connection.run([Session.reader(limits)])
+          let results = try await connection.run([Session.reader(limits), Session.place])
+          try Session.checkIsPrimary(results.last, settings)
+          connection.isReader = true
           guard connection.isOpen else { throw StoreError.closedDatabase }
         } catch {
           connection.close()

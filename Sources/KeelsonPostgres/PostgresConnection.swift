@@ -11,6 +11,8 @@ final class PostgresConnection: @unchecked Sendable {
   /// The server's process that serves it.
   let backendID: Int32
   let isEncrypted: Bool
+  /// Whether its statements are refused when they write.
+  var isReader = false
   /// When that process began: numbers of processes are given again.
   var backendStart = ""
   /// Called once when the connection is lost, not when it is closed from here.
@@ -37,8 +39,8 @@ final class PostgresConnection: @unchecked Sendable {
     /// The answer to a statement's preparation.
     case preparation(Group, sql: String)
     case result(Group, sql: String)
-    /// The answer to a statement of our own that nobody waits for.
-    case ignored(Group, sql: String)
+    /// The answer to letting go of a prepared statement, for which nobody waits.
+    case release(Group, name: String)
     /// The end of a group.
     case end(Group)
   }
@@ -130,13 +132,13 @@ final class PostgresConnection: @unchecked Sendable {
     if expected.isEmpty { lastProgress = loop.now }
     for (command, parameters) in zip(commands, encoded) {
       let plan = prepared.plan(for: command.sql)
-      if let evicted = plan.evicted {
-        let sql = "DEALLOCATE \(evicted)"
+      for released in plan.released {
+        let sql = "DEALLOCATE \(released)"
         let status = unsafe PQsendQueryParams(handle.pointer, sql, 0, nil, nil, nil, nil, 1)
         guard status == 1 else {
           return refuse(group)
         }
-        expected.append(.ignored(group, sql: sql))
+        expected.append(.release(group, name: released))
       }
       if plan.isNew {
         guard unsafe PQsendPrepare(handle.pointer, plan.name, command.sql, 0, nil) == 1 else {
@@ -267,20 +269,44 @@ final class PostgresConnection: @unchecked Sendable {
       }
       _ = expected.popFirst()
       group.completion(group.error.map { .failure($0) } ?? .success(group.results))
-    case .preparation(let group, let sql), .result(let group, let sql),
-      .ignored(let group, let sql):
-      switch status {
-      case PGRES_TUPLES_OK, PGRES_COMMAND_OK:
-        if case .result = next { unsafe keep(result, in: group, sql: sql) }
-      case PGRES_PIPELINE_ABORTED:
-        if case .preparation = next { prepared.forget(sql) }
-      default:
-        let error = unsafe StoreError.postgres(result, sql: sql)
-        if group.error == nil { group.error = error }
-        if case .preparation = next { prepared.forget(sql) }
-        // The server does not know the statement any more, or its tables have changed.
-        if ["26000", "0A000"].contains(where: error.message.contains) { prepared.forget(sql) }
+    case .release(let group, let name):
+      guard status != PGRES_COMMAND_OK else { return }
+      // In a group or a transaction that has failed: the server still has it.
+      prepared.owe(name)
+      if status == PGRES_FATAL_ERROR, group.error == nil {
+        group.error = unsafe StoreError.postgres(result, sql: "DEALLOCATE \(name)")
       }
+    case .preparation(let group, let sql):
+      guard status != PGRES_COMMAND_OK else { return }
+      prepared.forget(sql, isOnServer: false)
+      if status == PGRES_FATAL_ERROR, group.error == nil {
+        group.error = unsafe StoreError.postgres(result, sql: sql)
+      }
+    case .result(let group, let sql):
+      switch status {
+      case PGRES_TUPLES_OK, PGRES_COMMAND_OK: unsafe keep(result, in: group, sql: sql)
+      case PGRES_PIPELINE_ABORTED: break
+      default: unsafe failed(result, group, sql)
+      }
+    }
+  }
+
+  private func failed(_ result: OpaquePointer, _ group: Group, _ sql: String) {
+    let error = unsafe StoreError.postgres(result, sql: sql)
+    let state = unsafe StoreError.sqlState(of: result)
+    if group.error == nil { group.error = error }
+    switch state {
+    case "26000": prepared.forget(sql, isOnServer: false)
+    // The tables have changed that it was made for.
+    case "0A000": prepared.forget(sql, isOnServer: true)
+    // The server became a standby, or is kept from changes: another connection may find the one
+    // that takes them.
+    case "25006" where !isReader:
+      let reason = StoreError.unreachable(
+        "The server of \(settings.description) takes no changes: \(error.message)")
+      group.error = reason
+      lose(reason)
+    default: break
     }
   }
 

@@ -67,9 +67,10 @@ package final class PostgresDatabase: Database {
     let cutOff = CutOff(logger: logger, tell: onCutOff)
     let kept = KeptConnection("writes", settings, limits: limits, on: loop, logger: logger) {
       connection in
-      let results = try await connection.run([Session.writer(limits), Session.backendStart])
-      connection.backendStart = try results.last?.rows.first?.get(0) ?? ""
-      let process = try results.last?.rows.first?.get(1, as: Int.self)
+      let results = try await connection.run([Session.writer(limits), Session.place])
+      try Session.checkIsPrimary(results.last, settings)
+      connection.backendStart = try results.last?.rows.first?.get(1) ?? ""
+      let process = try results.last?.rows.first?.get(2, as: Int.self)
       guard process == Int(connection.backendID) else {
         throw StoreError(
           .misuse,
@@ -138,7 +139,7 @@ package final class PostgresDatabase: Database {
         """
         SELECT current_setting('fsync'), current_setting('full_page_writes'),
           (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit'),
-          current_setting('server_encoding'), pg_is_in_recovery()
+          current_setting('server_encoding')
         """)
     ]).first?.rows.first
     guard let row else { return }
@@ -149,14 +150,6 @@ package final class PostgresDatabase: Database {
         """
         The database \(settings.description) has the encoding \(encoding); Keelson needs UTF8. \
         Create it with ENCODING 'UTF8' TEMPLATE template0.
-        """)
-    }
-    guard try !row.get(4, as: Bool.self) else {
-      throw StoreError(
-        .unreachable,
-        """
-        The server of \(settings.description) is a standby, which takes no changes. Name the \
-        primary, or several hosts with target_session_attrs=read-write.
         """)
     }
     if !connection.isEncrypted, !settings.mayBePlain {
@@ -216,7 +209,7 @@ package final class PostgresDatabase: Database {
     return try await withTaskExecutorPreference(pool.loop) {
       let lease = try await pool.lease()
       let transaction = PostgresTransaction(
-        lease.connection, isWrite: false, prefix: try beginning(releasing: lease, to: pool))
+        lease.connection, prefix: try beginning(releasing: lease, to: pool))
       defer { Self.end(transaction, lease, pool) }
       return try await withTaskCancellationHandler {
         try await PostgresTransaction.$current.withValue(transaction) {

@@ -16,6 +16,8 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
   private let running = Atomic(true)
   /// What goes out with the first statement: it begins the transaction, or its savepoint.
   private var prefix: [SQLStatement]
+  /// That of its batch, with its own part. Of a write only.
+  private(set) var record: BatchRecord
   private var committed = Committed()
   /// Whether anything has been sent.
   private(set) var hasBegun = false
@@ -25,10 +27,20 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
   private var waiters: [UInt64: CheckedContinuation<[StatementResult], any Error>] = [:]
   private var nextWaiter: UInt64 = 0
 
-  init(_ connection: PostgresConnection, isWrite: Bool, prefix: [SQLStatement]) {
+  /// A read.
+  init(_ connection: PostgresConnection, prefix: [SQLStatement]) {
     self.connection = connection
-    self.isWrite = isWrite
+    isWrite = false
     self.prefix = prefix
+    record = BatchRecord(head: nil)
+  }
+
+  /// A member of a batch.
+  init(_ connection: PostgresConnection, after record: BatchRecord, prefix: [SQLStatement]) {
+    self.connection = connection
+    isWrite = true
+    self.prefix = prefix
+    self.record = record
   }
 
   var isRunning: Bool { running.load(ordering: .acquiring) }
@@ -57,6 +69,37 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
     committed.append(later)
   }
 
+  func lockedHead(_ dialect: Dialect) async throws -> ChangeHead {
+    // The lock of all writes is held since before it was read.
+    if let head = record.head { return head }
+    return try await ChangeHead.read(in: self, lock: dialect.lockRows)
+  }
+
+  func record(_ record: ChangeRecord) async throws {
+    try checkIsRunning()
+    // Here, where it fails for one only.
+    for statement in record.insertions {
+      try PostgresParameters.check(statement.parameters, sql: statement.sql)
+    }
+    guard connection.loop.isCurrent else {
+      return try await withTaskExecutorPreference(connection.loop) {
+        try await recordOnLoop(record)
+      }
+    }
+    try await recordOnLoop(record)
+  }
+
+  private func recordOnLoop(_ later: ChangeRecord) async throws {
+    try checkIsRunning()
+    if let failure { throw failure }
+    if let head = record.head, head != later.from {
+      throw StoreError(.misuse, "Another change moved the head of changes meanwhile.")
+    }
+    record.append(later)
+    publish(later.committed)
+    if record.isFull { _ = try await runOnLoop([]) }
+  }
+
   /// Runs statements in one round trip.
   func run(_ commands: [SQLStatement]) async throws -> [StatementResult] {
     try checkIsRunning()
@@ -76,8 +119,13 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
     if let failure { throw failure }
     // Ahead of taking the prefix: it belongs to others too.
     for command in commands { try PostgresParameters.check(command.parameters, sql: command.sql) }
-    let all = prefix + commands
-    let skipped = prefix.count
+    var first = prefix
+    if commands.isEmpty || commands.contains(where: { BatchRecord.isSeen(by: $0.sql) }) {
+      first += record.statements
+      record.wasWritten()
+    }
+    let all = first + commands
+    let skipped = first.count
     prefix = []
     hasBegun = true
     nextWaiter += 1

@@ -5,7 +5,8 @@ import Synchronization
 
 /// Writes, with group commit: what waits when the writer comes round becomes one transaction and
 /// shares its flush to the server's disk. Each member is a savepoint, so one that fails takes back
-/// its own statements only. All are answered once the commit is durable.
+/// its own statements only. What they record of changes is written once for all of them
+/// (``BatchRecord``). All are answered once the commit is durable.
 ///
 /// One lock in the database is held by whoever writes, on all nodes together: so commits come in
 /// the order of their revisions, and nodes cannot deadlock.
@@ -72,7 +73,7 @@ final class PostgresWriter: @unchecked Sendable {
     let slot = TurnSlot()
     let transaction = try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
-        let turn = WriteTurn(continuation)
+        let turn = WriteTurn(continuation, deadline: ServerContext.current?.deadline)
         slot.turn = turn
         guard !Task.isCancelled else { return turn.refuse(CancellationError()) }
         waiting.append(turn)
@@ -140,7 +141,9 @@ final class PostgresWriter: @unchecked Sendable {
     while let turn = waiting.popFirst() {
       guard turn.isWaiting else { continue }
       count(-1)
-      return turn
+      guard turn.isLate else { return turn }
+      turn.refuse(
+        StoreError(.timedOut, "The call's deadline passed while its write waited for its turn."))
     }
     return nil
   }
@@ -157,12 +160,12 @@ final class PostgresWriter: @unchecked Sendable {
   private func commitBatch(on connection: PostgresConnection) async {
     var members: [Member] = []
     do {
-      try await begin(on: connection)
-      let pending = await gather(into: &members, on: connection)
+      var record = BatchRecord(head: try await begin(on: connection))
+      let pending = await gather(into: &members, &record, on: connection)
       var committed = Committed()
       for member in members { committed.append(member.committed) }
       let isMarked = isMigrated && members.contains(where: \.mayHaveWritten)
-      if try await commit(pending, committed, isMarked: isMarked, on: connection) {
+      if try await commit(pending + record.statements, committed, isMarked, on: connection) {
         finish(members, committed)
         return
       }
@@ -180,18 +183,53 @@ final class PostgresWriter: @unchecked Sendable {
     }
   }
 
+  /// How often the lock is given back because much has to be caught up with, before that is done
+  /// under it.
+  private static let catchUpRounds = 5
+
   /// Takes the lock, and tells the observers what other nodes have done until now.
-  private func begin(on connection: PostgresConnection) async throws {
-    var statements = [SQLStatement("BEGIN"), Self.lock]
-    if isMigrated { statements.append(PublishedChanges.head) }
-    let results = try await connection.run(statements)
-    if isMigrated, let head = results.last?.rows.first, try head.get(0) != published.revision {
+  ///
+  /// - Returns: where the changes stand; nil before the tables are there.
+  private func begin(on connection: PostgresConnection) async throws -> ChangeHead? {
+    guard isMigrated else {
+      try await lock(connection, [])
+      return nil
+    }
+    for round in 0... {
+      let row = try await lock(connection, [PublishedChanges.head])?.rows.first
+      guard let row else {
+        throw StoreError(.corrupt, "The table change_sequence has lost its row.")
+      }
+      let head = try ChangeHead.head(row)
+      if head.revision == published.revision { return head }
+      let isFar = head.revision - published.revision > PublishedChanges.pageSize
+      let mayWait = isFar && round < Self.catchUpRounds
+      // The other nodes go on meanwhile.
+      if mayWait { try await connection.run([SQLStatement("ROLLBACK")]) }
       do {
         try await published.catchUp(on: connection)
       } catch let error as StoreError where error.code == .revisionTooOld {
         onCutOff(error)
         throw error
       }
+      if !mayWait { return head }
+    }
+    return nil
+  }
+
+  /// - Throws: ``StoreError`` with code busy when another node holds the lock for longer than a
+  ///   statement may take.
+  @discardableResult
+  private func lock(
+    _ connection: PostgresConnection, _ further: [SQLStatement]
+  ) async throws -> StatementResult? {
+    do {
+      return try await connection.run([SQLStatement("BEGIN"), Self.lock] + further).last
+    } catch let error as StoreError where error.code == .timedOut {
+      throw StoreError(
+        .busy,
+        "Another server has kept the lock of all changes for \(limits.statementTimeout).",
+        cause: error)
     }
   }
 
@@ -199,7 +237,7 @@ final class PostgresWriter: @unchecked Sendable {
   ///
   /// - Returns: what has still to be sent ahead of the commit.
   private func gather(
-    into members: inout [Member], on connection: PostgresConnection
+    into members: inout [Member], _ record: inout BatchRecord, on connection: PostgresConnection
   ) async -> [SQLStatement] {
     let start = ContinuousClock.now
     var pending: [SQLStatement] = []
@@ -207,13 +245,14 @@ final class PostgresWriter: @unchecked Sendable {
       members.isEmpty || .now - start < limits.batchTime, let turn = popWaiting()
     {
       let transaction = PostgresTransaction(
-        connection, isWrite: true, prefix: pending + [SQLStatement("SAVEPOINT member")])
+        connection, after: record, prefix: pending + [SQLStatement("SAVEPOINT member")])
       await turn.run(in: transaction)
       let committed = transaction.end()
       var member = Member(turn: turn, error: turn.error ?? transaction.failure)
       if member.error == nil {
         member.committed = committed
-        member.mayHaveWritten = transaction.hasBegun
+        member.mayHaveWritten = transaction.hasBegun || !committed.isEmpty
+        record = transaction.record
       }
       members.append(member)
       if transaction.hasBegun {
@@ -230,12 +269,14 @@ final class PostgresWriter: @unchecked Sendable {
     return pending
   }
 
-  /// - Parameter isMarked: whether its outcome can be looked up: a batch that wrote nothing, as
-  ///   that of a health check, needs no mark and costs no flush.
+  /// - Parameters:
+  ///   - pending: what has still to be sent ahead of it.
+  ///   - isMarked: whether its outcome can be looked up: a batch that wrote nothing, as that of a
+  ///     health check, needs no mark and costs no flush.
   /// - Returns: whether it is committed; false when the connection was lost and it is not.
   /// - Throws: ``StoreError`` when the server refused, or with code outcomeUnknown.
   private func commit(
-    _ pending: [SQLStatement], _ committed: Committed, isMarked: Bool,
+    _ pending: [SQLStatement], _ committed: Committed, _ isMarked: Bool,
     on connection: PostgresConnection
   ) async throws -> Bool {
     guard connection.isOpen else { return false }
@@ -246,10 +287,10 @@ final class PostgresWriter: @unchecked Sendable {
           "SELECT pg_notify($1, $2)",
           [
             .text(Self.channel),
-            .text("\(committed.events.last?.revision ?? 0),\(committed.auditSequence)"),
+            .text(PublishedChanges.notice(of: committed)),
           ]))
     }
-    if isMarked { statements.append(mark.next()) }
+    if isMarked { statements += [mark.next(), Session.patientCommit] }
     statements.append(SQLStatement("COMMIT"))
     do {
       let results = try await connection.run(statements)

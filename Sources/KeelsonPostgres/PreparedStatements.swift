@@ -5,7 +5,9 @@ import KeelsonStore
 /// A statement's life:
 /// - unknown. Can transition to: prepared.
 /// - prepared (the server was asked, its answer may be on its way). Can transition to: unknown,
-///   when it failed or makes room for another.
+///   when it failed; owed, when it makes room for another or its tables have changed.
+/// - owed (the server has it and is to let go of it). Can transition to: unknown, once the server
+///   has let go; owed again, when it could not.
 struct PreparedStatements {
   struct Entry {
     let name: String
@@ -19,14 +21,15 @@ struct PreparedStatements {
     var name: String
     /// Whether it has to be prepared first.
     var isNew: Bool
-    /// A statement that makes room: its name on the server.
-    var evicted: String?
+    /// Statements that the server is to let go of: their names there.
+    var released: [String] = []
   }
 
   let limit: Int
   private var entries: [String: Entry] = [:]
   private var uses: UInt64 = 0
   private var names = 0
+  private var owed: [String] = []
 
   init(limit: Int) {
     self.limit = limit
@@ -42,9 +45,11 @@ struct PreparedStatements {
     var plan = Plan(name: "k\(names)", isNew: true)
     if entries.count >= limit, let oldest = entries.min(by: { $0.value.lastUse < $1.value.lastUse })
     {
-      plan.evicted = oldest.value.name
+      owed.append(oldest.value.name)
       entries[oldest.key] = nil
     }
+    plan.released = owed
+    owed = []
     entries[sql] = Entry(name: plan.name, lastUse: uses)
     return plan
   }
@@ -52,11 +57,18 @@ struct PreparedStatements {
   /// Forgets them all; names that were given are not given again.
   mutating func removeAll() {
     entries = [:]
+    owed = []
   }
 
-  /// The server refused to prepare it, or does not know it any more.
-  mutating func forget(_ sql: String) {
-    entries[sql] = nil
+  /// The server refused to prepare it, does not know it any more, or cannot run it as it is.
+  mutating func forget(_ sql: String, isOnServer: Bool) {
+    guard let entry = entries.removeValue(forKey: sql) else { return }
+    if isOnServer { owed.append(entry.name) }
+  }
+
+  /// The server could not let go of it.
+  mutating func owe(_ name: String) {
+    owed.append(name)
   }
 
   func columns(of sql: String) -> RowColumns? { entries[sql]?.columns }

@@ -14,6 +14,21 @@ final class PublishedChanges {
 
   var revision: Int64 { live.currentRevision }
 
+  /// What a notification says of a commit: its last revision, 0 where it has none, and its last
+  /// audit sequence.
+  static func notice(of committed: Committed) -> String {
+    "\(committed.events.last?.revision ?? 0),\(committed.auditSequence)"
+  }
+
+  /// Whether all that a notification speaks of has been published.
+  func includes(_ notice: String) -> Bool {
+    let numbers = notice.split(separator: ",").map { Int64($0) }
+    guard numbers.count == 2, let revision = numbers[0], let sequence = numbers[1] else {
+      return false
+    }
+    return revision <= self.revision && sequence <= live.auditSequence
+  }
+
   /// Tells the observers what they have not been told yet.
   ///
   /// - Throws: ``StoreError`` with code revisionTooOld when something is missing in between.
@@ -57,7 +72,7 @@ final class PublishedChanges {
       let events = try results[0].rows.map(Events.event)
       // The head may be ahead of the page, which was read first: its part comes next.
       try publish(Committed(events: events, auditSequence: try head.get(1)))
-      if events.isEmpty, try head.get(2) > revision {
+      if events.isEmpty, try head.get("compacted_revision") > revision {
         throw StoreError(
           .revisionTooOld,
           """
@@ -69,7 +84,7 @@ final class PublishedChanges {
     }
   }
 
-  /// Revision, audit sequence number and compacted revision.
+  /// The head of all changes, and the compacted revision.
   static let head = SQLStatement(
-    "SELECT last_revision, last_audit_sequence, compacted_revision FROM change_sequence")
+    "SELECT \(ChangeHead.columns), compacted_revision FROM change_sequence")
 }

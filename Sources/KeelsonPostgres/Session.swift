@@ -28,9 +28,27 @@ enum Session {
       """)
   }
 
-  /// Tells when the server's process began, and its number.
-  static let backendStart = SQLStatement(
-    "SELECT CAST(backend_start AS TEXT), pid FROM pg_stat_activity WHERE pid = pg_backend_pid()")
+  /// Has the transaction's COMMIT wait without a limit: at a limit the server would end the wait
+  /// for a synchronous standby and say that it has committed (PostgreSQL, syncrep.c).
+  static let patientCommit = SQLStatement("SELECT set_config('statement_timeout', '0', true)")
+
+  /// Tells whether the server takes no changes, when its process began, and its number.
+  static let place = SQLStatement(
+    """
+    SELECT pg_is_in_recovery(), CAST(backend_start AS TEXT), pid FROM pg_stat_activity
+    WHERE pid = pg_backend_pid()
+    """)
+
+  /// - Parameter result: that of ``place``.
+  /// - Throws: ``StoreError`` with code unreachable for a standby: old states are not served.
+  static func checkIsPrimary(_ result: StatementResult?, _ settings: ConnectionSettings) throws {
+    guard let row = result?.rows.first, try row.get(0, as: Bool.self) else { return }
+    throw StoreError.unreachable(
+      """
+      The server of \(settings.description) is a standby, which takes no changes. Name the \
+      primary, or several hosts: the one that takes changes is found.
+      """)
+  }
 
   private static func command(
     _ limits: PostgresConfiguration.Limits, _ own: [(String, String)], _ more: String = ""

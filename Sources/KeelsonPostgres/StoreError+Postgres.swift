@@ -9,7 +9,7 @@ extension StoreError {
   ///
   /// - Parameter sql: the statement that was tried.
   static func postgres(_ result: OpaquePointer, sql: String) -> StoreError {
-    guard let state = unsafe field(result, keelson_pg_diag_sqlstate) else {
+    guard let state = unsafe sqlState(of: result) else {
       // Not the server's words but libpq's: the connection broke.
       return .unreachable(
         unsafe String(cString: PQresultErrorMessage(result)).split(whereSeparator: \.isWhitespace)
@@ -23,6 +23,11 @@ extension StoreError {
     return StoreError(
       code, "\(message)\(detail). \(advice(for: code))PostgreSQL \(state): \(sql)",
       constraint: unsafe field(result, keelson_pg_diag_constraint))
+  }
+
+  /// Source: PostgreSQL, appendix A; nil for what is not the server's error.
+  static func sqlState(of result: OpaquePointer) -> String? {
+    unsafe field(result, keelson_pg_diag_sqlstate)
   }
 
   private static func field(_ result: OpaquePointer, _ field: Int32) -> String? {

@@ -1,3 +1,4 @@
+import KeelsonCore
 import KeelsonStore
 
 /// A write on its way: it waits for its turn, its body runs, it waits for the commit. The body runs
@@ -20,9 +21,17 @@ final class WriteTurn: @unchecked Sendable {
   /// What the body threw.
   private(set) var error: (any Error)?
 
-  init(_ continuation: CheckedContinuation<PostgresTransaction, any Error>) {
+  /// After which nobody waits for it any more.
+  private let deadline: Deadline?
+
+  init(
+    _ continuation: CheckedContinuation<PostgresTransaction, any Error>, deadline: Deadline?
+  ) {
     phase = .waiting(continuation)
+    self.deadline = deadline
   }
+
+  var isLate: Bool { deadline.map { $0.remaining <= .zero } ?? false }
 
   var isWaiting: Bool { if case .waiting = phase { true } else { false } }
 

@@ -32,41 +32,14 @@ package enum AuditEntries {
     return entry
   }
 
-  /// How many rows one statement inserts at most: SQLite takes 32,766 parameters and PostgreSQL
-  /// 65,535, and few different statements are kept prepared.
-  private static let rowsPerStatement = [100, 10, 1]
-
-  private static let parametersPerRow = 22
+  private static let insertion = RowInsertion(into: "audit_entries", columns: columns)
 
   /// The statements that insert entries, as few as it takes.
   static func insertions(of entries: [AuditEntry]) -> [SQLStatement] {
-    var statements: [SQLStatement] = []
-    var rest = entries[...]
-    for size in rowsPerStatement {
-      while rest.count >= size {
-        statements.append(
-          SQLStatement(insertion(rows: size), rest.prefix(size).flatMap(parameters)))
-        rest = rest.dropFirst(size)
-      }
-    }
-    return statements
+    insertion.statements(entries, values: values)
   }
 
-  private static let insertionTexts = Dictionary(
-    uniqueKeysWithValues: rowsPerStatement.map { size in
-      let rows = (0..<size).map { row in
-        let numbers = (1...parametersPerRow).map { "$\(row * parametersPerRow + $0)" }
-        return "(" + numbers.joined(separator: ", ") + ")"
-      }
-      return (
-        size,
-        "INSERT INTO audit_entries (\(columns)) VALUES " + rows.joined(separator: ", ")
-      )
-    })
-
-  private static func insertion(rows: Int) -> String { insertionTexts[rows] ?? "" }
-
-  private static func parameters(_ entry: AuditEntry) -> [SQLValue] {
+  private static func values(_ entry: AuditEntry) -> [SQLValue] {
     [
       .integer(entry.sequence), .text(entry.id), SQLValue(entry.time), SQLValue(entry.occurTime),
       .integer(entry.revision), .text(entry.recorder), .text(entry.actor), .text(entry.action),
@@ -84,7 +57,7 @@ package enum AuditEntries {
   ) async throws -> [String: AuditEntry] {
     var known: [String: AuditEntry] = [:]
     var rest = ids[...]
-    for size in [1_000] + rowsPerStatement {
+    for size in [1_000] + RowInsertion.sizes {
       let places = (1...size).map { "$\($0)" }.joined(separator: ", ")
       while rest.count >= size {
         let rows = try await transaction.query(

@@ -7,7 +7,7 @@ import Synchronization
 ///
 /// The head of all changes is read when the change begins and locked until its transaction ends,
 /// so changes happen one after the other, in the order of their revisions, and a rollback leaves no
-/// gap. Entries and events are written when the body has returned, in one go.
+/// gap. Entries and events are recorded when the body has returned.
 package final class Change: Transaction {
   package let origin: ChangeOrigin
   /// The time that the audit entry, the event and the state should all carry.
@@ -92,8 +92,8 @@ package final class Change: Transaction {
     let entries = recorded.auditEntries.map { next.audit.append($0) }
     next.auditTime = time
     next.revision += Int64(recorded.events.count)
-    try await transaction.write(
-      entries, recorded.events, movingHeadFrom: head, to: next)
+    try await transaction.record(
+      ChangeRecord(entries: entries, events: recorded.events, from: head, to: next))
   }
 }
 
@@ -170,22 +170,7 @@ extension Transaction {
       entry.time = next.auditTime
       return next.audit.append(entry)
     }
-    try await write(placed, [], movingHeadFrom: head, to: next)
+    try await record(ChangeRecord(entries: placed, from: head, to: next))
     return placed
-  }
-
-  /// Writes entries and events that have their numbers, and moves the head over them.
-  fileprivate func write(
-    _ entries: [AuditEntry], _ events: [CommittedEvent], movingHeadFrom old: ChangeHead,
-    to new: ChangeHead
-  ) async throws {
-    let counts = try await executeAll(
-      AuditEntries.insertions(of: entries) + events.map(Events.insertion)
-        + [new.update(from: old)])
-    // An engine that did not hold the lock would show here, before anything forks.
-    guard counts.last == 1 else {
-      throw StoreError(.misuse, "Another change moved the head of changes meanwhile.")
-    }
-    publish(Committed(events: events, auditSequence: new.audit.sequence))
   }
 }

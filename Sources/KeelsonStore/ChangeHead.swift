@@ -19,7 +19,7 @@ package struct ChangeHead: Sendable, Hashable {
   package static func locked(
     in transaction: any Transaction, dialect: Dialect
   ) async throws -> ChangeHead {
-    try await read(in: transaction, lock: dialect.lockRows)
+    try await transaction.lockedHead(dialect)
   }
 
   /// The head as the transaction sees it.
@@ -27,16 +27,20 @@ package struct ChangeHead: Sendable, Hashable {
     try await read(in: transaction, lock: "")
   }
 
-  private static func read(
+  package static func read(
     in transaction: any Transaction, lock: String
   ) async throws -> ChangeHead {
-    let row = try await ChangeSequence.only(
-      transaction,
-      """
-      SELECT last_revision, last_audit_sequence, last_audit_hash, last_audit_time
-      FROM change_sequence\(lock)
-      """)
-    return ChangeHead(
+    try head(
+      await ChangeSequence.only(transaction, "SELECT \(columns) FROM change_sequence\(lock)"))
+  }
+
+  /// The columns in the order in which ``head(_:)`` reads them.
+  package static let columns =
+    "last_revision, last_audit_sequence, last_audit_hash, last_audit_time"
+
+  /// The head that a row holds which begins with ``columns``.
+  package static func head(_ row: Row) throws -> ChangeHead {
+    ChangeHead(
       revision: try row.get(0), audit: AuditChain(sequence: try row.get(1), hash: try row.get(2)),
       auditTime: try row.get(3))
   }

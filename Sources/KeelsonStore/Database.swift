@@ -72,6 +72,16 @@ package protocol Transaction: AnyObject, Sendable {
   /// Hands events and the end of the audit trail to the observers once this transaction is
   /// durable; a rollback drops them. ``Change`` calls it; services do not.
   func publish(_ committed: Committed)
+
+  /// The head of all changes, which nobody else moves until this transaction ends.
+  func lockedHead(_ dialect: Dialect) async throws -> ChangeHead
+
+  /// Writes entries and events, moves the head over them and publishes them. An engine may write
+  /// them later, with those of other transactions that it commits together, as long as every
+  /// statement that looks finds them.
+  ///
+  /// - Throws: ``StoreError``.
+  func record(_ record: ChangeRecord) async throws
 }
 
 /// A statement with its parameters.

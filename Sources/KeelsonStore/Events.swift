@@ -14,14 +14,17 @@ package enum Events {
       actor: try row.get(6), correlationID: try row.get(7), traceparent: try row.get(8))
   }
 
-  static func insertion(of event: CommittedEvent) -> SQLStatement {
-    SQLStatement(
-      "INSERT INTO events (\(columns)) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+  private static let insertion = RowInsertion(into: "events", columns: columns)
+
+  /// The statements that insert events, as few as it takes.
+  static func insertions(of events: [CommittedEvent]) -> [SQLStatement] {
+    insertion.statements(events) { event in
       [
         .integer(event.revision), SQLValue(event.time), .text(event.type), .text(event.subject),
         .text(event.data.text), .blob(event.payload), .text(event.actor),
         .text(event.correlationID), .text(event.traceparent),
-      ])
+      ]
+    }
   }
 
   /// The events after a revision that match, in order.

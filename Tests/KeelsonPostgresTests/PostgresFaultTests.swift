@@ -274,6 +274,36 @@ import Testing
     await storage.loops.stop()
   }
 
+  /// More than a node catches up with under the lock of all writes.
+  @Test func aNodeFarBehindCatchesUpAndGoesOn() async throws {
+    let storage = try await PostgresStorage()
+    let first = try await storage.openPostgres()
+    let second = try await storage.openPostgres()
+    try await first.migrate([])
+    try await second.migrate([])
+    let told = Told()
+    second.feed.observe { told.append($0.map(\.revision)) }
+    try await withThrowingTaskGroup { group in
+      for _ in 0..<5 {
+        group.addTask {
+          try await first.change(.system()) { change in
+            change.audit(AuditDraft(action: "a", entityType: "thing", entityID: "1"))
+            for _ in 0..<2_000 {
+              change.emit(EventDraft(type: "keelson.things.A", subject: "1"))
+            }
+          }
+        }
+        group.addTask { _ = try await Self.change(second) }
+      }
+      try await group.waitForAll()
+    }
+    await told.wait(for: 10_005)
+    #expect(told.revisions == Array(1...10_005))
+    await second.close()
+    await first.close()
+    await storage.loops.stop()
+  }
+
   @Test func textsCompareByTheirBytes() async throws {
     try await PostgresStorage.run { database, _ in
       try await database.migrate([

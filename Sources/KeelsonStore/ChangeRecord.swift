@@ -1,0 +1,55 @@
+package import KeelsonAuditTrail
+
+/// Entries and events that have their numbers, and the head before and after them.
+package struct ChangeRecord: Sendable, Hashable {
+  package private(set) var entries: [AuditEntry]
+  package private(set) var events: [CommittedEvent]
+  /// Where the changes stood before.
+  package let from: ChangeHead
+  /// Where they stand with these.
+  package private(set) var to: ChangeHead
+
+  package init(
+    entries: [AuditEntry], events: [CommittedEvent] = [], from: ChangeHead, to: ChangeHead
+  ) {
+    self.entries = entries
+    self.events = events
+    self.from = from
+    self.to = to
+  }
+
+  /// This and what was recorded after it.
+  package mutating func append(_ later: ChangeRecord) {
+    entries += later.entries
+    events += later.events
+    to = later.to
+  }
+
+  /// What the observers are told once it is durable.
+  package var committed: Committed {
+    Committed(events: events, auditSequence: to.audit.sequence)
+  }
+
+  /// The statements that insert entries and events, as few as it takes.
+  package var insertions: [SQLStatement] {
+    AuditEntries.insertions(of: entries) + Events.insertions(of: events)
+  }
+
+  /// The statement that moves the head; it changes one row, or none when the head is elsewhere.
+  package var headUpdate: SQLStatement { to.update(from: from) }
+}
+
+extension Transaction {
+  package func lockedHead(_ dialect: Dialect) async throws -> ChangeHead {
+    try await ChangeHead.read(in: self, lock: dialect.lockRows)
+  }
+
+  package func record(_ record: ChangeRecord) async throws {
+    let counts = try await executeAll(record.insertions + [record.headUpdate])
+    // An engine that did not hold the lock would show here, before anything forks.
+    guard counts.last == 1 else {
+      throw StoreError(.misuse, "Another change moved the head of changes meanwhile.")
+    }
+    publish(record.committed)
+  }
+}
