@@ -109,12 +109,14 @@ struct Archiver: Sendable {
     let compressor = try GzipCompressor()
     var chain = start
     var times: (first: UnixTime, last: UnixTime)?
+    var pace = ReadPace(most: Self.pageSize, bytes: limits.readBytes)
     while chain.sequence < end {
       try Task.checkCancellation()
-      let position = chain.sequence
+      let (position, count) = (chain.sequence, pace.count)
       let entries = try await database.read {
-        try await AuditEntries.select(after: position, limit: Self.pageSize, in: $0)
+        try await AuditEntries.select(after: position, limit: count, in: $0)
       }
+      pace.took(entries)
       for entry in entries where entry.sequence <= end {
         try chain.verify(entry)
         writer.add(entry)

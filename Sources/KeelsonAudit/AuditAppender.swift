@@ -27,44 +27,55 @@ final class AuditAppender: Sendable {
   /// The entries of one call: all of them are recorded or none.
   private struct Batch {
     var entries: [Pending]
+    /// Of all of them together.
+    var bytes: Int
     var continuation: CheckedContinuation<[Appended], any Error>
   }
 
   private struct State {
     var waiting = Deque<Batch>()
     var waitingEntries = 0
+    var waitingBytes = 0
     var isWriting = false
   }
 
   private let database: any Database
+  private let subjects: SubjectKeys
   private let limits: AuditLimits
   private let state = Mutex(State())
 
-  init(database: any Database, limits: AuditLimits) {
+  init(database: any Database, subjects: SubjectKeys, limits: AuditLimits) {
     self.database = database
+    self.subjects = subjects
     self.limits = limits
   }
 
   /// Returns once the entries are durable.
   ///
-  /// - Throws: `RPCError`: ALREADY_EXISTS for an id that another entry has, RESOURCE_EXHAUSTED
-  ///   when too many entries wait; what the database's failures become.
+  /// - Throws: `RPCError`: ALREADY_EXISTS for an id that another entry has, ABORTED when a subject
+  ///   was erased after its entry was sealed, RESOURCE_EXHAUSTED when too much waits; what the
+  ///   database's failures become.
   func append(_ entries: [Pending]) async throws -> [Appended] {
-    try await withCheckedThrowingContinuation { continuation in
-      let (isRefused, begins) = state.withLock { state in
+    let bytes = entries.reduce(0) { $0 + $1.entry.sizeBytes }
+    return try await withCheckedThrowingContinuation { continuation in
+      let (refusal, begins) = state.withLock { state -> (String?, Bool) in
         guard state.waitingEntries + entries.count <= limits.waitingEntries else {
-          return (true, false)
+          return ("\(limits.waitingEntries) entries", false)
         }
-        state.waiting.append(Batch(entries: entries, continuation: continuation))
+        guard state.waitingBytes + bytes <= limits.waitingBytes else {
+          return ("Entries of \(limits.waitingBytes) bytes", false)
+        }
+        state.waiting.append(Batch(entries: entries, bytes: bytes, continuation: continuation))
         state.waitingEntries += entries.count
+        state.waitingBytes += bytes
         defer { state.isWriting = true }
-        return (false, !state.isWriting)
+        return (nil, !state.isWriting)
       }
-      if isRefused {
+      if let refusal {
         continuation.resume(
           throwing: RPCError(
             .resourceExhausted,
-            "\(limits.waitingEntries) entries wait to be recorded already: nothing was recorded. "
+            "\(refusal) may wait to be recorded, and these would be more: nothing was recorded. "
               + "Repeat the call with the same entry ids.",
             details: [.retryInfo(.milliseconds(500))]))
       }
@@ -78,15 +89,19 @@ final class AuditAppender: Sendable {
     while true {
       let batches = state.withLock { state in
         var batches: [Batch] = []
-        var count = 0
+        var (count, bytes) = (0, 0)
         while let next = state.waiting.first,
-          batches.isEmpty || count + next.entries.count <= limits.entriesPerCommit
+          batches.isEmpty
+            || count + next.entries.count <= limits.entriesPerCommit
+              && bytes + next.bytes <= limits.bytesPerCommit
         {
           count += next.entries.count
+          bytes += next.bytes
           batches.append(next)
           _ = state.waiting.popFirst()
         }
         state.waitingEntries -= count
+        state.waitingBytes -= bytes
         if batches.isEmpty { state.isWriting = false }
         return batches
       }
@@ -97,11 +112,13 @@ final class AuditAppender: Sendable {
 
   private func write(_ batches: [Batch]) async {
     let entries = batches.map(\.entries)
-    let dialect = database.dialect
+    let (dialect, subjects) = (database.dialect, subjects)
     do {
       let results = try await database.write { transaction in
         let head = try await ChangeHead.locked(in: transaction, dialect: dialect)
-        return try await Self.append(entries, after: head, in: transaction)
+        let erased = try await subjects.erased(
+          among: Set(entries.flatMap { $0.compactMap(\.key?.id) }), in: transaction)
+        return try await Self.append(entries, erased: erased, after: head, in: transaction)
       }
       for (batch, result) in zip(batches, results) { batch.continuation.resume(with: result) }
     } catch {
@@ -110,41 +127,70 @@ final class AuditAppender: Sendable {
     }
   }
 
+  /// Where an entry of a batch is found once those of all batches have their places.
+  private enum Place {
+    /// In the list of new ones.
+    case new(Int)
+    /// There too, put there by another batch with the same id.
+    case repeated(Int)
+    case known(AuditEntry)
+  }
+
   /// Appends the batches whose ids are free, or are those of the same entries.
+  ///
+  /// - Parameter erased: those of the entries' keys that have been destroyed.
   private static func append(
-    _ batches: [[Pending]], after head: ChangeHead, in transaction: any Transaction
+    _ batches: [[Pending]], erased: Set<String>, after head: ChangeHead,
+    in transaction: any Transaction
   ) async throws -> [Result<[Appended], any Error>] {
-    var known = try await AuditEntries.entries(
+    let known = try await AuditEntries.entries(
       of: batches.flatMap { $0.filter { !$0.hasNewID }.map(\.entry.id) }, in: transaction)
     var new: [AuditEntry] = []
-    var newIDs: Set<String> = []
-    var conflicts: [Int: RPCError] = [:]
-    for (index, batch) in batches.enumerated() {
-      let taken = batch.first { pending in
-        known[pending.entry.id].map { !pending.isRepeated(in: $0) } ?? false
-      }
-      if let taken {
-        conflicts[index] = conflict(taken.entry.id)
-        continue
-      }
-      for pending in batch where known[pending.entry.id] == nil {
-        new.append(pending.entry)
-        newIDs.insert(pending.entry.id)
-        // Until it has its place; another batch with the same id is compared with it.
-        known[pending.entry.id] = pending.entry
-      }
+    // Of the new ones those whose id was given, and so may come again.
+    var indexes: [String: Int] = [:]
+    func stored(_ pending: Pending) -> AuditEntry? {
+      guard !pending.hasNewID else { return nil }
+      return known[pending.entry.id] ?? indexes[pending.entry.id].map { new[$0] }
     }
-    for placed in try await transaction.append(new, after: head) { known[placed.id] = placed }
-    return batches.enumerated().map { index, batch in
-      if let conflict = conflicts[index] { return .failure(conflict) }
-      return .success(
-        batch.compactMap { pending in
-          known[pending.entry.id].map {
-            Appended(entry: $0, isRepeated: newIDs.remove(pending.entry.id) == nil)
+    let places = batches.map { batch -> Result<[Place], any Error> in
+      for pending in batch {
+        if let stored = stored(pending) {
+          guard pending.isRepeated(in: stored) else {
+            return .failure(conflict(pending.entry.id))
           }
+        } else if let key = pending.key, erased.contains(key.id) {
+          return .failure(erasedMeanwhile)
+        }
+      }
+      return .success(
+        batch.map { pending in
+          if !pending.hasNewID {
+            if let entry = known[pending.entry.id] { return .known(entry) }
+            if let index = indexes[pending.entry.id] { return .repeated(index) }
+            indexes[pending.entry.id] = new.count
+          }
+          new.append(pending.entry)
+          return .new(new.count - 1)
         })
     }
+    let placed = try await transaction.append(new, after: head)
+    return places.map { places in
+      places.map { places in
+        places.map { place in
+          switch place {
+          case .new(let index): Appended(entry: placed[index], isRepeated: false)
+          case .repeated(let index): Appended(entry: placed[index], isRepeated: true)
+          case .known(let entry): Appended(entry: entry, isRepeated: true)
+          }
+        }
+      }
+    }
   }
+
+  private static let erasedMeanwhile = RPCError(
+    .aborted,
+    "The subject of an entry was erased meanwhile: none of these entries was recorded. Repeat the "
+      + "call.")
 
   private static func conflict(_ id: String) -> RPCError {
     RPCError(

@@ -3,13 +3,23 @@ import KeelsonAuditTrail
 import KeelsonCore
 
 extension KeelsonAuditV1.AuditEntry {
+  /// What of an entry's personal data can be read.
+  enum Reading {
+    /// All, or there is none.
+    case whole
+    /// Nothing, for ever.
+    case erased
+    /// Nothing, by this server.
+    case unreadable
+  }
+
   /// An entry as callers read it.
   ///
   /// - Parameters:
   ///   - opened: the entry with its personal data readable, as far as it is.
   ///   - stored: the entry as it is stored, whose hashes these are.
   ///   - subject: whose personal data it holds; empty when that is nobody's or unreadable.
-  init(_ opened: AuditEntry, stored: AuditEntry, subject: String, isErased: Bool) {
+  init(_ opened: AuditEntry, stored: AuditEntry, subject: String, reading: Reading) {
     self.init()
     sequence = stored.sequence
     entryId = stored.id
@@ -31,7 +41,8 @@ extension KeelsonAuditV1.AuditEntry {
     userAgent = opened.userAgent
     attributes = Self.attributes(opened.attributes)
     self.subject = subject
-    erased = isErased
+    erased = reading == .erased
+    unreadable = reading == .unreadable
     revision = stored.revision
     recorder = stored.recorder
     previousHash = stored.previousHash

@@ -31,6 +31,9 @@ struct AuditFilter: Sendable, Hashable {
 
   init() {}
 
+  /// Whether it may name a subject, which entries have under a pseudonym.
+  var namesSomebody: Bool { !actors.isEmpty || !entityIDs.isEmpty }
+
   /// Whether nothing is left out.
   var isEmpty: Bool { self == AuditFilter() }
 

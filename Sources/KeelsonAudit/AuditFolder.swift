@@ -19,9 +19,46 @@ package struct AuditFolderError: Error, CustomStringConvertible {
 enum AuditFolder {
   /// Makes it when it is not there; the folder around it has to be.
   static func make(_ path: String) throws {
-    guard unsafe mkdir(path, 0o700) == 0 || errno == EEXIST else {
-      throw AuditFolderError("Making the folder", path)
+    guard unsafe mkdir(path, 0o700) == 0 else {
+      guard errno == EEXIST else { throw AuditFolderError("Making the folder", path) }
+      return
     }
+    try synchronize(folderOf: path)
+  }
+
+  /// Makes sure that what was made, or moved, in the folder of a path is on the disk.
+  static func synchronize(folderOf path: String) throws {
+    let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
+      .joined(separator: "/")
+    let name = folder.isEmpty ? (path.hasPrefix("/") ? "/" : ".") : folder
+    let opened = unsafe open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    guard opened >= 0 else { throw AuditFolderError("Opening the folder", name) }
+    defer { close(opened) }
+    guard fsync(opened) == 0 else { throw AuditFolderError("Flushing the folder", name) }
+  }
+
+  /// The names of the files in it, and how many seconds ago each was written to; nothing when there
+  /// is no folder.
+  static func files(in path: String) throws -> [(name: String, age: Int)] {
+    guard let folder = unsafe opendir(path) else {
+      if errno == ENOENT { return [] }
+      throw AuditFolderError("Reading the folder", path)
+    }
+    defer { unsafe closedir(folder) }
+    var files: [(name: String, age: Int)] = []
+    while let entry = unsafe readdir(folder) {
+      let name = unsafe withUnsafePointer(to: &entry.pointee.d_name) { pointer in
+        unsafe pointer.withMemoryRebound(to: CChar.self, capacity: 256) {
+          unsafe String(cString: $0)
+        }
+      }
+      var about = stat()
+      guard unsafe lstat("\(path)/\(name)", &about) == 0, about.st_mode & S_IFMT == S_IFREG else {
+        continue
+      }
+      files.append((name, time(nil) - about.st_mtim.tv_sec))
+    }
+    return files
   }
 
   /// Takes away files that nobody needs.
@@ -74,15 +111,11 @@ final class AuditFileOutput {
   /// Moves it to its place.
   func finish() throws {
     try synchronize()
-    close(descriptor)
+    let closed = close(descriptor)
     descriptor = -1
+    guard closed == 0 else { throw AuditFolderError("Closing the file", path) }
     guard unsafe rename(beside, path) == 0 else { throw AuditFolderError("Moving the file", path) }
-    let folder = path.split(separator: "/", omittingEmptySubsequences: false).dropLast()
-      .joined(separator: "/")
-    let opened = unsafe open(folder.isEmpty ? "/" : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-    guard opened >= 0 else { return }
-    fsync(opened)
-    close(opened)
+    try AuditFolder.synchronize(folderOf: path)
   }
 }
 

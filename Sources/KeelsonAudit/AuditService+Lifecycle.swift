@@ -13,9 +13,14 @@ extension AuditService {
     let key = AuditRepository.StoredKey(
       id: signingKey.verifyingKey.id, pem: signingKey.verifyingKey.pem, createTime: .now)
     try await database.write { try await AuditRepository.insert(key, in: $0) }
-    database.feed.observe { [self] events in follow(events) }
-    let stored = try await database.read { try await AuditRepository.policy(in: $0) }
-    if let stored { policy.withLock { $0 = stored } }
+    try await database.feed.follow { transaction in
+      try await AuditRepository.policy(in: transaction)
+    } taking: { [self] stored in
+      if let stored { policy.withLock { $0 = stored } }
+    } _: { [self] events in
+      follow(events)
+    }
+    await sweepArchives()
     try await checkpointer.make(onlyIfDue: true)
     startSequence.withLock { $0 = database.liveEvents.auditSequence }
     logger.log(
@@ -31,6 +36,7 @@ extension AuditService {
       group.addTask { await self.beatHeartbeats() }
       group.addTask { await self.signAtIntervals() }
       group.addTask { await self.archiveAtIntervals() }
+      group.addTask { await self.rewrapAtIntervals() }
     }
   }
 
@@ -151,6 +157,53 @@ extension AuditService {
       } catch {
         logger.log(.error, "Archiving audit entries failed.", ["error": "\(error)"])
       }
+    }
+  }
+
+  /// Wraps the keys of subjects anew when the key that wraps has changed.
+  private func rewrapAtIntervals() async {
+    while !Task.isCancelled {
+      do {
+        let count = try await subjects.rewrap()
+        if count > 0 {
+          logger.log(
+            .info, "Wrapped the keys of subjects anew, with the current key.", ["keys": "\(count)"])
+        }
+      } catch {
+        logger.log(
+          .warning, "The keys of subjects could not be wrapped anew.", ["error": "\(error)"])
+      }
+      try? await Task.sleep(for: limits.rewrapInterval)
+    }
+  }
+
+  /// How old a file has to be that no archive's row names: a younger one may be another server's
+  /// that shares the folder.
+  private static let orphanSeconds = 3_600
+
+  /// Takes away what archiving that was cut off has left half written. A whole file that the
+  /// database does not know stays: after a restore of an older copy it may be the only one that has
+  /// its entries.
+  func sweepArchives() async {
+    do {
+      let folder = configuration.archiveFolder
+      let old = try await offLoop { try AuditFolder.files(in: folder) }
+        .filter { $0.name.hasPrefix("audit-") && $0.age > Self.orphanSeconds }.map(\.name)
+      let unfinished = old.filter { $0.hasSuffix(".new") }
+      AuditFolder.remove(unfinished.map { "\(folder)/\($0)" })
+      for name in old where name.hasSuffix(".ndjson.gz") {
+        let row = try await database.read { try await AuditRepository.archive(named: name, in: $0) }
+        guard row == nil else { continue }
+        logger.log(
+          .warning,
+          "A file in the folder of archives is none that the database knows: it was left by "
+            + "archiving that was cut off, or by a database that is newer than this one. Remove it "
+            + "when its entries are in the trail.",
+          ["file": name])
+      }
+    } catch {
+      logger.log(
+        .warning, "The folder of archives could not be looked through.", ["error": "\(error)"])
     }
   }
 }

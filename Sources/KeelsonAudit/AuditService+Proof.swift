@@ -3,6 +3,7 @@ import KeelsonAuditTrail
 package import KeelsonCore
 import KeelsonCrypto
 import KeelsonStore
+import Synchronization
 
 extension AuditService {
   package func verifyEntries(
@@ -26,7 +27,7 @@ extension AuditService {
     do {
       let verification = AuditVerification(
         database: database, keys: try await verifyingKeys(),
-        archiveFolder: configuration.archiveFolder)
+        archiveFolder: configuration.archiveFolder, limits: limits)
       // Hashing takes long and files block, and a loop must not: elsewhere.
       report = try await offLoop {
         try await verification.run(start: request.startSequence, end: request.endSequence)
@@ -66,8 +67,16 @@ extension AuditService {
   package func createCheckpoint(
     _ request: API.CreateCheckpointRequest, context: ServerContext
   ) async throws -> API.Checkpoint {
+    if let wait = checkpointAllowance.withLock({ $0.take() }) {
+      throw RPCError(
+        .resourceExhausted,
+        "This server signs \(limits.checkpointsPerHour) checkpoints an hour when asked; try again "
+          + "later, or take the newest that there is.",
+        details: [.retryInfo(wait)])
+    }
     do {
-      guard let checkpoint = try await checkpointer.make(onlyIfDue: false) else {
+      let origin = ChangeOrigin(context)
+      guard let checkpoint = try await checkpointer.make(onlyIfDue: false, askedBy: origin) else {
         throw RPCError(.internalError, "No checkpoint was made.")
       }
       return API.Checkpoint(checkpoint)
@@ -131,7 +140,7 @@ extension AuditService {
   }
 
   var checkpointer: Checkpointer {
-    Checkpointer(database: database, key: signingKey, limits: limits)
+    Checkpointer(database: database, key: signingKey, limits: limits, logger: logger)
   }
 }
 

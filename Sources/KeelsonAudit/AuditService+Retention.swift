@@ -3,6 +3,7 @@ import KeelsonAuditTrail
 package import KeelsonCore
 import KeelsonCrypto
 import KeelsonStore
+import Synchronization
 
 extension AuditService {
   package func getRetentionPolicy(
@@ -74,6 +75,16 @@ extension AuditService {
   func archive(
     before: UnixTime?, now: UnixTime = .now, origin: ChangeOrigin, onlyTells: Bool = false
   ) async throws -> Archiver.Result {
+    let isFree = isArchiving.withLock { isArchiving in
+      defer { isArchiving = true }
+      return !isArchiving
+    }
+    guard isFree else {
+      throw RPCError(
+        .resourceExhausted, "This server is archiving already; try again when it is done.",
+        details: [.retryInfo(.seconds(30))])
+    }
+    defer { isArchiving.withLock { $0 = false } }
     let rules = RetentionRules(
       try await read { try await AuditRepository.policy(in: $0) } ?? .initial)
     let archiver = Archiver(
@@ -102,16 +113,11 @@ extension AuditService {
     }
   }
 
-  /// Runs a body on the threads that may block.
+  /// Runs a body on threads that may block.
   func offLoop<Result: Sendable>(
     _ body: @escaping @Sendable () async throws -> Result
   ) async throws -> Result {
-    let task = Task.detached { try await body() }
-    return try await withTaskCancellationHandler {
-      try await task.value
-    } onCancel: {
-      task.cancel()
-    }
+    try await withTaskExecutorPreference(files) { try await body() }
   }
 
   package func getArchive(
@@ -203,9 +209,29 @@ extension AuditService {
         return erased
       }
       subjects.forget(erased.keyID)
+      await purge()
       return API.EraseSubjectResponse(entries: erased.entries)
     } catch let error as StoreError {
       throw RPCError(error)
+    }
+  }
+
+  /// Has the destroyed key leave the database's files too, as far as this engine can.
+  private func purge() async {
+    do {
+      // Readers of older states keep them for moments.
+      for _ in 0..<20 {
+        if try await database.purge() { return }
+        try await Task.sleep(for: .milliseconds(50))
+      }
+      logger.log(
+        .warning,
+        "A subject was erased, but the database's log could not be emptied at once: the wrapped key "
+          + "stays in it until it is overwritten.")
+    } catch {
+      logger.log(
+        .warning, "A subject was erased, but the database's log could not be emptied.",
+        ["error": "\(error)"])
     }
   }
 }

@@ -9,7 +9,7 @@ extension AuditService {
     _ request: API.TailEntriesRequest, responses: ResponseWriter<API.TailEntriesResponse>,
     context: ServerContext
   ) async throws {
-    let filter = try await resolved(try AuditFilter(request.filter, limits: limits))
+    let filter = try AuditFilter(request.filter, limits: limits)
     if let after = request.afterSequence {
       guard after >= 0 else {
         throw RPCError.invalidArgument(field: "after_sequence", "\(after) is negative")
@@ -31,9 +31,10 @@ extension AuditService {
       switch try await tail.wait(after: position) {
       case .entries:
         let entries = try await tailed(after: position)
-        let wanted = entries.filter(filter.matches)
-        let keys = try await subjects.known(Set(wanted.map(\.subjectKeyID)))
-        for entry in wanted {
+        // A name is compared with the opened entry: the key may have been made since the call.
+        let closed = filter.namesSomebody ? entries : entries.filter(filter.matches)
+        let keys = try await subjects.known(Set(closed.map(\.subjectKeyID)))
+        for entry in closed where matches(filter, entry, keys) {
           let message = message(entry, keys)
           try await responses.write(.init(sequence: message.sequence, event: .entry(message)))
         }
@@ -44,6 +45,14 @@ extension AuditService {
         throw AuditTail.stopping
       }
     }
+  }
+
+  private func matches(
+    _ filter: AuditFilter, _ entry: AuditEntry, _ keys: [String: SubjectKeys.Known]
+  ) -> Bool {
+    if filter.matches(entry) { return true }
+    guard filter.namesSomebody, case .key(let key)? = keys[entry.subjectKeyID] else { return false }
+    return filter.matches(key.named(entry))
   }
 
   private func beat(
@@ -162,27 +171,32 @@ extension AuditService {
     var writer = begun
     var position = after
     var isDone = false
+    var pace = ReadPace(most: limits.entriesPerRead, bytes: limits.readBytes)
     while !isDone {
       try Task.checkCancellation()
       if position < last {
-        let from = position
+        let (from, count) = (position, pace.count)
         let page = try await read {
           try await query.page(
-            beyond: from, upTo: last, limit: 500, .oldestFirst, in: $0)
+            beyond: from, upTo: last, limit: count, .oldestFirst, in: $0)
         }
+        pace.took(page.entries)
         for entry in page.entries { writer.add(entry) }
         position = page.next ?? last
       }
       isDone = position >= last
       if isDone { writer.finish() }
       guard isDone || writer.bytes.count >= limits.exportPieceBytes else { continue }
-      while !writer.bytes.isEmpty {
-        let piece = Array(writer.bytes.prefix(limits.exportPieceBytes * 4))
-        writer.bytes.removeFirst(piece.count)
+      var sent = 0
+      while sent < writer.bytes.count {
+        let end = min(writer.bytes.count, sent + limits.exportPieceBytes * 4)
+        let piece = Array(writer.bytes[sent..<end])
+        sent = end
         try await responses.write(
           .init(
             data: piece, sequence: position, entries: writer.entries, lastSequence: last))
       }
+      writer.bytes = []
     }
   }
 

@@ -23,6 +23,9 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
   let signingKey: SigningKey
   let policy = Mutex(API.RetentionPolicy.initial)
   let exports = Mutex(0)
+  let isArchiving = Mutex(false)
+  let checkpointAllowance: Mutex<CheckpointAllowance>
+  let files = FileExecutor()
   /// Where the trail stood when the service started: what comes after it is told and counted.
   let startSequence = Mutex<Int64>(0)
 
@@ -38,10 +41,13 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
     self.telemetry = telemetry
     self.logger = logger
     limits = configuration.limits
-    appender = AuditAppender(database: database, limits: configuration.limits)
+    checkpointAllowance = Mutex(
+      CheckpointAllowance(perHour: configuration.limits.checkpointsPerHour))
     subjects = SubjectKeys(
       database: database, keyEncryptionKeys: configuration.keyEncryptionKeys,
-      limits: configuration.limits)
+      limits: configuration.limits, logger: logger)
+    appender = AuditAppender(
+      database: database, subjects: subjects, limits: configuration.limits)
     tail = AuditTail(database: database, limits: configuration.limits)
     signingKey = try SigningKeyFile.load(configuration.signingKeyFile)
   }
@@ -172,13 +178,15 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
     var response = API.ListEntriesResponse()
     var bytes = 0
     var bound = page.before
+    var pace = ReadPace(most: limits.entriesPerRead, bytes: limits.readBytes)
     while true {
       let before = bound
       // Entries may be large, so a page is read, and made, in parts.
-      let wanted = min(page.size - response.entries.count, limits.entriesPerRead)
+      let wanted = min(page.size - response.entries.count, pace.count)
       let found = try await read {
         try await query.page(beyond: before, limit: wanted, .newestFirst, in: $0)
       }
+      pace.took(found.entries)
       let keys = try await subjects.known(Set(found.entries.map(\.subjectKeyID)))
       for entry in found.entries {
         let message = message(entry, keys)
@@ -225,20 +233,23 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
   ///
   /// - Parameter keys: what is known of the subjects' keys.
   func message(_ entry: AuditEntry, _ keys: [String: SubjectKeys.Known]) -> API.AuditEntry {
-    guard !entry.subjectKeyID.isEmpty else {
-      return API.AuditEntry(entry, stored: entry, subject: "", isErased: false)
-    }
-    guard case .key(let key)? = keys[entry.subjectKeyID] else {
-      return API.AuditEntry(entry, stored: entry, subject: "", isErased: true)
-    }
-    do {
+    guard let key = keys[entry.subjectKeyID] else {
       return API.AuditEntry(
-        try key.open(entry), stored: entry, subject: key.subject, isErased: false)
-    } catch {
-      logger.log(
-        .error, "An audit entry's personal data does not decrypt: verify the trail.",
-        ["sequence": "\(entry.sequence)", "error": "\(error)"])
-      return API.AuditEntry(entry, stored: entry, subject: key.subject, isErased: false)
+        entry, stored: entry, subject: "", reading: entry.subjectKeyID.isEmpty ? .whole : .erased)
+    }
+    switch key {
+    case .erased: return API.AuditEntry(entry, stored: entry, subject: "", reading: .erased)
+    case .unreadable: return API.AuditEntry(entry, stored: entry, subject: "", reading: .unreadable)
+    case .key(let key):
+      do {
+        return API.AuditEntry(
+          try key.open(entry), stored: entry, subject: key.subject, reading: .whole)
+      } catch {
+        logger.log(
+          .error, "An audit entry's personal data does not decrypt: verify the trail.",
+          ["sequence": "\(entry.sequence)", "error": "\(error)"])
+        return API.AuditEntry(entry, stored: entry, subject: key.subject, reading: .unreadable)
+      }
     }
   }
 

@@ -18,6 +18,7 @@ final class AuditTail: Sendable {
     /// Without a gap.
     var recent = Deque<AuditEntry>()
     var recentBytes = 0
+    var pace: ReadPace
     var loading: Task<[AuditEntry], any Error>?
     var waiters: [Int: CheckedContinuation<Wake, Never>] = [:]
     var nextWaiter = 0
@@ -27,16 +28,14 @@ final class AuditTail: Sendable {
 
   /// Entries that are taken at once.
   private static let pageSize = 500
-  /// Bytes that ``State/recent`` may hold.
-  private static let maximumBytes = 8 << 20
-
   private let database: any Database
   private let limits: AuditLimits
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
   init(database: any Database, limits: AuditLimits) {
     self.database = database
     self.limits = limits
+    state = Mutex(State(pace: ReadPace(most: Self.pageSize, bytes: limits.readBytes)))
   }
 
   /// Counts a tail in.
@@ -102,9 +101,12 @@ final class AuditTail: Sendable {
   }
 
   private func read(after position: Int64) async throws -> [AuditEntry] {
-    try await database.read {
-      try await AuditEntries.select(after: position, limit: Self.pageSize, in: $0)
+    let count = state.withLock { $0.pace.count }
+    let entries = try await database.read {
+      try await AuditEntries.select(after: position, limit: count, in: $0)
     }
+    state.withLock { $0.pace.took(entries) }
+    return entries
   }
 
   private func load(after position: Int64) async throws -> [AuditEntry] {
@@ -119,12 +121,12 @@ final class AuditTail: Sendable {
       }
       for entry in entries {
         state.recent.append(entry)
-        state.recentBytes += entry.heldBytes
+        state.recentBytes += entry.sizeBytes
       }
-      while state.recent.count > limits.recentEntries || state.recentBytes > Self.maximumBytes,
+      while state.recent.count > limits.recentEntries || state.recentBytes > limits.recentBytes,
         let oldest = state.recent.popFirst()
       {
-        state.recentBytes -= oldest.heldBytes
+        state.recentBytes -= oldest.sizeBytes
       }
     }
     return entries
@@ -163,13 +165,5 @@ final class AuditTail: Sendable {
       return state.waiters.values
     }
     for waiter in waiters { waiter.resume(returning: wake) }
-  }
-}
-
-extension AuditEntry {
-  /// About how much memory it holds.
-  fileprivate var heldBytes: Int {
-    512 + (before?.utf8.count ?? 0) + (after?.utf8.count ?? 0) + (attributes?.utf8.count ?? 0)
-      + (sealed?.count ?? 0) + entityID.utf8.count + actor.utf8.count + userAgent.utf8.count
   }
 }

@@ -17,16 +17,15 @@ struct AuditVerification: Sendable {
     var failedID = ""
   }
 
-  /// Entries, and archives, that are read at once.
+  /// Entries, archives, or checkpoints, that are read at once.
   static let pageSize = 1_000
-  /// Checkpoints that are held at once.
-  private static let maximumCheckpoints = 100_000
 
   let database: any Database
   /// The keys that this server knows: its own first.
   let keys: [String: VerifyingKey]
   /// Where the files of archives lie that this server made, or was given.
   let archiveFolder: String
+  let limits: AuditLimits
 
   /// Blocks now and then, since it reads files.
   ///
@@ -50,7 +49,8 @@ struct AuditVerification: Sendable {
     var head: AuditChain
     var archived: AuditChain
     var oldest: Int64?
-    var checkpoints: [AuditCheckpoint]
+    /// The number of the newest checkpoint; 0 when there is none.
+    var newestCheckpoint: Int64
     /// The entry before the first, when the first is none that is archived or follows such a one.
     var previous: AuditChain?
     var start: Int64
@@ -72,11 +72,10 @@ struct AuditVerification: Sendable {
         }
         previous = AuditChain(sequence: entry.sequence, hash: entry.hash)
       }
-      let checkpoints = try await AuditRepository.checkpoints(
-        after: 0, from: max(start - 1, 0), limit: Self.maximumCheckpoints, in: transaction)
+      let newest = try await AuditRepository.checkpoints(before: .max, limit: 1, in: transaction)
       return Beginning(
-        head: head, archived: archived, oldest: oldest, checkpoints: checkpoints,
-        previous: previous, start: first)
+        head: head, archived: archived, oldest: oldest,
+        newestCheckpoint: newest.first?.number ?? 0, previous: previous, start: first)
     }
   }
 
@@ -89,15 +88,15 @@ struct AuditVerification: Sendable {
     }
     let last = end > 0 ? end : head.sequence
     var walk = VerificationWalk(
-      from: beginning.start, upTo: last, archived: beginning.archived,
-      checkpoints: beginning.checkpoints)
+      from: beginning.start, upTo: last, archived: beginning.archived)
     do {
       if let oldest = beginning.oldest, oldest < 1 {
         throw AuditChainBreak(
           sequence: oldest, kind: .order,
           message: "Entry \(oldest) stands before the first: nobody recorded it there.")
       }
-      if let flaw = flaw(of: beginning.checkpoints, upTo: last, head: head) { throw flaw }
+      try await readCheckpoints(
+        into: &walk, from: max(start - 1, 0), upTo: beginning.newestCheckpoint, head: head)
       try await checkArchives(&walk, from: start)
       if let previous = beginning.previous { try walk.begin(after: previous) }
       try await checkEntries(&walk)
@@ -110,45 +109,67 @@ struct AuditVerification: Sendable {
 
   private func checkEntries(_ walk: inout VerificationWalk) async throws {
     var position = walk.report.start - 1
+    var pace = ReadPace(most: Self.pageSize, bytes: limits.readBytes)
     while position < walk.report.end {
       try Task.checkCancellation()
-      let after = position
+      let (after, count) = (position, pace.count)
       let entries = try await database.read {
-        try await AuditEntries.select(after: after, limit: Self.pageSize, in: $0)
+        try await AuditEntries.select(after: after, limit: count, in: $0)
       }
+      pace.took(entries)
       for entry in entries where entry.sequence <= walk.report.end { try walk.take(entry) }
       position = entries.last?.sequence ?? walk.report.end
     }
   }
 
-  /// What is wrong with the checkpoints themselves.
-  private func flaw(
-    of checkpoints: [AuditCheckpoint], upTo last: Int64, head: AuditChain
-  ) -> AuditChainBreak? {
-    for (index, checkpoint) in checkpoints.enumerated() {
-      func broken(_ message: String) -> AuditChainBreak {
-        AuditChainBreak(sequence: checkpoint.sequence, kind: .content, message: message)
+  /// Checks the checkpoints themselves, all of them, a page at a time.
+  ///
+  /// - Parameters:
+  ///   - sequence: those of entries before this one are left out.
+  ///   - newest: the number of the last one; later ones speak of entries that the head has not.
+  private func readCheckpoints(
+    into walk: inout VerificationWalk, from sequence: Int64, upTo newest: Int64, head: AuditChain
+  ) async throws {
+    var last: AuditCheckpoint?
+    while (last?.number ?? 0) < newest {
+      try Task.checkCancellation()
+      let after = last?.number ?? 0
+      let page = try await database.read {
+        try await AuditRepository.checkpoints(
+          after: after, from: sequence, limit: Self.pageSize, in: $0)
       }
-      guard let key = keys[checkpoint.keyID] else {
-        return broken(
-          "Checkpoint \(checkpoint.number) was signed by key \(checkpoint.keyID), which is not "
-            + "known here.")
+      guard !page.isEmpty else { return }
+      for checkpoint in page where checkpoint.number <= newest {
+        try check(checkpoint, after: last, head: head)
+        walk.know(checkpoint)
+        last = checkpoint
       }
-      guard checkpoint.isSigned(by: key) else {
-        return broken("The signature of checkpoint \(checkpoint.number) does not fit.")
-      }
-      if index > 0, let flaw = checkpoint.flaw(after: checkpoints[index - 1]) {
-        return broken(flaw)
-      }
-      if checkpoint.sequence > head.sequence {
-        return AuditChainBreak(
-          sequence: head.sequence + 1, kind: .missing,
-          message: """
-            The trail ends with entry \(head.sequence), but checkpoint \(checkpoint.number) was \
-            signed after entry \(checkpoint.sequence): entries at the end are missing.
-            """)
-      }
+      guard page.last?.number ?? 0 < newest else { return }
     }
-    return nil
+  }
+
+  private func check(
+    _ checkpoint: AuditCheckpoint, after last: AuditCheckpoint?, head: AuditChain
+  ) throws(AuditChainBreak) {
+    func broken(_ message: String) -> AuditChainBreak {
+      AuditChainBreak(sequence: checkpoint.sequence, kind: .content, message: message)
+    }
+    guard let key = keys[checkpoint.keyID] else {
+      throw broken(
+        "Checkpoint \(checkpoint.number) was signed by key \(checkpoint.keyID), which is not "
+          + "known here.")
+    }
+    guard checkpoint.isSigned(by: key) else {
+      throw broken("The signature of checkpoint \(checkpoint.number) does not fit.")
+    }
+    if let last, let flaw = checkpoint.flaw(after: last) { throw broken(flaw) }
+    guard checkpoint.sequence <= head.sequence else {
+      throw AuditChainBreak(
+        sequence: head.sequence + 1, kind: .missing,
+        message: """
+          The trail ends with entry \(head.sequence), but checkpoint \(checkpoint.number) was \
+          signed after entry \(checkpoint.sequence): entries at the end are missing.
+          """)
+    }
   }
 }

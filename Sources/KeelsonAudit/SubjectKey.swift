@@ -55,9 +55,16 @@ struct SubjectKey: Sendable, Hashable {
       opened.peer = content.peer
       opened.userAgent = content.userAgent
     }
-    if entry.actor == pseudonym { opened.actor = subject }
-    if entry.entityID == pseudonym { opened.entityID = subject }
-    return opened
+    return named(opened)
+  }
+
+  /// The entry with the subject's name in place of its pseudonym.
+  func named(_ entry: AuditEntry) -> AuditEntry {
+    var named = entry
+    let pseudonym = pseudonym
+    if entry.actor == pseudonym { named.actor = subject }
+    if entry.entityID == pseudonym { named.entityID = subject }
+    return named
   }
 
   /// A value cannot be moved into another entry.

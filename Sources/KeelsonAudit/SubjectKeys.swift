@@ -10,21 +10,28 @@ final class SubjectKeys: Sendable {
   enum Known: Sendable {
     case key(SubjectKey)
     case erased
+    /// It is there, and this server cannot unwrap it.
+    case unreadable
   }
 
   private struct State {
     var byID: [String: Known] = [:]
     var idsBySubject: [String: String] = [:]
+    /// Those of which the log has said that they cannot be unwrapped.
+    var lamented: Set<String> = []
   }
 
   private let database: any Database
   private let keyEncryptionKeys: (any KeyEncryptionKeys)?
   private let limits: AuditLimits
+  private let logger: Logger
   private let state = Mutex(State())
 
   init(
-    database: any Database, keyEncryptionKeys: (any KeyEncryptionKeys)?, limits: AuditLimits
+    database: any Database, keyEncryptionKeys: (any KeyEncryptionKeys)?, limits: AuditLimits,
+    logger: Logger
   ) {
+    self.logger = logger
     self.database = database
     self.keyEncryptionKeys = keyEncryptionKeys
     self.limits = limits
@@ -85,7 +92,10 @@ final class SubjectKeys: Sendable {
     return key
   }
 
-  /// What is known of the keys that entries name.
+  /// What is known of the keys that entries name. One that cannot be unwrapped is said once in the
+  /// log.
+  ///
+  /// - Throws: `RPCError` UNAVAILABLE when the keys cannot be reached just now.
   func known(_ ids: Set<String>) async throws -> [String: Known] {
     var known: [String: Known] = [:]
     for id in ids where !id.isEmpty {
@@ -100,9 +110,43 @@ final class SubjectKeys: Sendable {
           WHERE key_id = $1
           """, [.text(id)])
       }
-      if let row { known[id] = try await self.known(row) }
+      guard let row else { continue }
+      do {
+        known[id] = try await self.known(row)
+      } catch let error as RPCError where error.code == .failedPrecondition {
+        known[id] = .unreadable
+        lament(id, error)
+      }
     }
     return known
+  }
+
+  private func lament(_ id: String, _ error: RPCError) {
+    let isNew = state.withLock { state in
+      if state.lamented.count >= limits.cachedSubjects { state.lamented = [] }
+      return state.lamented.insert(id).inserted
+    }
+    guard isNew else { return }
+    logger.log(
+      .error, "The key of a subject cannot be unwrapped, so its entries are shown unreadable.",
+      ["subject_key": id, "error": "\(error.cause ?? error.message)"])
+  }
+
+  /// Those of some keys that have been destroyed. Asked where the head is held, so that nothing is
+  /// sealed under a key whose subject has been told that it is erased.
+  func erased(
+    among ids: Set<String>, in transaction: any Transaction
+  ) async throws -> Set<String> {
+    var erased: Set<String> = []
+    for id in ids {
+      let row = try await transaction.first(
+        "SELECT 1 FROM audit_subjects WHERE key_id = $1 AND wrapped_key IS NOT NULL", [.text(id)])
+      guard row == nil else { continue }
+      erased.insert(id)
+      // Another node erased it, and this one has not heard of it.
+      forget(id)
+    }
+    return erased
   }
 
   /// Forgets a key, because it was erased here or on another node.
@@ -144,6 +188,57 @@ final class SubjectKeys: Sendable {
       return .key(key)
     } catch {
       throw Self.readable(error)
+    }
+  }
+
+  // MARK: Rotation
+
+  private static let rewrapStep = 100
+
+  /// Wraps keys with the current key that another one wraps, so that the other can be retired. One
+  /// that cannot be unwrapped stays as it is, and is said in the log.
+  ///
+  /// - Returns: how many.
+  /// - Throws: `StoreError`; `CryptoError` when the keys cannot be reached.
+  func rewrap() async throws -> Int {
+    guard let keyEncryptionKeys else { return 0 }
+    try await keyEncryptionKeys.refresh()
+    let current = keyEncryptionKeys.currentID
+    var count = 0
+    var position = ""
+    while true {
+      let after = position
+      let rows = try await database.read {
+        try await $0.query(
+          """
+          SELECT key_id, wrapping_key_id, wrapped_key FROM audit_subjects
+          WHERE key_id > $1 AND wrapped_key IS NOT NULL AND wrapping_key_id <> $2
+          ORDER BY key_id LIMIT \(Self.rewrapStep)
+          """, [.text(after), .text(current)])
+      }
+      for row in rows {
+        try Task.checkCancellation()
+        let (id, old) = (try row.get(0, as: String.self), try row.get(1, as: String.self))
+        position = id
+        let new: WrappedKey
+        do {
+          let key = try await keyEncryptionKeys.unwrap(
+            WrappedKey(keyID: old, bytes: try row.get(2)))
+          new = try await keyEncryptionKeys.wrap(key)
+        } catch let error as CryptoError where error.code != .unavailable {
+          lament(id, RPCError(.failedPrecondition, error.message))
+          continue
+        }
+        // Unless it was erased, or wrapped by another server, meanwhile.
+        count += try await database.write {
+          try await $0.execute(
+            """
+            UPDATE audit_subjects SET wrapping_key_id = $2, wrapped_key = $3
+            WHERE key_id = $1 AND wrapping_key_id = $4
+            """, [.text(id), .text(new.keyID), .blob(new.bytes), .text(old)])
+        }
+      }
+      guard rows.count == Self.rewrapStep else { return count }
     }
   }
 

@@ -4,19 +4,20 @@ import KeelsonAuditTrail
 struct VerificationWalk: Sendable {
   private(set) var archived: AuditChain
   var report: AuditVerification.Report
-  /// By the entry that they speak of.
-  private let checkpoints: [Int64: [AuditCheckpoint]]
+  private var checkpoints = CheckpointHashes()
   /// The hashes of the entries that archives end with, as they were signed.
   private var archiveEnds: [Int64: [UInt8]] = [:]
-  private var compared: Set<Int64> = []
   /// The run of entries without a gap that the last one belongs to.
   private var chain: AuditChain?
 
-  init(from start: Int64, upTo end: Int64, archived: AuditChain, checkpoints: [AuditCheckpoint]) {
+  init(from start: Int64, upTo end: Int64, archived: AuditChain) {
     self.archived = archived
-    self.checkpoints = Dictionary(
-      grouping: checkpoints.filter { $0.sequence <= end }, by: \.sequence)
     report = AuditVerification.Report(start: start, end: end, archived: archived.sequence)
+  }
+
+  /// Learns of a checkpoint whose signature fits; they come in the order of their numbers.
+  mutating func know(_ checkpoint: AuditCheckpoint) {
+    if checkpoint.sequence <= report.end { checkpoints.append(checkpoint) }
   }
 
   /// Goes on after an entry that was not looked at itself.
@@ -59,18 +60,15 @@ struct VerificationWalk: Sendable {
       throw AuditChainBreak(
         sequence: 1, kind: .link, message: "Entry 1 claims that there was one before it.")
     }
-    for checkpoint in checkpoints[sequence] ?? [] {
-      guard checkpoint.hash == hash else {
-        throw AuditChainBreak(
-          sequence: sequence, kind: .content,
-          message: """
-            Entry \(sequence) has another hash than checkpoint \(checkpoint.number) was signed over: \
-            the trail was rewritten.
-            """)
-      }
-      compared.insert(checkpoint.number)
-      report.checkpoints = Int64(compared.count)
+    if let number = checkpoints.compare(sequence, hash) {
+      throw AuditChainBreak(
+        sequence: sequence, kind: .content,
+        message: """
+          Entry \(sequence) has another hash than checkpoint \(number) was signed over: the trail \
+          was rewritten.
+          """)
     }
+    report.checkpoints = checkpoints.compared
     if let end = archiveEnds[sequence], end != hash {
       throw AuditChainBreak(
         sequence: sequence, kind: .link,

@@ -112,4 +112,11 @@ package struct AuditEntry: Sendable, Hashable {
     form.append(optional: sealed) { $0.append($1) }
     return form.bytes
   }
+
+  /// About how much memory it takes, and somewhat less than it takes in a file or on the wire.
+  package var sizeBytes: Int {
+    var size = 512 + (before?.utf8.count ?? 0) + (after?.utf8.count ?? 0)
+    size += (attributes?.utf8.count ?? 0) + (sealed?.count ?? 0)
+    return size + entityID.utf8.count + actor.utf8.count + userAgent.utf8.count
+  }
 }

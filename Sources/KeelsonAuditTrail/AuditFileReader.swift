@@ -11,8 +11,10 @@ package struct AuditFileReader: Sendable {
     case trailer(entries: Int64, lastSequence: Int64, lastHash: [UInt8])
   }
 
-  /// A line over this length is no entry: the largest have some hundred KiB.
-  private static let maximumLineBytes = 4 << 20
+  /// A line over this length is no entry. The largest are sealed: `before` and `after` of 1 MiB each
+  /// (the most that `audit-state-size` can be) whose quotes are escaped, and all of that in
+  /// hexadecimal, are 8 MiB; attributes likewise are below 1 MiB.
+  private static let maximumLineBytes = 16 << 20
 
   /// The line that is being read, counted from 1.
   package private(set) var line = 1

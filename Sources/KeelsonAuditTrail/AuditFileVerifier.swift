@@ -21,14 +21,19 @@ package struct AuditFileVerifier: Sendable {
   private var reader = AuditFileReader()
   private var chain: AuditChain?
   private var hasTrailer = false
+  /// The entry after which the file says that it begins.
+  private var afterSequence: Int64?
+  private let maySkip: Bool
   /// By the entry they speak of.
   private let checkpoints: [Int64: [AuditCheckpoint]]
   private let lastCheckpoint: AuditCheckpoint?
 
   /// - Parameters:
-  ///   - isFiltered: whether a file that cannot say so (CSV) has gaps on purpose.
+  ///   - isFiltered: whether the file may have gaps on purpose. What it says of itself is not
+  ///     signed: whoever takes an entry out can have it say so.
   ///   - checkpoints: whose signatures have been checked.
   package init(isFiltered: Bool = false, checkpoints: [AuditCheckpoint] = []) {
+    maySkip = isFiltered
     report.isFiltered = isFiltered
     self.checkpoints = Dictionary(grouping: checkpoints, by: \.sequence)
     lastCheckpoint = checkpoints.max { $0.sequence < $1.sequence }
@@ -69,6 +74,8 @@ package struct AuditFileVerifier: Sendable {
       fail(
         .missing,
         "The file ends without its last line: entries after \(report.lastSequence) may be missing.")
+    } else if report.isFiltered {
+      // Where it ends, and which checkpoints it has an entry for, is a matter of its filters.
     } else if let checkpoint = lastCheckpoint, checkpoint.sequence > report.lastSequence {
       fail(
         .missing,
@@ -92,6 +99,16 @@ package struct AuditFileVerifier: Sendable {
     case .header(let header):
       guard let header else { return }
       report.isFiltered = header.isFiltered
+      if header.isFiltered, !maySkip {
+        fail(
+          .missing,
+          """
+          The file says that entries were left out of it on purpose, which anybody can have written. \
+          If it was exported with filters, say so (--filtered): then each entry in it is checked, \
+          but not whether one is missing.
+          """)
+      }
+      if !header.isFiltered { afterSequence = header.afterSequence }
     case .entry(let entry):
       guard !hasTrailer else {
         return fail(.order, "Line \(line): an entry stands after the end of the file.")
@@ -114,6 +131,12 @@ package struct AuditFileVerifier: Sendable {
 
   private mutating func take(_ entry: AuditEntry) {
     do throws(AuditChainBreak) {
+      if chain == nil, let afterSequence, afterSequence != entry.sequence - 1 {
+        throw AuditChainBreak(
+          sequence: entry.sequence, kind: .missing,
+          message: "The file says that it begins after entry \(afterSequence), but its first is "
+            + "\(entry.sequence): entries at the beginning are missing.")
+      }
       var next = chain ?? AuditChain(sequence: entry.sequence - 1, hash: entry.previousHash)
       if report.isFiltered, entry.sequence > next.sequence + 1 {
         // What lies between is not there to be checked against.

@@ -37,7 +37,7 @@ struct BatchRecord: Sendable {
     // forks.
     let checked = SQLStatement(
       "WITH moved AS (\(move.sql) RETURNING id) SELECT 1 / count(*) FROM moved", move.parameters)
-    return unwritten.insertions + [checked]
+    return unwritten.insertions(.postgreSQL) + [checked]
   }
 
   /// Whether a statement may look at the tables that are written late: those of audit entries and

@@ -78,8 +78,10 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
   func record(_ record: ChangeRecord) async throws {
     try checkIsRunning()
     // Here, where it fails for one only.
-    for statement in record.insertions {
-      try PostgresParameters.check(statement.parameters, sql: statement.sql)
+    guard !record.hasNUL else {
+      throw StoreError(
+        .constraint,
+        "A text of an entry or event holds a NUL character, which PostgreSQL does not store.")
     }
     guard connection.loop.isCurrent else {
       return try await withTaskExecutorPreference(connection.loop) {

@@ -1,4 +1,5 @@
 package import KeelsonStore
+import Synchronization
 
 /// The embedded engine: SQLite in write-ahead mode, one writer thread with group commit, a few
 /// reader threads. One process at a time has the data folder.
@@ -76,6 +77,19 @@ package final class SQLiteDatabase: Database {
       return try await ChangeHead.current(in: transaction)
     }
     liveEvents.start(at: head)
+  }
+
+  /// Moves the write-ahead log into the database and empties it. Replaced rows are zeroed in the
+  /// database itself, but the log has them until it is overwritten.
+  package func purge() async throws -> Bool {
+    let isEmptied = Mutex(false)
+    try await write { transaction in
+      guard let transaction = transaction as? SQLiteTransaction else { return }
+      transaction.afterCommit { connection in
+        isEmptied.withLock { $0 = SQLiteSetUp.emptyLog(connection) }
+      }
+    }
+    return isEmptied.withLock { $0 }
   }
 
   package func close() async {

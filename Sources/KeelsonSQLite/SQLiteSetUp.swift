@@ -54,9 +54,26 @@ enum SQLiteSetUp {
     try connection.control("PRAGMA query_only = ON")
   }
 
+  /// Empties the write-ahead log. Waits for readers for a moment only, since writes wait meanwhile.
+  ///
+  /// - Returns: whether it is empty.
+  static func emptyLog(_ connection: Connection) -> Bool {
+    do {
+      try connection.control("PRAGMA busy_timeout = 20")
+      let row = try connection.control("PRAGMA wal_checkpoint(TRUNCATE)").first
+      try connection.control("PRAGMA busy_timeout = \(busyMilliseconds)")
+      // The first column is 1 when readers were in the way.
+      return try row?.get(0, as: Int64.self) == 0
+    } catch {
+      return false
+    }
+  }
+
+  private static let busyMilliseconds = 5_000
+
   private static func prepare(_ connection: Connection, limits: SQLiteConfiguration.Limits) throws {
     // Waits out the moments when another of our connections recovers or resets the log.
-    try connection.control("PRAGMA busy_timeout = 5000")
+    try connection.control("PRAGMA busy_timeout = \(busyMilliseconds)")
     try connection.control("PRAGMA foreign_keys = ON")
     try connection.control("PRAGMA trusted_schema = OFF")
     try connection.control("PRAGMA cell_size_check = ON")

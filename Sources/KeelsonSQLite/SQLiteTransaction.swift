@@ -11,6 +11,7 @@ final class SQLiteTransaction: Transaction {
     var connection: Connection?
     var committed = Committed()
     var diskFailure: StoreError?
+    var afterCommit: (@Sendable (Connection) -> Void)?
   }
   private let state: Mutex<State>
   let isWrite: Bool
@@ -35,6 +36,14 @@ final class SQLiteTransaction: Transaction {
 
   /// The last failure of the disk in one of its statements, whatever the body made of it.
   var diskFailure: StoreError? { state.withLock { $0.diskFailure } }
+
+  /// Has something done on the engine's thread once the transaction is durable, ahead of its answer.
+  func afterCommit(_ body: @escaping @Sendable (Connection) -> Void) {
+    state.withLock { $0.afterCommit = body }
+  }
+
+  /// What is to be done once it is durable.
+  var duty: (@Sendable (Connection) -> Void)? { state.withLock { $0.afterCommit } }
 
   var isRunning: Bool { state.withLock { $0.connection != nil } }
 

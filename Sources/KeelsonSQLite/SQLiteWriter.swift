@@ -40,6 +40,7 @@ final class SQLiteWriter: Sendable {
     var committed = Committed()
     /// The disk's failure in one of its statements.
     var diskFailure: StoreError?
+    var duty: (@Sendable (Connection) -> Void)?
   }
 
   /// - Parameter expected: how many writes the last batch had. Its callers have just been
@@ -72,6 +73,7 @@ final class SQLiteWriter: Sendable {
       counters.writes += members.count
       counters.largestBatch = max(counters.largestBatch, members.count)
     }
+    for member in members { member.duty?(connection) }
     for member in members { member.work.finish(overriding: nil) }
     return members.count
   }
@@ -118,6 +120,7 @@ final class SQLiteWriter: Sendable {
     }
     try connection.control("RELEASE member")
     member.committed = committed
+    member.duty = transaction.duty
   }
 
   /// Remembers what a batch says about the disk. One that wrote nothing, as that of a health

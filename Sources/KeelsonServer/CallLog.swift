@@ -1,3 +1,4 @@
+import KeelsonAPI
 import KeelsonCore
 import Synchronization
 
@@ -71,11 +72,14 @@ final class CallLog: Sendable {
     }
   }
 
+  /// It changes something, but what it records says more than a line here, and it is frequent.
+  private static let recording = KeelsonAuditV1.AuditServiceMethods.recordEntries.path
+
   private static func level(of call: CallSummary, _ method: MethodDescriptor) -> Logger.Level {
     // The transport says so once a second, however many they are.
     if call.wasRefused { return .debug }
     return switch call.code {
-    case .ok: method.isIdempotent ? .debug : .info
+    case .ok: method.isIdempotent || method.path == recording ? .debug : .info
     case .unknown, .internalError, .dataLoss: .error
     case .resourceExhausted, .unavailable, .deadlineExceeded: .warning
     default: .debug

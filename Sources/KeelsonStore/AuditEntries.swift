@@ -35,20 +35,112 @@ package enum AuditEntries {
   private static let insertion = RowInsertion(into: "audit_entries", columns: columns)
 
   /// The statements that insert entries, as few as it takes.
-  static func insertions(of entries: [AuditEntry]) -> [SQLStatement] {
-    insertion.statements(entries, values: values)
+  static func insertions(of entries: [AuditEntry], _ dialect: Dialect) -> [SQLStatement] {
+    guard !entries.isEmpty else { return [] }
+    switch dialect {
+    case .sqlite:
+      return insertion.statements(entries) { entry in
+        var sink = ParameterSink()
+        put(entry, into: &sink)
+        return sink.values
+      }
+    // A column is one parameter: thousands of parameters cost it more than the rows.
+    case .postgreSQL:
+      var sink = ArraySink(rows: entries.count)
+      for entry in entries { put(entry, into: &sink) }
+      return [SQLStatement(insertionOfArrays, sink.arrays.map { .blob($0.bytes) })]
+    }
   }
 
-  private static func values(_ entry: AuditEntry) -> [SQLValue] {
-    [
-      .integer(entry.sequence), .text(entry.id), SQLValue(entry.time), SQLValue(entry.occurTime),
-      .integer(entry.revision), .text(entry.recorder), .text(entry.actor), .text(entry.action),
-      .text(entry.entityType), .text(entry.entityID), SQLValue(entry.before),
-      SQLValue(entry.after), SQLValue(entry.attributes), .text(entry.category),
-      .text(entry.outcome.rawValue), .text(entry.correlationID), .text(entry.peer),
-      .text(entry.userAgent), .text(entry.subjectKeyID), SQLValue(entry.sealed),
-      .blob(entry.previousHash), .blob(entry.hash),
-    ]
+  /// Whether a text of an entry holds a NUL character, which PostgreSQL does not store.
+  static func hasNUL(_ entry: AuditEntry) -> Bool {
+    var sink = NULSink()
+    put(entry, into: &sink)
+    return sink.hasNUL
+  }
+
+  /// In the order of ``columns``.
+  private static let columnTypes: [PostgresArray.Element] =
+    [.bigint, .text, .bigint, .bigint, .bigint]
+    + Array(repeating: .text, count: 14) + [.bytea, .bytea, .bytea]
+
+  private static let insertionOfArrays: String = {
+    let arrays = columnTypes.enumerated().map { "CAST($\($0.offset + 1) AS \($0.element.name)[])" }
+    return "INSERT INTO audit_entries (\(columns)) SELECT * FROM unnest("
+      + arrays.joined(separator: ", ") + ")"
+  }()
+
+  /// Hands on the values of an entry in the order of ``columns``.
+  private static func put(_ entry: AuditEntry, into sink: inout some EntrySink) {
+    sink.put(entry.sequence)
+    sink.put(entry.id)
+    sink.put(entry.time.microseconds)
+    sink.put(entry.occurTime?.microseconds)
+    sink.put(entry.revision)
+    sink.put(entry.recorder)
+    sink.put(entry.actor)
+    sink.put(entry.action)
+    sink.put(entry.entityType)
+    sink.put(entry.entityID)
+    sink.put(entry.before)
+    sink.put(entry.after)
+    sink.put(entry.attributes)
+    sink.put(entry.category)
+    sink.put(entry.outcome.rawValue)
+    sink.put(entry.correlationID)
+    sink.put(entry.peer)
+    sink.put(entry.userAgent)
+    sink.put(entry.subjectKeyID)
+    sink.put(entry.sealed)
+    sink.put(entry.previousHash)
+    sink.put(entry.hash)
+  }
+
+  /// Takes the values of entries, one after the other.
+  private protocol EntrySink {
+    mutating func put(_ value: Int64?)
+    mutating func put(_ value: String?)
+    mutating func put(_ value: [UInt8]?)
+  }
+
+  /// As the parameters of a row.
+  private struct ParameterSink: EntrySink {
+    var values: [SQLValue] = []
+
+    init() { values.reserveCapacity(AuditEntries.columnTypes.count) }
+
+    mutating func put(_ value: Int64?) { values.append(SQLValue(value)) }
+    mutating func put(_ value: String?) { values.append(SQLValue(value)) }
+    mutating func put(_ value: [UInt8]?) { values.append(SQLValue(value)) }
+  }
+
+  /// As columns.
+  private struct ArraySink: EntrySink {
+    var arrays: [PostgresArray]
+    private var column = 0
+
+    init(rows: Int) {
+      arrays = AuditEntries.columnTypes.map { PostgresArray(of: $0, count: rows) }
+    }
+
+    mutating func put(_ value: Int64?) { arrays[next()].append(value) }
+    mutating func put(_ value: String?) { arrays[next()].append(value) }
+    mutating func put(_ value: [UInt8]?) { arrays[next()].append(value) }
+
+    private mutating func next() -> Int {
+      defer { column = (column + 1) % arrays.count }
+      return column
+    }
+  }
+
+  private struct NULSink: EntrySink {
+    var hasNUL = false
+
+    mutating func put(_ value: Int64?) {}
+    mutating func put(_ value: String?) {
+      if let value, value.utf8.contains(0) { hasNUL = true }
+    }
+    mutating func put(_ value: [UInt8]?) {}
   }
 
   /// Those entries of these identifiers that are there.
@@ -57,7 +149,7 @@ package enum AuditEntries {
   ) async throws -> [String: AuditEntry] {
     var known: [String: AuditEntry] = [:]
     var rest = ids[...]
-    for size in [1_000] + RowInsertion.sizes {
+    for size in RowInsertion.sizes {
       let places = (1...size).map { "$\($0)" }.joined(separator: ", ")
       while rest.count >= size {
         let rows = try await transaction.query(

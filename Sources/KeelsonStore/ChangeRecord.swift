@@ -31,8 +31,19 @@ package struct ChangeRecord: Sendable, Hashable {
   }
 
   /// The statements that insert entries and events, as few as it takes.
-  package var insertions: [SQLStatement] {
-    AuditEntries.insertions(of: entries) + Events.insertions(of: events)
+  package func insertions(_ dialect: Dialect) -> [SQLStatement] {
+    AuditEntries.insertions(of: entries, dialect) + Events.insertions(of: events)
+  }
+
+  /// Whether a text holds a NUL character, which PostgreSQL does not store.
+  package var hasNUL: Bool {
+    entries.contains(where: AuditEntries.hasNUL)
+      || events.contains { event in
+        [
+          event.type, event.subject, event.data.text, event.actor, event.correlationID,
+          event.traceparent,
+        ].contains { $0.utf8.contains(0) }
+      }
   }
 
   /// The statement that moves the head; it changes one row, or none when the head is elsewhere.
@@ -45,7 +56,8 @@ extension Transaction {
   }
 
   package func record(_ record: ChangeRecord) async throws {
-    let counts = try await executeAll(record.insertions + [record.headUpdate])
+    // In the form that every dialect has; PostgreSQL's engine has its own way to record.
+    let counts = try await executeAll(record.insertions(.sqlite) + [record.headUpdate])
     // An engine that did not hold the lock would show here, before anything forks.
     guard counts.last == 1 else {
       throw StoreError(.misuse, "Another change moved the head of changes meanwhile.")

@@ -41,12 +41,22 @@ package protocol Database: Sendable {
   ///   binary does not, schemaMismatch when a migration that ran has been changed since.
   func migrate(_ sets: [MigrationSet]) async throws
 
+  /// Has what was deleted or replaced leave the engine's files, as far as it can: for what must not
+  /// be found again.
+  ///
+  /// - Returns: whether it is done; false when readers are in the way just now.
+  /// - Throws: ``StoreError``.
+  func purge() async throws -> Bool
+
   /// Finishes the writes that wait, refuses new ones, and lets go of the files. Calling it again
   /// does nothing.
   func close() async
 }
 
 extension Database {
+  /// Nothing that a server of its own does not do by itself: PostgreSQL's VACUUM.
+  package func purge() async throws -> Bool { true }
+
   /// The feed of committed events, stored and live.
   package var feed: ChangeFeed { ChangeFeed(database: self) }
 }

@@ -1,7 +1,8 @@
 /// Statements that insert many rows each, of few sizes so that few of them are kept prepared.
 struct RowInsertion: Sendable {
-  /// SQLite takes 32,766 parameters and PostgreSQL 65,535.
-  static let sizes = [100, 32, 8, 2, 1]
+  /// SQLite takes 32,766 parameters and PostgreSQL 65,535. What guards a table costs SQLite some time
+  /// for each statement, so there is a large one.
+  static let sizes = [1_000, 100, 32, 8, 2, 1]
 
   private let texts: [Int: String]
 

@@ -208,9 +208,11 @@ def test_a_filtered_export_says_what_it_proves(trail, tmp_path):
     server, _ = trail
     file = tmp_path / "some.ndjson"
     run("audit", "export", "--entity", "3", "--file", file, "--server", server.address)
-    report = check(file)
+    # What the file says of itself anybody can have written.
+    assert "--filtered" in check(file, code=1)["failure"]
+    report = check(file, "--filtered")
     assert report["filtered"] and report["entries"] == 1
-    text = run("audit", "verify", file).stdout
+    text = run("audit", "verify", file, "--filtered").stdout
     assert "not that none is missing" in text
     csv_file = tmp_path / "some.csv"
     record(trail[1], draft(entity_id="3"))

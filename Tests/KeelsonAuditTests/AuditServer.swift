@@ -89,6 +89,19 @@ final class AuditServer: Sendable {
     await loops.stop()
   }
 
+  /// A client of another server on the same database, which has other keys.
+  func other(_ keys: [String: [UInt8]], currentID: String) async throws -> (
+    service: AuditService, client: API.AuditServiceClient, end: @Sendable () async -> Void
+  ) {
+    var configuration = AuditConfiguration(dataFolder: folder)
+    configuration.keyEncryptionKeys = try LocalKeys(keys, currentID: currentID)
+    let service = try AuditService(
+      database: database, configuration: configuration, telemetry: telemetry, logger: .silent)
+    try await service.start()
+    let channel = InProcessChannel(routes: service.routes)
+    return (service, .init(channel: channel), { await channel.shutdown() })
+  }
+
   static func draft(
     _ entity: String = "a", action: String = "thing.changed", actor: String = "anna"
   ) -> API.EntryDraft {

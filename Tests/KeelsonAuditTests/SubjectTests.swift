@@ -142,8 +142,10 @@ import Testing
 
 /// Checks the bytes of an export.
 enum AuditFileTestsSupport {
-  static func verify(_ bytes: [UInt8]) throws -> AuditFileVerifier.Report {
-    var verifier = AuditFileVerifier()
+  static func verify(
+    _ bytes: [UInt8], isFiltered: Bool = false
+  ) throws -> AuditFileVerifier.Report {
+    var verifier = AuditFileVerifier(isFiltered: isFiltered)
     try verifier.read(bytes)
     return try verifier.finish()
   }

@@ -186,14 +186,28 @@ import Testing
     var entries = Self.entries(10).filter { $0.sequence % 4 < 2 }
     for format in AuditFileFormat.allCases {
       let bytes = Self.file(entries, format, isFiltered: true)
-      let report = try Self.verify(bytes, isFiltered: format == .csv)
+      let report = try Self.verify(bytes, isFiltered: true)
       #expect(report.failure == nil)
       #expect(report.isFiltered)
+      // What the file says of itself nobody signed.
+      #expect(try Self.verify(bytes).failure?.kind == .missing)
     }
     // One that does not say that it is filtered.
     #expect(try Self.verify(Self.file(entries)).failure?.kind == .missing)
     entries[2].actor = "bob"
-    #expect(try Self.verify(Self.file(entries, isFiltered: true)).failure?.kind == .content)
+    let forged = try Self.verify(Self.file(entries, isFiltered: true), isFiltered: true)
+    #expect(forged.failure?.kind == .content)
+  }
+
+  @Test func entriesThatAreMissingAtTheBeginningAreFound() throws {
+    let entries = Self.entries(5)
+    var writer = AuditFileWriter(
+      .ndjson, AuditFileHeader(isFiltered: false, afterSequence: 0, time: entries[0].time))
+    for entry in entries.dropFirst(2) { writer.add(entry) }
+    writer.finish()
+    let report = try Self.verify(writer.bytes)
+    #expect(report.failure?.kind == .missing)
+    #expect(report.failure?.sequence == 3)
   }
 
   @Test(arguments: [

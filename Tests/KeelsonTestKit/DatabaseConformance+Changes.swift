@@ -114,6 +114,10 @@ extension DatabaseConformance {
         "INSERT \(audit) VALUES (1, 'new'" + values,
         "INSERT \(audit) VALUES (0, 'new'" + values,
         "INSERT \(audit) VALUES (9, 'new'" + values,
+        // One follows, the other does not.
+        "INSERT \(audit) VALUES (3, 'new'" + values + ", (5, 'newer'" + values,
+        "INSERT \(audit) VALUES (2, 'new'" + values + ", (3, 'newer'" + values,
+        "INSERT \(audit) VALUES (4, 'new'" + values + ", (5, 'newer'" + values,
         "INSERT \(audit) SELECT 3, entry_id, 1, 1, '', 'forged', '', '', '', '', "
           + "'success', '', '', '', '', \(empty), \(empty) FROM audit_entries WHERE sequence = 1",
       ]

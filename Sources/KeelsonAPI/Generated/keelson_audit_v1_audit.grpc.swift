@@ -7,7 +7,7 @@ extension KeelsonAuditV1 {
   /// The methods of `keelson.audit.v1.AuditService`.
   public enum AuditServiceMethods {
     public static let recordEntries = KeelsonCore.MethodDescriptor(
-      service: "keelson.audit.v1.AuditService", name: "RecordEntries", kind: .unary, isIdempotent: true
+      service: "keelson.audit.v1.AuditService", name: "RecordEntries", kind: .unary
     )
     public static let getEntry = KeelsonCore.MethodDescriptor(
       service: "keelson.audit.v1.AuditService", name: "GetEntry", kind: .unary, isIdempotent: true
@@ -181,8 +181,9 @@ extension KeelsonAuditV1 {
   /// Whoever reads is written down too, as the retention policy says.
   package protocol AuditServiceHandler: Swift.Sendable {
     /// Records entries, all of them or none. An entry whose id is recorded already with the same
-    /// content is answered with what was recorded, so a call can be repeated until it succeeds;
-    /// with other content the call is ALREADY_EXISTS. When it returns, the entries are durable.
+    /// content is answered with what was recorded, so a call whose entries have ids can be repeated
+    /// until it succeeds; with other content the call is ALREADY_EXISTS. When it returns, the entries
+    /// are durable.
     func recordEntries(
       _ request: KeelsonAuditV1.RecordEntriesRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonAuditV1.RecordEntriesResponse
@@ -230,8 +231,9 @@ extension KeelsonAuditV1 {
       _ request: KeelsonAuditV1.VerifyEntriesRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonAuditV1.VerifyEntriesResponse
 
-    /// Signs a checkpoint now. The server also makes them by itself: at an interval, whether or not
-    /// something was recorded, and after a number of entries.
+    /// Signs a checkpoint now, and writes down who asked for it, which the checkpoint covers.
+    /// RESOURCE_EXHAUSTED when it is asked for too often. The server also makes them by itself: at an
+    /// interval, whether or not something was recorded, and after a number of entries.
     func createCheckpoint(
       _ request: KeelsonAuditV1.CreateCheckpointRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonAuditV1.Checkpoint
@@ -308,8 +310,9 @@ extension KeelsonAuditV1 {
     }
 
     /// Records entries, all of them or none. An entry whose id is recorded already with the same
-    /// content is answered with what was recorded, so a call can be repeated until it succeeds;
-    /// with other content the call is ALREADY_EXISTS. When it returns, the entries are durable.
+    /// content is answered with what was recorded, so a call whose entries have ids can be repeated
+    /// until it succeeds; with other content the call is ALREADY_EXISTS. When it returns, the entries
+    /// are durable.
     public func recordEntries(
       _ request: KeelsonAuditV1.RecordEntriesRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonAuditV1.RecordEntriesResponse {
@@ -371,8 +374,9 @@ extension KeelsonAuditV1 {
       try await channel.unaryCall(AuditServiceMethods.verifyEntries, request, options: options)
     }
 
-    /// Signs a checkpoint now. The server also makes them by itself: at an interval, whether or not
-    /// something was recorded, and after a number of entries.
+    /// Signs a checkpoint now, and writes down who asked for it, which the checkpoint covers.
+    /// RESOURCE_EXHAUSTED when it is asked for too often. The server also makes them by itself: at an
+    /// interval, whether or not something was recorded, and after a number of entries.
     public func createCheckpoint(
       _ request: KeelsonAuditV1.CreateCheckpointRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonAuditV1.Checkpoint {

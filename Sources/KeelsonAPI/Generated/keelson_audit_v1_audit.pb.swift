@@ -147,6 +147,9 @@ extension KeelsonAuditV1 {
     public var hash_: [UInt8]
     /// When it happened, where that was told when it was recorded.
     public var occurTime: GoogleProtobuf.Timestamp?
+    /// The key of the subject cannot be used on this server, or what was encrypted was changed: what
+    /// could not be read if it were erased is not shown. The server's log says why.
+    public var unreadable: Bool
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
 
@@ -174,6 +177,7 @@ extension KeelsonAuditV1 {
       self.previousHash = []
       self.hash_ = []
       self.occurTime = nil
+      self.unreadable = false
     }
 
     public init(
@@ -199,7 +203,8 @@ extension KeelsonAuditV1 {
       recorder: String = "",
       previousHash: [UInt8] = [],
       hash_: [UInt8] = [],
-      occurTime: GoogleProtobuf.Timestamp? = nil
+      occurTime: GoogleProtobuf.Timestamp? = nil,
+      unreadable: Bool = false
     ) {
       self.sequence = sequence
       self.entryId = entryId
@@ -224,6 +229,7 @@ extension KeelsonAuditV1 {
       self.previousHash = previousHash
       self.hash_ = hash_
       self.occurTime = occurTime
+      self.unreadable = unreadable
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
@@ -292,7 +298,7 @@ extension KeelsonAuditV1 {
   /// An entry to be recorded.
   public struct EntryDraft: KeelsonAPI.Message {
     /// A UUID of your own, so that recording it again records nothing twice. Empty: the server
-    /// makes one.
+    /// makes one, and a call that is repeated records it again.
     public var entryId: String
     /// Who did it: 1 to 256 bytes.
     public var actor: String
@@ -1992,6 +1998,7 @@ extension KeelsonAuditV1.AuditEntry: WireMessage {
     unsafe self.previousHash = Wire.bytes(c.pointee.previous_hash_21)
     unsafe self.hash_ = Wire.bytes(c.pointee.hash_22)
     unsafe self.occurTime = c.pointee.occur_time_23.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
+    unsafe self.unreadable = c.pointee.unreadable_24 != 0
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2030,6 +2037,7 @@ extension KeelsonAuditV1.AuditEntry: WireMessage {
     if let value = self.occurTime {
       unsafe c.pointee.occur_time_23 = arena.make(value)
     }
+    unsafe c.pointee.unreadable_24 = self.unreadable ? 1 : 0
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
@@ -2060,6 +2068,7 @@ extension KeelsonAuditV1.AuditEntry {
     members["previous_hash"] = JSONValue(base64: previousHash)
     members["hash"] = JSONValue(base64: hash_)
     if let value = occurTime { members["occur_time"] = value.json }
+    members["unreadable"] = .bool(unreadable)
     return .object(members)
   }
 }

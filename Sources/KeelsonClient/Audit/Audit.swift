@@ -19,7 +19,8 @@ public struct Audit: Sendable {
   }
 
   /// Has an entry recorded, together with others. Returns once it waits to be sent, which is at
-  /// once unless ``AuditRecordingPolicy/bufferedEntries`` wait already: then it waits for room.
+  /// once unless ``AuditRecordingPolicy/bufferedEntries`` or
+  /// ``AuditRecordingPolicy/bufferedBytes`` wait already: then it waits for room.
   ///
   /// An entry without an id gets one, so that however often it has to be sent, it is recorded
   /// once. ``flush()`` waits for all that was given; ``KeelsonClient/shutdown()`` flushes too.
@@ -32,21 +33,35 @@ public struct Audit: Sendable {
 
   /// Has entries recorded and waits until they are on the server's disk: all of them or none.
   ///
-  /// - Parameter entries: up to 1,000. Those without an id get one.
+  /// - Parameter entries: up to 1,000. Those without an id get one, so that the call is tried again
+  ///   when the server is unavailable.
   /// - Returns: where each of them stands in the trail.
   /// - Throws: ``RPCError``: INVALID_ARGUMENT names the fields that are wrong.
   public func recordNow(
     _ entries: [KeelsonAuditV1.EntryDraft], options: CallOptions = CallOptions()
   ) async throws -> [KeelsonAuditV1.RecordedEntry] {
     let request = KeelsonAuditV1.RecordEntriesRequest(entries: entries.map(\.identified))
+    var pause = Duration.milliseconds(100)
+    for _ in 0..<Self.retries {
+      do {
+        return try await service.recordEntries(request, options: options).entries
+      } catch let error as RPCError where error.code == .unavailable {
+        // The entries have ids, so whatever became of this attempt, another is safe.
+        try await Task.sleep(for: error.retryDelay ?? pause)
+        pause *= 2
+      }
+    }
     return try await service.recordEntries(request, options: options).entries
   }
 
-  /// Waits until everything that was given to ``record(_:)`` is on the server's disk, or was given
-  /// up.
+  /// How often ``recordNow(_:options:)`` tries again.
+  private static let retries = 3
+
+  /// Waits until everything that was given to ``record(_:)`` before is on the server's disk, or was
+  /// given up.
   ///
   /// - Throws: ``RPCError`` with the first reason for which entries were given up since the last
-  ///   flush.
+  ///   flush; `CancellationError` when the task is cancelled, which stops the waiting only.
   public func flush() async throws {
     try await recorder.flush()
   }

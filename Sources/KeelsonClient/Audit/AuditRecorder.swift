@@ -7,21 +7,55 @@ import Synchronization
 final class AuditRecorder: Sendable {
   typealias Draft = KeelsonAuditV1.EntryDraft
 
+  /// An entry that waits.
+  private struct Waiting {
+    var draft: Draft
+    var bytes: Int
+  }
+
+  private struct FlushWaiter {
+    var id: Int
+    /// How many entries had been taken when it began: those it waits for.
+    var taken: Int
+    var continuation: CheckedContinuation<Void, Never>
+  }
+
   private struct State {
-    var waiting: [Draft] = []
+    /// Those before `next` have been taken.
+    var waiting: [Waiting] = []
+    var next = 0
+    var waitingBytes = 0
     /// Entries of the call under way.
     var sending = 0
+    /// How many entries came, and of how many it is known what became of them.
+    var taken = 0
+    var settled = 0
+    /// Sending was given up: what became of the call under way has been told.
+    var isAbandoned = false
     var isRunning = false
     var isClosed = false
     var roomWaiters: [(id: Int, continuation: CheckedContinuation<Void, Never>)] = []
-    var flushWaiters: [CheckedContinuation<Void, Never>] = []
+    var flushWaiters: [FlushWaiter] = []
     var nextID = 0
     var failure: RPCError?
 
-    var isIdle: Bool { waiting.isEmpty && sending == 0 }
+    var waitingCount: Int { waiting.count - next }
+
+    func hasRoom(_ policy: AuditRecordingPolicy) -> Bool {
+      waitingCount == 0
+        || waitingCount < policy.bufferedEntries && waitingBytes < policy.bufferedBytes
+    }
+
+    /// Those who waited for what is settled now.
+    mutating func flushed() -> [CheckedContinuation<Void, Never>] {
+      let settled = settled
+      let done = flushWaiters.filter { $0.taken <= settled }.map(\.continuation)
+      flushWaiters.removeAll { $0.taken <= settled }
+      return done
+    }
   }
 
-  /// Bytes of `before` and `after` in one call: a server takes 4 MiB.
+  /// Bytes of the entries in one call: a server takes 4 MiB.
   private static let bytesPerCall = 1 << 20
 
   private let service: KeelsonAuditV1.AuditServiceClient
@@ -35,14 +69,17 @@ final class AuditRecorder: Sendable {
 
   func record(_ draft: Draft) async throws {
     let draft = draft.identified
+    let bytes = draft.sizeBytes
     while true {
       let (isTaken, begins) = try state.withLock { state -> (Bool, Bool) in
         guard !state.isClosed else {
           throw RPCError(
             .unavailable, "The client was shut down: the entry is not recorded.")
         }
-        guard state.waiting.count < policy.bufferedEntries else { return (false, false) }
-        state.waiting.append(draft)
+        guard state.hasRoom(policy) else { return (false, false) }
+        state.waiting.append(Waiting(draft: draft, bytes: bytes))
+        state.waitingBytes += bytes
+        state.taken += 1
         defer { state.isRunning = true }
         return (true, !state.isRunning)
       }
@@ -54,16 +91,11 @@ final class AuditRecorder: Sendable {
   }
 
   private func waitForRoom() async {
-    let id = state.withLock { state in
-      state.nextID += 1
-      return state.nextID
-    }
+    let id = newID()
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let isDue = state.withLock { state in
-          if state.waiting.count < policy.bufferedEntries || state.isClosed || Task.isCancelled {
-            return true
-          }
+          if state.hasRoom(policy) || state.isClosed || Task.isCancelled { return true }
           state.roomWaiters.append((id, continuation))
           return false
         }
@@ -77,16 +109,35 @@ final class AuditRecorder: Sendable {
     }
   }
 
-  /// Waits until nothing is on its way.
-  func flush() async throws {
-    await withCheckedContinuation { continuation in
-      let isDue = state.withLock { state in
-        if state.isIdle { return true }
-        state.flushWaiters.append(continuation)
-        return false
-      }
-      if isDue { continuation.resume() }
+  private func newID() -> Int {
+    state.withLock { state in
+      state.nextID += 1
+      return state.nextID
     }
+  }
+
+  /// Waits until it is known what became of all that was taken before; not of what comes meanwhile.
+  ///
+  /// - Throws: the first reason for which entries were given up; `CancellationError`.
+  func flush() async throws {
+    let id = newID()
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        let isDue = state.withLock { state in
+          if state.settled == state.taken || Task.isCancelled { return true }
+          state.flushWaiters.append(
+            FlushWaiter(id: id, taken: state.taken, continuation: continuation))
+          return false
+        }
+        if isDue { continuation.resume() }
+      }
+    } onCancel: {
+      let waiter = state.withLock { state in
+        state.flushWaiters.firstIndex { $0.id == id }.map { state.flushWaiters.remove(at: $0) }
+      }
+      waiter?.continuation.resume()
+    }
+    try Task.checkCancellation()
     if let failure = state.withLock({ $0.failure.take() }) { throw failure }
   }
 
@@ -94,7 +145,7 @@ final class AuditRecorder: Sendable {
   func close() async {
     let isDone = state.withLock { state in
       state.isClosed = true
-      return state.isIdle
+      return state.settled == state.taken
     }
     if !isDone {
       let timer = Task { [policy] in
@@ -115,12 +166,14 @@ final class AuditRecorder: Sendable {
   /// Lets go of all that waits.
   private func giveUp(_ error: RPCError) {
     let (count, waiters) = state.withLock { state in
-      let count = state.waiting.count + state.sending
+      let count = state.taken - state.settled
       state.waiting = []
-      state.sending = 0
-      state.failure = state.failure ?? error
-      defer { state.flushWaiters = [] }
-      return (count, state.flushWaiters)
+      state.next = 0
+      state.waitingBytes = 0
+      state.isAbandoned = state.sending > 0
+      state.settled = state.taken
+      if count > 0 { state.failure = state.failure ?? error }
+      return (count, state.flushed())
     }
     if count > 0 { policy.onFailure?(count, error) }
     for waiter in waiters { waiter.resume() }
@@ -143,20 +196,27 @@ final class AuditRecorder: Sendable {
   private func next() -> [Draft]? {
     let (batch, woken) = state.withLock {
       state -> ([Draft]?, [CheckedContinuation<Void, Never>]) in
-      guard !state.waiting.isEmpty else {
+      guard state.waitingCount > 0 else {
         state.isRunning = false
         return (nil, [])
       }
-      var count = 0
+      var batch: [Draft] = []
       var bytes = 0
-      for draft in state.waiting.prefix(max(1, min(policy.entriesPerCall, 1_000))) {
-        bytes += draft.before.utf8.count + draft.after.utf8.count
-        if bytes > Self.bytesPerCall, count > 0 { break }
-        count += 1
+      let most = max(1, min(policy.entriesPerCall, 1_000))
+      while state.waitingCount > 0, batch.count < most {
+        let waiting = state.waiting[state.next]
+        bytes += waiting.bytes
+        if bytes > Self.bytesPerCall, !batch.isEmpty { break }
+        batch.append(waiting.draft)
+        state.waitingBytes -= waiting.bytes
+        state.next += 1
       }
-      let batch = Array(state.waiting.prefix(count))
-      state.waiting.removeFirst(count)
-      state.sending = count
+      // Moved up seldom, so that taking from the front costs the same however many wait.
+      if state.next * 2 >= state.waiting.count {
+        state.waiting.removeFirst(state.next)
+        state.next = 0
+      }
+      state.sending = batch.count
       defer { state.roomWaiters = [] }
       return (batch, state.roomWaiters.map(\.continuation))
     }
@@ -166,18 +226,21 @@ final class AuditRecorder: Sendable {
 
   private func finishBatch() {
     let waiters = state.withLock { state -> [CheckedContinuation<Void, Never>] in
+      if !state.isAbandoned { state.settled += state.sending }
+      state.isAbandoned = false
       state.sending = 0
-      guard state.isIdle else { return [] }
-      defer { state.flushWaiters = [] }
-      return state.flushWaiters
+      return state.flushed()
     }
     for waiter in waiters { waiter.resume() }
   }
 
   private func fail(_ count: Int, _ error: any Error) {
     let error = error as? RPCError ?? RPCError(.unknown, "\(error)")
-    state.withLock { $0.failure = $0.failure ?? error }
-    policy.onFailure?(count, error)
+    let isTold = state.withLock { state in
+      if !state.isAbandoned { state.failure = state.failure ?? error }
+      return state.isAbandoned
+    }
+    if !isTold { policy.onFailure?(count, error) }
   }
 
   /// Sends a batch until it is recorded, refused or its time is over. A batch that is refused for
@@ -186,11 +249,15 @@ final class AuditRecorder: Sendable {
     do {
       try await attempt(batch)
     } catch let error as RPCError where Self.isRefusal(error) && batch.count > 1 {
-      for draft in batch {
+      for (index, draft) in batch.enumerated() {
         do {
           try await attempt([draft])
         } catch let error as RPCError where Self.isRefusal(error) {
           fail(1, error)
+        } catch {
+          // Its time is over, and so is that of the rest.
+          fail(batch.count - index, error)
+          return
         }
       }
     }
@@ -205,7 +272,7 @@ final class AuditRecorder: Sendable {
           .init(entries: batch), options: CallOptions(timeout: .seconds(30), waitForReady: true))
         return
       } catch let error as RPCError where !Self.isRefusal(error) {
-        let isAbandoned = state.withLock { $0.sending == 0 }
+        let isAbandoned = state.withLock { $0.isAbandoned }
         guard !isAbandoned, .now + pause < deadline else { throw error }
         try await Task.sleep(for: error.retryDelay ?? pause)
         pause = min(pause * 2, .seconds(5))
@@ -222,8 +289,20 @@ final class AuditRecorder: Sendable {
   }
 }
 
+extension KeelsonAuditV1.EntryDraft {
+  /// About how many bytes it takes in a call.
+  fileprivate var sizeBytes: Int {
+    let texts = [
+      entryId, actor, action, entityType, entityId, before, after, category, correlationId, peer,
+      userAgent, subject,
+    ]
+    return 64 + texts.reduce(0) { $0 + $1.utf8.count + 4 }
+      + attributes.reduce(0) { $0 + $1.key.utf8.count + $1.value.utf8.count + 8 }
+  }
+}
+
 extension RPCError {
-  fileprivate var retryDelay: Duration? {
+  var retryDelay: Duration? {
     for case .retryInfo(let delay) in details { return delay }
     return nil
   }

@@ -4,7 +4,9 @@ public import KeelsonCore
 public struct AuditRecordingPolicy: Sendable {
   /// How many entries may wait; beyond, ``Audit/record(_:)`` waits for room.
   public var bufferedEntries = 10_000
-  /// How many entries go in one call, 1,000 at most.
+  /// How many bytes those may have; beyond, likewise. One entry that is larger waits alone.
+  public var bufferedBytes = 64 << 20
+  /// How many entries go in one call, 1,000 at most; fewer when they have more than 1 MiB.
   public var entriesPerCall = 500
   /// How long to go on trying while the server cannot be reached or is overloaded; then the entries
   /// are given up.

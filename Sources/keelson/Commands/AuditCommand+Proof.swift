@@ -10,7 +10,7 @@ extension AuditCommand {
     discussion: """
       'keelson audit verify FILE' checks the file without a server. Without filters it is a run of \
       the chain, and proves that nothing in it was changed, taken out or put in; with filters it \
-      proves each entry, but not that none is missing.
+      proves each entry, but not that none is missing, and 'verify' wants --filtered.
       """,
     options: AuditOptions.filter + [
       .init(
@@ -63,7 +63,10 @@ extension AuditCommand {
         help: "The key that signs checkpoints and archives, PEM (audit keys).",
         isRepeatable: true),
       .init(name: "manifest", value: "FILE", help: "The manifest of an archive, if not beside it."),
-      .init(name: "filtered", help: "The CSV file was exported with filters: gaps are meant."),
+      .init(
+        name: "filtered",
+        help: "The file was exported with filters: gaps are meant, and only what is in it is "
+          + "checked."),
     ] + AuditOptions.patientSession
   ) { invocation in
     if let path = invocation.arguments["FILE"] {

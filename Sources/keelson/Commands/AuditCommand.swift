@@ -129,7 +129,8 @@ enum AuditCommand {
       correlationId: invocation.option("correlation-id") ?? "", attributes: attributes,
       subject: invocation.option("subject") ?? "")
     try await Session.run(invocation) { session in
-      let answer = try await session.client.audit.service.recordEntries(.init(entries: [draft]))
+      let answer = try await KeelsonAuditV1.RecordEntriesResponse(
+        entries: session.client.audit.recordNow([draft]))
       session.output.print(answer) {
         answer.entries.map {
           "\($0.duplicate ? "Recorded already" : "Recorded") as \($0.sequence), \($0.entryId)"

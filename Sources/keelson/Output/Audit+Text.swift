@@ -47,7 +47,7 @@ extension KeelsonAuditV1.AuditEntry {
     for (name, value) in attributes.sorted(by: { $0.key < $1.key }) {
       sheet.add("attribute", "\(name)=\(value)")
     }
-    sheet.add("subject", erased ? "erased" : subject)
+    sheet.add("subject", erased ? "erased" : unreadable ? "unreadable here" : subject)
     sheet.add("correlation id", correlationId)
     sheet.add("peer", peer)
     sheet.add("user agent", userAgent)

@@ -184,7 +184,71 @@ final class FakeAuditServer: Sendable {
       for number in 0..<5 { try await audit.record(Self.draft(number)) }
       await audit.recorder.close()
       #expect(told.withLock { $0 } == 5)
+      // The call under way fails: that was told already.
+      server.state.withLock { $0.failures = [(RPCError(.internalError, "late"), false)] }
       server.release()
+      while server.state.withLock({ !$0.failures.isEmpty }) { await Task.yield() }
+      #expect(told.withLock { $0 } == 5)
+    }
+  }
+
+  @Test("a flush waits for what came before it, and no longer than its task")
+  func flushing() async throws {
+    var policy = AuditRecordingPolicy()
+    policy.entriesPerCall = 1
+    try await run(policy) { audit, server in
+      let recording = Task {
+        var number = 0
+        while !Task.isCancelled {
+          try await audit.record(Self.draft(number))
+          number += 1
+          await Task.yield()
+        }
+      }
+      while server.state.withLock({ $0.recorded.count < 10 }) { await Task.yield() }
+      // It returns though the recording goes on.
+      try await audit.flush()
+      recording.cancel()
+      _ = try? await recording.value
+      try await audit.flush()
+
+      server.state.withLock { $0.isHeld = true }
+      try await audit.record(Self.draft(0))
+      let flushing = Task { try await audit.flush() }
+      flushing.cancel()
+      await #expect(throws: CancellationError.self) { try await flushing.value }
+      server.release()
+      try await audit.flush()
+    }
+  }
+
+  @Test("a call takes as many bytes as a server does, attributes among them")
+  func bytes() async throws {
+    var policy = AuditRecordingPolicy()
+    policy.bufferedBytes = 100 << 10
+    try await run(policy) { audit, server in
+      server.state.withLock { $0.isHeld = true }
+      var draft = Self.draft(0)
+      draft.attributes = Dictionary(
+        uniqueKeysWithValues: (0..<32).map { ("\($0)", String(repeating: "x", count: 1_024)) })
+      let large = draft
+      let count = Mutex(0)
+      let recording = Task {
+        for _ in 0..<100 {
+          try await audit.record(large)
+          count.withLock { $0 += 1 }
+        }
+      }
+      while server.state.withLock({ $0.held.isEmpty }) { await Task.yield() }
+      // One or a few are on their way, and four wait: more would be over 100 KiB.
+      #expect(count.withLock { $0 } <= 8)
+      server.release()
+      try await recording.value
+      try await audit.flush()
+      server.state.withLock { state in
+        #expect(state.order.count == 100)
+        #expect(state.calls.allSatisfy { $0.count <= 31 })
+      }
     }
   }
 }

@@ -311,7 +311,7 @@ const ProtobufCMessageDescriptor keelson__audit__v1__audit_entry__attributes_ent
   (ProtobufCMessageInit) keelson__audit__v1__audit_entry__attributes_entry__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor keelson__audit__v1__audit_entry__field_descriptors[23] =
+static const ProtobufCFieldDescriptor keelson__audit__v1__audit_entry__field_descriptors[24] =
 {
   {
     "sequence_1",
@@ -589,6 +589,18 @@ static const ProtobufCFieldDescriptor keelson__audit__v1__audit_entry__field_des
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "unreadable_24",
+    24,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BOOL,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Audit__V1__AuditEntry, unreadable_24),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned keelson__audit__v1__audit_entry__field_indices_by_name[] = {
   4,   /* field[4] = action_5 */
@@ -613,12 +625,13 @@ static const unsigned keelson__audit__v1__audit_entry__field_indices_by_name[] =
   0,   /* field[0] = sequence_1 */
   16,   /* field[16] = subject_17 */
   2,   /* field[2] = time_3 */
+  23,   /* field[23] = unreadable_24 */
   14,   /* field[14] = user_agent_15 */
 };
 static const ProtobufCIntRange keelson__audit__v1__audit_entry__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 23 }
+  { 0, 24 }
 };
 const ProtobufCMessageDescriptor keelson__audit__v1__audit_entry__descriptor =
 {
@@ -628,7 +641,7 @@ const ProtobufCMessageDescriptor keelson__audit__v1__audit_entry__descriptor =
   "Keelson__Audit__V1__AuditEntry",
   "keelson.audit.v1",
   sizeof(Keelson__Audit__V1__AuditEntry),
-  23,
+  24,
   keelson__audit__v1__audit_entry__field_descriptors,
   keelson__audit__v1__audit_entry__field_indices_by_name,
   1,  keelson__audit__v1__audit_entry__number_ranges,

@@ -27,9 +27,10 @@ static const keelson_field keelson__audit__v1__audit_entry__table_fields[] = {
   {21, KEELSON_BYTES, 0, "previous_hash", NULL},
   {22, KEELSON_BYTES, 0, "hash", NULL},
   {23, KEELSON_MESSAGE, 0, "occur_time", &google__protobuf__timestamp__table_data},
+  {24, KEELSON_VARINT, 0, "unreadable", NULL},
 };
 const keelson_message_table keelson__audit__v1__audit_entry__table_data = {
-  "keelson.audit.v1.AuditEntry", 23, keelson__audit__v1__audit_entry__table_fields, &keelson__audit__v1__audit_entry__descriptor,
+  "keelson.audit.v1.AuditEntry", 24, keelson__audit__v1__audit_entry__table_fields, &keelson__audit__v1__audit_entry__descriptor,
 };
 
 static const keelson_field keelson__audit__v1__audit_entry__attributes_entry__table_fields[] = {

@@ -106,10 +106,11 @@ struct  Keelson__Audit__V1__AuditEntry
   ProtobufCBinaryData previous_hash_21;
   ProtobufCBinaryData hash_22;
   Google__Protobuf__Timestamp *occur_time_23;
+  protobuf_c_boolean unreadable_24;
 };
 #define KEELSON__AUDIT__V1__AUDIT_ENTRY__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__audit__v1__audit_entry__descriptor) \
-    , 0, {0,NULL}, NULL, {0,NULL}, {0,NULL}, {0,NULL}, {0,NULL}, {0,NULL}, {0,NULL}, 0,NULL, {0,NULL}, 0, {0,NULL}, {0,NULL}, {0,NULL}, 0,NULL, {0,NULL}, 0, 0, {0,NULL}, {0,NULL}, {0,NULL}, NULL }
+    , 0, {0,NULL}, NULL, {0,NULL}, {0,NULL}, {0,NULL}, {0,NULL}, {0,NULL}, {0,NULL}, 0,NULL, {0,NULL}, 0, {0,NULL}, {0,NULL}, {0,NULL}, 0,NULL, {0,NULL}, 0, 0, {0,NULL}, {0,NULL}, {0,NULL}, NULL, 0 }
 
 
 struct  Keelson__Audit__V1__FieldChange
