@@ -25,6 +25,12 @@ struct BatchRecord: Sendable {
     if unwritten == nil { unwritten = record } else { unwritten?.append(record) }
   }
 
+  /// This and what was recorded after it.
+  mutating func append(_ later: BatchRecord) {
+    if let record = later.unwritten { append(record) }
+    head = later.head
+  }
+
   mutating func wasWritten() {
     unwritten = nil
   }

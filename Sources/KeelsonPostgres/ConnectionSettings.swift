@@ -27,8 +27,10 @@ struct ConnectionSettings: Sendable {
     secrets = ["password", "sslpassword"].compactMap { given[$0] }.filter { !$0.isEmpty }
     let host = given["host"] ?? given["hostaddr"] ?? Self.environment("PGHOST") ?? "localhost"
     mayBePlain =
-      given["sslmode"] == "disable" || host.hasPrefix("/") || host.hasPrefix("127.")
-      || ["localhost", "::1"].contains(host)
+      given["sslmode"] == "disable"
+      || host.split(separator: ",").allSatisfy { host in
+        host.hasPrefix("/") || host.hasPrefix("127.") || ["localhost", "::1"].contains(host)
+      }
     let seconds = max(2, connectTimeout.components.seconds)
     let ours = [
       "application_name": "keelson",

@@ -16,8 +16,12 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
   private let running = Atomic(true)
   /// What goes out with the first statement: it begins the transaction, or its savepoint.
   private var prefix: [SQLStatement]
-  /// That of its batch, with its own part. Of a write only.
-  private(set) var record: BatchRecord
+  /// What the members of its batch before it have recorded.
+  private var earlier: BatchRecord
+  /// Whether that is written in its savepoint.
+  private var earlierIsWritten = false
+  /// What it has recorded itself, and where the changes stand with it.
+  private var own: BatchRecord
   private var committed = Committed()
   /// Whether anything has been sent.
   private(set) var hasBegun = false
@@ -32,7 +36,8 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
     self.connection = connection
     isWrite = false
     self.prefix = prefix
-    record = BatchRecord(head: nil)
+    earlier = BatchRecord(head: nil)
+    own = earlier
   }
 
   /// A member of a batch.
@@ -40,7 +45,8 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
     self.connection = connection
     isWrite = true
     self.prefix = prefix
-    self.record = record
+    earlier = record
+    own = BatchRecord(head: record.head)
   }
 
   var isRunning: Bool { running.load(ordering: .acquiring) }
@@ -71,7 +77,7 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
 
   func lockedHead(_ dialect: Dialect) async throws -> ChangeHead {
     // The lock of all writes is held since before it was read.
-    if let head = record.head { return head }
+    if let head = own.head { return head }
     return try await ChangeHead.read(in: self, lock: dialect.lockRows)
   }
 
@@ -94,12 +100,12 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
   private func recordOnLoop(_ later: ChangeRecord) async throws {
     try checkIsRunning()
     if let failure { throw failure }
-    if let head = record.head, head != later.from {
+    if let head = own.head, head != later.from {
       throw StoreError(.misuse, "Another change moved the head of changes meanwhile.")
     }
-    record.append(later)
+    own.append(later)
     publish(later.committed)
-    if record.isFull { _ = try await runOnLoop([]) }
+    if earlier.isFull || own.isFull { _ = try await runOnLoop([]) }
   }
 
   /// Runs statements in one round trip.
@@ -123,8 +129,7 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
     for command in commands { try PostgresParameters.check(command.parameters, sql: command.sql) }
     var first = prefix
     if commands.isEmpty || commands.contains(where: { BatchRecord.isSeen(by: $0.sql) }) {
-      first += record.statements
-      record.wasWritten()
+      first += takeUnwritten()
     }
     let all = first + commands
     let skipped = first.count
@@ -140,6 +145,23 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
       }
     }
     return Array(results.dropFirst(skipped))
+  }
+
+  /// What writes all that is unwritten; it is taken for written from then on.
+  private func takeUnwritten() -> [SQLStatement] {
+    earlier.append(own)
+    defer {
+      earlier.wasWritten()
+      own.wasWritten()
+      earlierIsWritten = true
+    }
+    return earlier.statements
+  }
+
+  /// Adds what it has recorded to that of its batch, once it has ended well.
+  func addRecord(to record: inout BatchRecord) {
+    if earlierIsWritten { record.wasWritten() }
+    record.append(own)
   }
 
   private func checkIsRunning() throws {
@@ -164,6 +186,8 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
   /// - Returns: what to publish once it is durable.
   func end() -> Committed {
     running.store(false, ordering: .releasing)
+    // Else the batch's would be copied to grow.
+    earlier = BatchRecord(head: nil)
     return committed
   }
 }

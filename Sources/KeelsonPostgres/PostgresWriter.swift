@@ -252,7 +252,7 @@ final class PostgresWriter: @unchecked Sendable {
       if member.error == nil {
         member.committed = committed
         member.mayHaveWritten = transaction.hasBegun || !committed.isEmpty
-        record = transaction.record
+        transaction.addRecord(to: &record)
       }
       members.append(member)
       if transaction.hasBegun {
