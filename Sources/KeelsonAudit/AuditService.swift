@@ -24,6 +24,8 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
   let policy = Mutex(API.RetentionPolicy.initial)
   let exports = Mutex(0)
   let isArchiving = Mutex(false)
+  /// How many entries the last page came to read at once.
+  private let lastPagePace = Mutex(ReadPace.first)
   let checkpointAllowance: Mutex<CheckpointAllowance>
   let files = FileExecutor()
   /// Where the trail stood when the service started: what comes after it is told and counted.
@@ -178,7 +180,11 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
     var response = API.ListEntriesResponse()
     var bytes = 0
     var bound = page.before
-    var pace = ReadPace(most: limits.entriesPerRead, bytes: limits.readBytes)
+    // One read is enough for most pages where entries have been small until now.
+    var pace = ReadPace(
+      most: limits.entriesPerRead, bytes: limits.readBytes,
+      first: min(limits.defaultPageSize, lastPagePace.withLock { $0 }))
+    defer { lastPagePace.withLock { [count = pace.count] in $0 = count } }
     while true {
       let before = bound
       // Entries may be large, so a page is read, and made, in parts.

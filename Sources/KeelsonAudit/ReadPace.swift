@@ -8,17 +8,18 @@ struct ReadPace: Sendable {
   private let bytes: Int
 
   /// Before anything is known of their size.
-  private static let first = 32
+  static let first = 32
   /// The next ones may be larger.
   private static let growth = 4
 
   /// - Parameters:
   ///   - most: how many to read at once at most.
   ///   - bytes: about how many bytes they should have together.
-  init(most: Int, bytes: Int) {
+  ///   - first: how many to read at once at first.
+  init(most: Int, bytes: Int, first: Int = Self.first) {
     self.most = max(1, most)
     self.bytes = bytes
-    count = min(Self.first, self.most)
+    count = max(1, min(first, self.most))
   }
 
   /// Learns from what was read.

@@ -41,9 +41,13 @@ import KeelsonStore
       let name = unsafe sqlite3_bind_parameter_name(handle, place).map {
         unsafe String(cString: $0)
       }
-      guard let name, name.first == "$", let number = Int(name.dropFirst()), number > 0 else {
+      guard let name else {
+        places.append(Int(place) - 1)
+        continue
+      }
+      guard name.first == "$", let number = Int(name.dropFirst()), number > 0 else {
         unsafe sqlite3_finalize(handle)
-        throw StoreError(.misuse, "Parameters are written $1, $2, ...: \(sql)")
+        throw StoreError(.misuse, "Parameters are written $1, $2, ..., or all ?: \(sql)")
       }
       places.append(number - 1)
     }

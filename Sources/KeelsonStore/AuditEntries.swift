@@ -32,7 +32,9 @@ package enum AuditEntries {
     return entry
   }
 
-  private static let insertion = RowInsertion(into: "audit_entries", columns: columns)
+  /// For SQLite. What guards the table costs it some time for each statement, so there is a large one.
+  private static let insertion = RowInsertion(
+    into: "audit_entries", columns: columns, sizes: [1_000] + RowInsertion.sizes, isNumbered: false)
 
   /// The statements that insert entries, as few as it takes.
   static func insertions(of entries: [AuditEntry], _ dialect: Dialect) -> [SQLStatement] {
@@ -149,7 +151,7 @@ package enum AuditEntries {
   ) async throws -> [String: AuditEntry] {
     var known: [String: AuditEntry] = [:]
     var rest = ids[...]
-    for size in RowInsertion.sizes {
+    for size in [1_000] + RowInsertion.sizes {
       let places = (1...size).map { "$\($0)" }.joined(separator: ", ")
       while rest.count >= size {
         let rows = try await transaction.query(

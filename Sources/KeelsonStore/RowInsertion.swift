@@ -1,18 +1,23 @@
 /// Statements that insert many rows each, of few sizes so that few of them are kept prepared.
 struct RowInsertion: Sendable {
-  /// SQLite takes 32,766 parameters and PostgreSQL 65,535. What guards a table costs SQLite some time
-  /// for each statement, so there is a large one.
-  static let sizes = [1_000, 100, 32, 8, 2, 1]
+  /// SQLite takes 32,766 parameters and PostgreSQL 65,535.
+  static let sizes = [100, 32, 8, 2, 1]
 
+  private let sizes: [Int]
   private let texts: [Int: String]
 
-  /// - Parameter columns: their names, separated by commas.
-  init(into table: String, columns: String) {
+  /// - Parameters:
+  ///   - columns: their names, separated by commas.
+  ///   - isNumbered: whether parameters are `$1`, `$2`, ...; else `?`, which only SQLite has. It looks
+  ///     for each name among all before, so many names take it seconds.
+  init(into table: String, columns: String, sizes: [Int] = Self.sizes, isNumbered: Bool = true) {
+    self.sizes = sizes
     let width = columns.split(separator: ",").count
     texts = Dictionary(
-      uniqueKeysWithValues: Self.sizes.map { size in
+      uniqueKeysWithValues: sizes.map { size in
         let rows = (0..<size).map { row in
-          "(" + (1...width).map { "$\(row * width + $0)" }.joined(separator: ", ") + ")"
+          let places = (1...width).map { isNumbered ? "$\(row * width + $0)" : "?" }
+          return "(" + places.joined(separator: ", ") + ")"
         }
         return (
           size, "INSERT INTO \(table) (\(columns)) VALUES " + rows.joined(separator: ", ")
@@ -26,7 +31,7 @@ struct RowInsertion: Sendable {
   ) -> [SQLStatement] {
     var statements: [SQLStatement] = []
     var rest = elements[...]
-    for size in Self.sizes {
+    for size in sizes {
       while rest.count >= size {
         statements.append(SQLStatement(texts[size] ?? "", rest.prefix(size).flatMap(values)))
         rest = rest.dropFirst(size)

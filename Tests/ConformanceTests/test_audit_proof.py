@@ -224,6 +224,21 @@ def test_a_filtered_export_says_what_it_proves(trail, tmp_path):
     assert check(csv_file, "--filtered")["valid"]
 
 
+def test_options_that_say_nothing_about_a_file_are_refused(trail, tmp_path, kept):
+    server, _ = trail
+    file = tmp_path / "all.ndjson"
+    run("audit", "export", "--file", file, "--server", server.address)
+    for options in (["--from", "3"], ["--to", "3"], kept[2:], ["--manifest", file]):
+        ended = run("audit", "verify", file, *options)
+        assert ended.returncode == 2 and options[0] in ended.stderr, options
+    header = tmp_path / "header.csv"
+    run(
+        "audit", "export", "--entity", "nothing", "--format", "csv", "--file", header,
+        "--server", server.address,
+    )  # fmt: skip
+    assert "no entries" in run("audit", "verify", header).stdout
+
+
 @pytest.fixture
 def archived(trail, tmp_path):
     """An archive fetched from the server, with its manifest, and the server's public key."""

@@ -47,7 +47,7 @@ public struct Audit: Sendable {
         return try await service.recordEntries(request, options: options).entries
       } catch let error as RPCError where error.code == .unavailable {
         // The entries have ids, so whatever became of this attempt, another is safe.
-        try await Task.sleep(for: error.retryDelay ?? pause)
+        try await Task.sleep(for: min(error.retryDelay ?? pause, .seconds(5)))
         pause *= 2
       }
     }

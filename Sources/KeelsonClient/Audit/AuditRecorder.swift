@@ -273,16 +273,19 @@ final class AuditRecorder: Sendable {
         return
       } catch let error as RPCError where !Self.isRefusal(error) {
         let isAbandoned = state.withLock { $0.isAbandoned }
-        guard !isAbandoned, .now + pause < deadline else { throw error }
-        try await Task.sleep(for: error.retryDelay ?? pause)
+        let wait = error.retryDelay ?? pause
+        guard !isAbandoned, .now + wait < deadline else { throw error }
+        try await Task.sleep(for: wait)
         pause = min(pause * 2, .seconds(5))
       }
     }
   }
 
-  /// Whether sending the same again cannot help.
+  /// Whether sending the same again cannot help. An overload says when to come again; without that
+  /// it is the message that is too large.
   private static func isRefusal(_ error: RPCError) -> Bool {
-    [
+    if error.code == .resourceExhausted { return error.retryDelay == nil }
+    return [
       .invalidArgument, .alreadyExists, .failedPrecondition, .permissionDenied, .unauthenticated,
       .unimplemented, .outOfRange,
     ].contains(error.code)

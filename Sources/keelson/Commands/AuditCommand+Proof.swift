@@ -70,6 +70,9 @@ extension AuditCommand {
     ] + AuditOptions.patientSession
   ) { invocation in
     if let path = invocation.arguments["FILE"] {
+      for name in ["from", "to"] where invocation.has(name) {
+        throw UsageError("--\(name) is for checking what the server has; a FILE is checked whole.")
+      }
       let report = try AuditFileCheck(invocation).run(path)
       switch Output(invocation).format {
       case .json: Output.line(report.json.text)

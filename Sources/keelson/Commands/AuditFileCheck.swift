@@ -106,8 +106,12 @@ struct AuditFileCheck {
           The archive's manifest \(path)\(Self.manifestSuffix) is missing, so nothing shows that a \
           key signed the archive: put it there or name it with --manifest.
           """)
-    } else if manifestPath != nil {
+    } else if !isArchive, manifestPath != nil {
       throw UsageError("--manifest is for archives; \(path) is none.")
+    } else if !isArchive, !keys.isEmpty, checkpoints.isEmpty {
+      throw UsageError(
+        "--public-key is for archives and checkpoints: nothing in an export is signed. Give the "
+          + "--checkpoint that \(path) has to reach.")
     }
     return report
   }

@@ -94,7 +94,8 @@ extension KeelsonAuditV1.VerifyEntriesResponse {
 extension AuditFileCheck.Report {
   var sheet: String {
     var sheet = Sheet()
-    sheet.add("result", isValid ? "everything fits" : "DOES NOT FIT")
+    let fits = file.entries > 0 ? "everything fits" : "no entries: the file shows nothing"
+    sheet.add("result", isValid ? fits : "DOES NOT FIT")
     sheet.add("failure", failure?.message ?? "")
     sheet.add("at entry", failure.map { String($0.sequence) } ?? "")
     let range = file.entries > 0 ? ", \(file.firstSequence) to \(file.lastSequence)" : ""

@@ -16,6 +16,8 @@ final class FakeAuditServer: Sendable {
     var order: [String] = []
     /// What the next calls end with, after the entries were recorded or before.
     var failures: [(error: RPCError, isRecorded: Bool)] = []
+    /// Further entries make a call too large.
+    var mostPerCall = Int.max
     var isHeld = false
     var held: [CheckedContinuation<Void, Never>] = []
   }
@@ -42,6 +44,9 @@ final class FakeAuditServer: Sendable {
       state.calls.append(request.entries.map(\.entryId))
       let failure = state.failures.isEmpty ? nil : state.failures.removeFirst()
       if let failure, !failure.isRecorded { throw failure.error }
+      if request.entries.count > state.mostPerCall {
+        throw RPCError(.resourceExhausted, "The message is too large.")
+      }
       if let wrong = request.entries.first(where: { $0.actor == "wrong" }) {
         throw RPCError.invalidArgument(field: "entries[0].actor", "\(wrong.actor)")
       }
@@ -129,6 +134,20 @@ final class FakeAuditServer: Sendable {
       #expect(told.withLock { $0 } == [1])
       // Told once.
       try await audit.flush()
+    }
+  }
+
+  @Test("a call that is too large for the server is divided, and not repeated as it is")
+  func divisions() async throws {
+    try await run { audit, server in
+      server.state.withLock { state in
+        state.isHeld = true
+        state.mostPerCall = 2
+      }
+      for number in 0..<10 { try await audit.record(Self.draft(number)) }
+      server.release()
+      try await audit.flush()
+      #expect(server.state.withLock { $0.recorded.count } == 10)
     }
   }
 
