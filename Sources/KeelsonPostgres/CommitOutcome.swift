@@ -39,8 +39,7 @@ enum CommitOutcome {
     until end: ContinuousClock.Instant
   ) async throws -> CommitOutcome {
     let left = max(.milliseconds(1), end - .now)
-    // The server is not asked to: at its limit it would say that it has committed what no standby
-    // confirmed.
+    // A COMMIT that waits for a standby has no limit on the server.
     let timer = connection.loop.schedule(after: left) {
       connection.lose(.unreachable("The outcome of a commit was not answered in time."))
     }
@@ -53,15 +52,14 @@ enum CommitOutcome {
           WHERE pid = $1 AND CAST(backend_start AS TEXT) = $2
           """, [.integer(Int64(lost.backendID)), .text(lost.backendStart)]),
         SQLStatement("BEGIN"),
-        Session.patientCommit,
         PostgresWriter.lock,
         mark.lookUp,
         SQLStatement("COMMIT"),
       ])
-      guard answer.count == 6, answer[5].tag == "COMMIT" else {
+      guard answer.count == 5, answer[4].tag == "COMMIT" else {
         throw StoreError(.unreachable, "The look at the batch was not committed.")
       }
-      return answer[4].changedRows == 1 ? .committed : .rolledBack
+      return answer[3].changedRows == 1 ? .committed : .rolledBack
     } catch {
       if connection.isOpen { _ = try? await connection.run([SQLStatement("ROLLBACK")]) }
       throw error

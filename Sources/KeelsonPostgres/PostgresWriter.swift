@@ -290,7 +290,7 @@ final class PostgresWriter: @unchecked Sendable {
             .text(PublishedChanges.notice(of: committed)),
           ]))
     }
-    if isMarked { statements += [mark.next(), Session.patientCommit] }
+    if isMarked { statements.append(mark.next()) }
     statements.append(SQLStatement("COMMIT"))
     do {
       let results = try await connection.run(statements)

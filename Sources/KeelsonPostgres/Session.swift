@@ -28,10 +28,6 @@ enum Session {
       """)
   }
 
-  /// Has the transaction's COMMIT wait without a limit: at a limit the server would end the wait
-  /// for a synchronous standby and say that it has committed (PostgreSQL, syncrep.c).
-  static let patientCommit = SQLStatement("SELECT set_config('statement_timeout', '0', true)")
-
   /// Tells whether the server takes no changes, when its process began, and its number.
   static let place = SQLStatement(
     """
