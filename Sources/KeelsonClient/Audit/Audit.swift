@@ -12,8 +12,16 @@ public struct Audit: Sendable {
   /// Every call of the service as it is, for what is not below.
   public let service: KeelsonAuditV1.AuditServiceClient
   let recorder: AuditRecorder
+  private let subscriptions: SubscriptionRegistry
+  private let tailPolicy: SubscriptionPolicy
 
-  init(channel: any Channel, policy: AuditRecordingPolicy) {
+  init(
+    channel: any Channel, policy: AuditRecordingPolicy,
+    subscriptions: SubscriptionRegistry = SubscriptionRegistry(),
+    tailPolicy: SubscriptionPolicy = SubscriptionPolicy()
+  ) {
+    self.subscriptions = subscriptions
+    self.tailPolicy = tailPolicy
     service = KeelsonAuditV1.AuditServiceClient(channel: channel)
     recorder = AuditRecorder(service: service, policy: policy)
   }
@@ -90,13 +98,16 @@ public struct Audit: Sendable {
   }
 
   /// The entries that match as they are recorded, without loss or repetition: when the connection
-  /// breaks, it connects again and goes on where it was.
+  /// breaks, or the server has no room, it connects again and goes on where it was. Ends when the
+  /// client is shut down.
   ///
   /// - Parameter sequence: go on after this entry, 0 for all that are kept; nil: from now on.
   public func tail(
     _ filter: KeelsonAuditV1.EntryFilter = .init(), after sequence: Int64? = nil
   ) -> AuditTail {
-    AuditTail(service: service, filter: filter, after: sequence)
+    AuditTail(
+      service: service, filter: filter, after: sequence, subscriptions: subscriptions,
+      policy: tailPolicy)
   }
 
   /// An export in pieces, to be written to a file one after the other; `keelson audit verify FILE`

@@ -4,12 +4,14 @@ public import KeelsonCore
 /// What happens in Keelson.
 public struct Events: Sendable {
   private let service: KeelsonEventsV1.EventServiceClient
-  private let streams: EventStreams
+  private let subscriptions: SubscriptionRegistry
   private let policy: SubscriptionPolicy
 
-  init(channel: any Channel, streams: EventStreams, policy: SubscriptionPolicy) {
+  init(
+    channel: any Channel, subscriptions: SubscriptionRegistry, policy: SubscriptionPolicy
+  ) {
     service = KeelsonEventsV1.EventServiceClient(channel: channel)
-    self.streams = streams
+    self.subscriptions = subscriptions
     self.policy = policy
   }
 
@@ -52,7 +54,8 @@ public struct Events: Sendable {
     case .oldest: request.start = .fromOldest(true)
     case .after(let revision): request.start = .afterRevision(revision)
     }
-    return EventStream(service: service, request: request, streams: streams, policy: policy)
+    return EventStream(
+      service: service, request: request, subscriptions: subscriptions, policy: policy)
   }
 
   /// One durable event.

@@ -1,12 +1,21 @@
-import KeelsonAPI
 import KeelsonCore
 import Synchronization
 
-/// The calls of one event subscription as its reader, the watch for silence and the client's
-/// shutdown see them.
+/// The calls of one subscription as its reader, the watch for silence and the client's shutdown see
+/// them.
 ///
 /// Lock order: no other lock is taken, and nothing called, while this one's is held.
-final class EventCalls: Sendable {
+package final class SubscriptionCalls: Sendable {
+  /// What a message says that is sent when there is nothing else to say.
+  package struct Heartbeat: Sendable {
+    /// How long until the next one at the latest; nil: not said.
+    var interval: Duration?
+
+    package init(interval: Duration?) {
+      self.interval = interval
+    }
+  }
+
   private struct State {
     var machine: SubscriptionStateMachine
     /// Whether the reader waits for a message: while it is busy elsewhere, silence is its own.
@@ -19,8 +28,9 @@ final class EventCalls: Sendable {
 
   private let state: Mutex<State>
 
-  init(policy: SubscriptionPolicy) {
-    state = Mutex(State(machine: SubscriptionStateMachine("events", policy: policy)))
+  /// - Parameter what: is subscribed to, for errors: `events` for example.
+  init(_ what: String, policy: SubscriptionPolicy) {
+    state = Mutex(State(machine: SubscriptionStateMachine(what, policy: policy)))
   }
 
   /// A server that says nothing for this long is given up.
@@ -63,35 +73,37 @@ final class EventCalls: Sendable {
     }
   }
 
-  /// A message has come, or the end of the call.
-  func heard(_ response: KeelsonEventsV1.SubscribeResponse?) {
+  /// A message has come.
+  ///
+  /// - Parameter heartbeat: what it says as a heartbeat; nil: it is none.
+  func heard(heartbeat: Heartbeat?) {
     state.withLock { state in
       state.isListening = false
-      guard let response else { return }
       state.machine.heard(at: .now)
-      if case .heartbeat(let heartbeat) = response.content {
-        state.machine.heardHeartbeat(interval: heartbeat.interval?.clampedDuration)
-      }
+      if let heartbeat { state.machine.heardHeartbeat(interval: heartbeat.interval) }
     }
   }
 
   /// The call has ended.
   ///
+  /// - Returns: why another one begins; nil when none does.
   /// - Throws: the failure, when trying again does not cure it.
-  func end(with failure: RPCError?) throws {
-    let fatal = state.withLock { state -> RPCError? in
+  func end(with failure: RPCError?) throws -> RPCError? {
+    let (fatal, passing) = state.withLock { state -> (RPCError?, RPCError?) in
       state.isListening = false
       state.cancel = nil
       var random = SystemRandomNumberGenerator()
       state.machine.callEnded(with: failure, at: .now, using: &random)
-      guard !state.machine.hasEnded, let failure else { return nil }
+      guard !state.machine.hasEnded else { return (nil, nil) }
+      guard let failure else { return (nil, state.machine.error) }
       let isFinal =
         state.machine.policy.isRefusal(failure.code)
         || [.outOfRange, .dataLoss].contains(failure.code)
       if isFinal { state.machine.end() }
-      return isFinal ? failure : nil
+      return isFinal ? (failure, nil) : (nil, state.machine.error)
     }
     if let fatal { throw fatal }
+    return passing
   }
 
   /// Cancels the call once the server has been silent for too long; to be cancelled with it.
@@ -124,16 +136,16 @@ final class EventCalls: Sendable {
   }
 }
 
-/// The event subscriptions of a client, to be ended with it.
-final class EventStreams: Sendable {
+/// The subscriptions of a client that are read call by call, to be ended with it.
+final class SubscriptionRegistry: Sendable {
   private struct State {
-    var calls: [ObjectIdentifier: EventCalls] = [:]
+    var calls: [ObjectIdentifier: SubscriptionCalls] = [:]
     var isClosed = false
   }
 
   private let state = Mutex(State())
 
-  func add(_ calls: EventCalls) {
+  func add(_ calls: SubscriptionCalls) {
     let isClosed = state.withLock { state in
       if !state.isClosed { state.calls[ObjectIdentifier(calls)] = calls }
       return state.isClosed
@@ -141,7 +153,7 @@ final class EventStreams: Sendable {
     if isClosed { calls.close() }
   }
 
-  func remove(_ calls: EventCalls) {
+  func remove(_ calls: SubscriptionCalls) {
     _ = state.withLock { $0.calls.removeValue(forKey: ObjectIdentifier(calls)) }
   }
 
