@@ -16,7 +16,8 @@ extension KeelsonClient {
     public var resolver: (any AddressResolver)?
     /// Whether one of several addresses takes all calls, or all of them in turn.
     public var loadBalancing = LoadBalancingPolicy.pickFirst
-    /// The environment whose flags are evaluated; nil: the server's own.
+    /// The environment whose flags are evaluated and whose settings are read, unless those are
+    /// asked for in another; nil: the server's own.
     public var environment: String?
     /// The flag set that is evaluated.
     public var flagSet = "default"

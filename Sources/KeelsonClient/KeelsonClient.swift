@@ -46,8 +46,9 @@ public final class KeelsonClient: Sendable {
   public let channel: any Channel
 
   private let store: FlagStore
-  private let eventStreams = EventStreams()
+  private let subscriptions = SubscriptionRegistry()
   private let settings = SettingsSubscriptions()
+  private let environment: String?
   private let subscriptionPolicy: SubscriptionPolicy
   private let subscription: FlagSubscription?
   /// Whether no connection to the server can be made just now: tells an UNAVAILABLE of the
@@ -93,11 +94,14 @@ public final class KeelsonClient: Sendable {
     self.channel = channel
     self.store = store
     subscriptionPolicy = configuration.subscription
+    environment = configuration.environment
     self.ownConnection = ownConnection
     flags = Flags(store: store, context: configuration.context)
-    audit = Audit(channel: channel, policy: configuration.auditRecording)
+    audit = Audit(
+      channel: channel, policy: configuration.auditRecording, subscriptions: subscriptions,
+      tailPolicy: configuration.subscription)
     events = Events(
-      channel: channel, streams: eventStreams, policy: configuration.subscription)
+      channel: channel, subscriptions: subscriptions, policy: configuration.subscription)
     admin = Admin(
       flags: KeelsonFlagsV1.FlagServiceClient(channel: channel),
       events: KeelsonEventsV1.EventServiceClient(channel: channel),
@@ -160,13 +164,15 @@ public final class KeelsonClient: Sendable {
   /// Returns at once: reads give their defaults until the first settings have arrived.
   ///
   /// - Parameters:
-  ///   - environment: nil: the server's own.
+  ///   - environment: nil: that of the client's configuration, whose flags are evaluated; the
+  ///     server's own where that names none either.
   ///   - revealsSecrets: whether secrets are wanted, too. The server tells them only to who is
   ///     entitled, and its audit trail says to whom.
   public func configuration(
     application: String, environment: String? = nil, revealsSecrets: Bool = false
   ) -> ApplicationSettings {
-    ApplicationSettings(
+    let environment = environment ?? self.environment
+    return ApplicationSettings(
       application: application, environment: environment,
       subscription: SettingsSubscription(
         client: admin.configuration,
@@ -176,13 +182,30 @@ public final class KeelsonClient: Sendable {
       subscriptions: settings)
   }
 
+  /// Reads a streaming call of the server's that never ends by itself, beginning it anew where it
+  /// was lost.
+  ///
+  /// - Parameters:
+  ///   - what: is subscribed to, for errors: `changes of settings` for example.
+  ///   - heartbeat: what a message says as a heartbeat; nil when it is none.
+  ///   - onInterruption: hears once of each time that the stream is lost.
+  package func reader<Response>(
+    of what: String, heartbeat: @escaping (Response) -> SubscriptionCalls.Heartbeat?,
+    onInterruption: ((RPCError) -> Void)? = nil
+  ) -> SubscriptionReader<Response> {
+    SubscriptionReader(
+      what, policy: subscriptionPolicy, registry: subscriptions, heartbeat: heartbeat,
+      onInterruption: onInterruption)
+  }
+
   /// Sends the audit entries that wait, within their time, ends the flag subscription, every
-  /// sequence of changes and of events, cancels calls under way and closes the connection. Flags are still evaluated, by the last rules that came.
+  /// sequence of changes, events and audit entries, cancels calls under way and closes the
+  /// connection. Flags are still evaluated, by the last rules that came.
   public func shutdown() async {
     await audit.recorder.close()
     await subscription?.stop()
     store.close()
-    eventStreams.close()
+    subscriptions.close()
     settings.close()
     await ownConnection?.shutdown()
   }

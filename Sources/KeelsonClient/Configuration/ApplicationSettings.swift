@@ -1,5 +1,5 @@
 public import KeelsonConfigurationRules
-import KeelsonCore
+public import KeelsonCore
 
 /// The settings of an application in an environment, pushed by the server and read in this process.
 ///
@@ -11,7 +11,8 @@ import KeelsonCore
 ///
 /// A read is a look into memory: synchronous, and never waiting for a network or a disk. It gives
 /// the default that was handed in when no settings have arrived yet, or there is no such setting.
-/// Keep it for as long as it is used: when nobody holds it any more, its subscription ends.
+/// Keep it for as long as it is read: when nobody holds it or its changes any more, its subscription
+/// ends.
 public final class ApplicationSettings: Sendable {
   public let application: String
   /// nil: the server's own environment.
@@ -77,16 +78,16 @@ public final class ApplicationSettings: Sendable {
   // MARK: Changes
 
   /// All changes from now on, for one reader. The first settings that arrive are a change, too.
-  public var changes: SettingsChanges { subscription.changes { _ in true } }
+  public var changes: SettingsChanges { subscription.changes(of: self) { _ in true } }
 
   /// The changes of one setting.
   public func changes(of key: String) -> SettingsChanges {
-    subscription.changes { $0 == key }
+    subscription.changes(of: self) { $0 == key }
   }
 
   /// The changes of the settings whose keys begin with a prefix: `Database:`.
   public func changes(prefix: String) -> SettingsChanges {
-    subscription.changes { $0.hasPrefix(prefix) }
+    subscription.changes(of: self) { $0.hasPrefix(prefix) }
   }
 
   // MARK: Reads
@@ -95,6 +96,13 @@ public final class ApplicationSettings: Sendable {
   public var snapshot: SettingsSnapshot { subscription.snapshot ?? SettingsSnapshot() }
 
   public subscript(key: String) -> SettingValue? { subscription.snapshot?[key] }
+
+  /// See ``SettingsSnapshot/value(_:as:)``.
+  public func value<Value: SettingReadable>(
+    _ key: String, as type: Value.Type = Value.self
+  ) throws(RPCError) -> Value? {
+    try snapshot.value(key, as: type)
+  }
 
   /// See ``SettingsSnapshot/bool(_:default:)``.
   public func bool(_ key: String, default defaultValue: Bool) -> Bool {
@@ -129,6 +137,14 @@ public final class ApplicationSettings: Sendable {
   /// See ``SettingsSnapshot/decode(_:at:)``.
   public func decode<Value: Decodable>(_ type: Value.Type, at key: String = "") throws -> Value? {
     try snapshot.decode(type, at: key)
+  }
+
+  /// A setting as the server has it now, by a key in any case.
+  ///
+  /// - Returns: also the key as the server knows it; the one that was asked for when it knows none.
+  /// - Throws: ``RPCError``.
+  func fetch(_ key: String) async throws -> (key: String, setting: SettingsSnapshot.Setting?) {
+    try await subscription.fetch(key)
   }
 
   /// A provider in the shape that swift-configuration's readers expect.

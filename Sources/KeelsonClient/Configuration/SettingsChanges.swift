@@ -1,7 +1,7 @@
 import Synchronization
 
 /// The changes of settings, in order, from when they were asked for. Ends when the client is shut
-/// down, or nobody holds its ``ApplicationSettings`` any more.
+/// down; for as long as it is read, the settings are kept up.
 ///
 /// A reader that falls behind loses nothing: what has changed meanwhile comes as one change. For one
 /// reader; ask for another sequence where several are to see all.
@@ -11,8 +11,11 @@ public struct SettingsChanges: AsyncSequence, Sendable {
 
   private let subscriber: Subscriber
 
-  init(_ mailbox: SettingsMailbox, leave: @escaping @Sendable () -> Void) {
-    subscriber = Subscriber(mailbox: mailbox, leave: leave)
+  init(
+    _ mailbox: SettingsMailbox, of settings: ApplicationSettings,
+    leave: @escaping @Sendable () -> Void
+  ) {
+    subscriber = Subscriber(mailbox: mailbox, settings: settings, leave: leave)
   }
 
   public func makeAsyncIterator() -> AsyncIterator {
@@ -39,10 +42,15 @@ public struct SettingsChanges: AsyncSequence, Sendable {
   /// Leaves when neither the sequence nor a loop over it is left.
   fileprivate final class Subscriber: Sendable {
     let mailbox: SettingsMailbox
+    /// Held, so that `configuration(application:).changes` is enough to follow them.
+    private let settings: ApplicationSettings
     private let leave: @Sendable () -> Void
 
-    init(mailbox: SettingsMailbox, leave: @escaping @Sendable () -> Void) {
+    init(
+      mailbox: SettingsMailbox, settings: ApplicationSettings, leave: @escaping @Sendable () -> Void
+    ) {
       self.mailbox = mailbox
+      self.settings = settings
       self.leave = leave
     }
 

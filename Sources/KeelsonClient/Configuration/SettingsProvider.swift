@@ -2,19 +2,21 @@ import KeelsonConfigurationRules
 public import KeelsonCore
 
 /// Settings in the shape of swift-configuration's `ConfigProvider`: look up now, fetch, watch a
-/// value, a snapshot, watch snapshots. An adapter of a few lines makes it one; docs/client.md has it.
+/// value, a snapshot, watch snapshots. An adapter makes it one; docs/client.md has it.
 ///
 /// Keys are given by their parts, as its keys are: `["database", "url"]`, and match settings
-/// whatever their case.
+/// whatever their case: of several that differ in case only, the one that is written so, else the
+/// first in order.
 public struct SettingsProvider: Sendable {
   let settings: ApplicationSettings
 
   /// What kind of value is asked for.
-  public enum ValueType: Sendable, Hashable {
-    case string, int, double, bool, bytes, stringArray, intArray, doubleArray, boolArray
+  public enum ValueType: String, Sendable, Hashable {
+    case string, int, double, bool, bytes
+    case stringArray, intArray, doubleArray, boolArray, byteChunkArray
   }
 
-  /// A value of the kind that was asked for.
+  /// A value of the kind that was asked for. Bytes stand in settings as base64.
   public enum Content: Sendable, Hashable {
     case string(String)
     case int(Int)
@@ -25,6 +27,7 @@ public struct SettingsProvider: Sendable {
     case intArray([Int])
     case doubleArray([Double])
     case boolArray([Bool])
+    case byteChunkArray([[UInt8]])
   }
 
   /// What a look-up has found.
@@ -37,6 +40,18 @@ public struct SettingsProvider: Sendable {
     public var isSecret: Bool
   }
 
+  /// All settings as they were at one moment.
+  public struct Snapshot: Sendable, Hashable {
+    /// For logs and error messages.
+    public let providerName: String
+    public let settings: SettingsSnapshot
+
+    /// - Throws: as ``SettingsProvider/value(forKey:type:)``.
+    public func value(forKey key: [String], type: ValueType) throws -> Lookup {
+      try settings.lookUp(key, type)
+    }
+  }
+
   /// For logs and error messages.
   public var providerName: String { "Keelson[\(settings.application)]" }
 
@@ -44,19 +59,20 @@ public struct SettingsProvider: Sendable {
   ///
   /// - Throws: ``RPCError`` with code INVALID_ARGUMENT when the setting is of another kind.
   public func value(forKey key: [String], type: ValueType) throws -> Lookup {
-    try settings.snapshot.lookup(key, type)
+    try settings.snapshot.lookUp(key, type)
   }
 
-  /// The value once any settings have arrived.
+  /// The value as the server has it now.
   ///
-  /// - Throws: as ``value(forKey:type:)`` and ``ApplicationSettings/ready()``.
+  /// - Throws: as ``value(forKey:type:)``, and ``RPCError`` when the server cannot be asked or
+  ///   refuses.
   public func fetchValue(forKey key: [String], type: ValueType) async throws -> Lookup {
-    try await settings.ready()
-    return try value(forKey: key, type: type)
+    let (name, setting) = try await settings.fetch(key.joined(separator: ":"))
+    return try Lookup(name, setting, type)
   }
 
   /// Calls a handler with the value now and each later one.
-  public func watchValue<Return>(
+  public func watchValue<Return: ~Copyable>(
     forKey key: [String], type: ValueType,
     updatesHandler: (Updates<Result<Lookup, RPCError>>) async throws -> Return
   ) async throws -> Return {
@@ -64,7 +80,7 @@ public struct SettingsProvider: Sendable {
     return try await updatesHandler(
       Updates(changes: changes) { [settings] in
         do {
-          return .success(try settings.snapshot.lookup(key, type))
+          return .success(try settings.snapshot.lookUp(key, type))
         } catch let error as RPCError {
           return .failure(error)
         } catch {
@@ -74,14 +90,16 @@ public struct SettingsProvider: Sendable {
   }
 
   /// All settings as they are now.
-  public func snapshot() -> SettingsSnapshot { settings.snapshot }
+  public func snapshot() -> Snapshot {
+    Snapshot(providerName: providerName, settings: settings.snapshot)
+  }
 
   /// Calls a handler with all settings now and after each change.
-  public func watchSnapshot<Return>(
-    updatesHandler: (Updates<SettingsSnapshot>) async throws -> Return
+  public func watchSnapshot<Return: ~Copyable>(
+    updatesHandler: (Updates<Snapshot>) async throws -> Return
   ) async throws -> Return {
     let changes = settings.changes
-    return try await updatesHandler(Updates(changes: changes) { [settings] in settings.snapshot })
+    return try await updatesHandler(Updates(changes: changes) { snapshot() })
   }
 
   /// A value now, and each later one that differs from the one before.
@@ -122,75 +140,62 @@ public struct SettingsProvider: Sendable {
 }
 
 extension SettingsSnapshot {
-  fileprivate func lookup(_ parts: [String], _ type: SettingsProvider.ValueType) throws
-    -> SettingsProvider.Lookup
-  {
+  fileprivate func lookUp(
+    _ parts: [String], _ type: SettingsProvider.ValueType
+  ) throws -> SettingsProvider.Lookup {
     let written = parts.joined(separator: ":")
-    let key =
-      settings[written] != nil
-      ? written : settings.keys.first { $0.lowercased() == written.lowercased() } ?? written
-    guard let setting = settings[key], let value = setting.value else {
-      return .init(
-        encodedKey: key, content: nil, isSecret: settings[key]?.isSensitive ?? false)
-    }
-    guard let content = value.content(type) else {
+    let key = key(matching: written) ?? written
+    return try SettingsProvider.Lookup(key, settings[key], type)
+  }
+}
+
+extension SettingsProvider.Lookup {
+  fileprivate init(
+    _ key: String, _ setting: SettingsSnapshot.Setting?, _ type: SettingsProvider.ValueType
+  ) throws {
+    let content = setting?.value?.content(type)
+    if content == nil, let value = setting?.value {
       throw RPCError(
         .invalidArgument, "The setting '\(key)' was asked for as \(type), but is \(value.kind).")
     }
-    return .init(encodedKey: key, content: content, isSecret: setting.isSensitive)
+    self.init(encodedKey: key, content: content, isSecret: setting?.isSensitive ?? false)
   }
 }
 
 extension SettingValue {
   fileprivate func content(_ type: SettingsProvider.ValueType) -> SettingsProvider.Content? {
     switch type {
-    case .string: return .string(text)
-    case .bytes: return .bytes(Array(text.utf8))
-    case .int:
-      guard case .integer(let value)? = converted(to: .integer, readsText: true) else {
-        return nil
-      }
-      return .int(Int(value))
-    case .double:
-      if case .duration(let value) = self { return .double(value / .seconds(1)) }
-      guard case .number(let value)? = converted(to: .number, readsText: true) else { return nil }
-      return .double(value)
-    case .bool:
-      guard case .boolean(let value)? = converted(to: .boolean, readsText: true) else {
-        return nil
-      }
-      return .bool(value)
-    case .stringArray, .intArray, .doubleArray, .boolArray: return array(type)
+    case .string: .string(text)
+    case .bytes: bytes.map { .bytes($0) }
+    case .int: int.map { .int($0) }
+    case .double: double.map { .double($0) }
+    case .bool: bool.map { .bool($0) }
+    case .stringArray: array(\.text).map { .stringArray($0) }
+    case .intArray: array(\.int).map { .intArray($0) }
+    case .doubleArray: array(\.double).map { .doubleArray($0) }
+    case .boolArray: array(\.bool).map { .boolArray($0) }
+    case .byteChunkArray: array(\.bytes).map { .byteChunkArray($0) }
     }
   }
 
-  private func array(_ type: SettingsProvider.ValueType) -> SettingsProvider.Content? {
+  private var bool: Bool? { Bool(setting: self) }
+  private var int: Int? { Int(setting: self) }
+
+  /// A duration is its seconds.
+  private var double: Double? {
+    if case .duration(let value) = self { return value / .seconds(1) }
+    return Double(setting: self)
+  }
+
+  private var bytes: [UInt8]? {
+    guard case .string(let text) = self else { return nil }
+    return Base64.decode(Array(text.utf8).span)
+  }
+
+  /// Every element of a list, if each can be had so.
+  private func array<Element>(_ one: (SettingValue) -> Element?) -> [Element]? {
     guard case .list(let elements)? = converted(to: .list, readsText: true) else { return nil }
-    let values = elements.compactMap { SettingValue($0) }
-    guard values.count == elements.count else { return nil }
-    func all<Element>(
-      _ one: (SettingsProvider.Content?) -> Element?, _ type: SettingsProvider.ValueType
-    )
-      -> [Element]?
-    {
-      let found = values.compactMap { one($0.content(type)) }
-      return found.count == values.count ? found : nil
-    }
-    switch type {
-    case .stringArray: return .stringArray(values.map(\.text))
-    case .intArray:
-      return all({ if case .int(let value)? = $0 { value } else { nil } }, .int).map {
-        .intArray($0)
-      }
-    case .doubleArray:
-      return all({ if case .double(let value)? = $0 { value } else { nil } }, .double).map {
-        .doubleArray($0)
-      }
-    case .boolArray:
-      return all({ if case .bool(let value)? = $0 { value } else { nil } }, .bool).map {
-        .boolArray($0)
-      }
-    default: return nil
-    }
+    let found = elements.compactMap { SettingValue($0).flatMap(one) }
+    return found.count == elements.count ? found : nil
   }
 }

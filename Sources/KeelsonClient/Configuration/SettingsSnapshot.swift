@@ -21,13 +21,17 @@ public struct SettingsSnapshot: Sendable, Hashable {
   }
 
   /// By key, `Database:Url` for example.
-  public internal(set) var settings: [String: Setting]
+  public private(set) var settings: [String: Setting]
   /// Everything up to and including this revision is in here.
   public internal(set) var revision: Int64
+  /// The keys by what they are in lower case; of several the first in order.
+  private var foldedKeys: [String: String] = [:]
 
   public init(settings: [String: Setting] = [:], revision: Int64 = 0) {
     self.settings = settings
     self.revision = revision
+    foldedKeys.reserveCapacity(settings.count)
+    for key in settings.keys { addFolded(key) }
   }
 
   /// The keys, in order.
@@ -35,33 +39,65 @@ public struct SettingsSnapshot: Sendable, Hashable {
 
   public subscript(key: String) -> SettingValue? { settings[key]?.value }
 
+  // MARK: Keys
+
+  /// The key of a setting that is written in any case: the very one, else the first in order.
+  func key(matching key: String) -> String? {
+    settings[key] == nil ? foldedKeys[key.lowercased()] : key
+  }
+
+  mutating func set(_ setting: Setting, at key: String) {
+    if settings.updateValue(setting, forKey: key) == nil { addFolded(key) }
+  }
+
+  mutating func remove(_ key: String) {
+    guard settings.removeValue(forKey: key) != nil else { return }
+    let folded = key.lowercased()
+    guard foldedKeys[folded] == key else { return }
+    foldedKeys[folded] = settings.keys.filter { $0.lowercased() == folded }.min()
+  }
+
+  private mutating func addFolded(_ key: String) {
+    let folded = key.lowercased()
+    foldedKeys[folded] = foldedKeys[folded].map { min($0, key) } ?? key
+  }
+
   // MARK: Typed reads
+
+  /// The value as a type, for who has to tell a wrong one from none.
+  ///
+  /// ```swift
+  /// let limit = try settings.value("Checkout:Limit", as: Int.self) ?? 10
+  /// ```
+  ///
+  /// - Returns: nil when there is no such setting, or it is a secret that was not asked for.
+  /// - Throws: ``RPCError`` with code INVALID_ARGUMENT when it cannot be read as the type; its value
+  ///   does not stand in the message.
+  public func value<Value: SettingReadable>(
+    _ key: String, as type: Value.Type = Value.self
+  ) throws(RPCError) -> Value? {
+    guard let setting = self[key] else { return nil }
+    guard let value = Value(setting: setting) else {
+      throw RPCError(
+        .invalidArgument,
+        "The setting '\(key)' is \(setting.kind) that cannot be read as \(Value.settingKind).")
+    }
+    return value
+  }
 
   /// The value as a boolean; the default where there is none or it is no boolean.
   public func bool(_ key: String, default defaultValue: Bool) -> Bool {
-    if case .boolean(let value)? = self[key]?.converted(to: .boolean, readsText: true) {
-      return value
-    }
-    return defaultValue
+    self[key].flatMap(Bool.init(setting:)) ?? defaultValue
   }
 
   /// The value as a whole number; sizes are numbers of bytes.
   public func integer(_ key: String, default defaultValue: Int) -> Int {
-    if case .integer(let value)? = self[key]?.converted(to: .integer, readsText: true) {
-      return Int(value)
-    }
-    if case .integer(let value)? = self[key]?.converted(to: .size, readsText: true) {
-      return Int(value)
-    }
-    return defaultValue
+    self[key].flatMap(Int.init(setting:)) ?? defaultValue
   }
 
   /// The value as a number.
   public func number(_ key: String, default defaultValue: Double) -> Double {
-    if case .number(let value)? = self[key]?.converted(to: .number, readsText: true) {
-      return value
-    }
-    return defaultValue
+    self[key].flatMap(Double.init(setting:)) ?? defaultValue
   }
 
   /// The value as text: a string as it is, anything else as it would be written.
@@ -71,18 +107,12 @@ public struct SettingsSnapshot: Sendable, Hashable {
 
   /// The value as a length of time.
   public func duration(_ key: String, default defaultValue: Duration) -> Duration {
-    if case .duration(let value)? = self[key]?.converted(to: .duration, readsText: true) {
-      return value
-    }
-    return defaultValue
+    self[key].flatMap(Duration.init(setting:)) ?? defaultValue
   }
 
   /// The value as a list of texts.
   public func strings(_ key: String, default defaultValue: [String]) -> [String] {
-    guard case .list(let values)? = self[key]?.converted(to: .list, readsText: true) else {
-      return defaultValue
-    }
-    return values.map { SettingValue($0)?.text ?? "" }
+    self[key].flatMap([String].init(setting:)) ?? defaultValue
   }
 
   /// Decodes a value, or all settings of a section, as a type of yours.
@@ -92,15 +122,17 @@ public struct SettingsSnapshot: Sendable, Hashable {
   /// - Returns: nil when there is nothing at the key.
   /// - Throws: `DecodingError` when what is there does not fit the type.
   public func decode<Value: Decodable>(_ type: Value.Type, at key: String = "") throws -> Value? {
-    guard let json = json(at: key) else { return nil }
-    return try JSONDecoder().decode(type, from: Data(json.text.utf8))
+    guard let tree = tree(at: key) else { return nil }
+    return try JSONDecoder().decode(type, from: Data(tree.text.utf8))
   }
 
   /// A value, or all settings of a section as an object; nil when there is nothing at the key.
-  public func json(at key: String) -> JSONValue? {
-    if let value = self[key] { return value.json }
-    var tree = JSONValue.object([:])
-    var isEmpty = true
+  /// Whole numbers beyond 2^53 are the nearest double.
+  public func json(at key: String) -> JSONValue? { tree(at: key)?.json }
+
+  private func tree(at key: String) -> SettingsTree? {
+    if let value = self[key] { return .value(value) }
+    var tree: SettingsTree?
     for (name, setting) in settings {
       guard let value = setting.value else { continue }
       let path: Substring
@@ -110,21 +142,41 @@ public struct SettingsSnapshot: Sendable, Hashable {
         guard name.hasPrefix(key + ":") else { continue }
         path = name.dropFirst(key.count + 1)
       }
-      tree = tree.inserting(value.json, at: path.split(separator: ":")[...])
-      isEmpty = false
+      tree = (tree ?? .section([:])).inserting(value, at: path.split(separator: ":")[...])
     }
-    return isEmpty ? nil : tree
+    return tree
   }
 }
 
-extension JSONValue {
-  fileprivate func inserting(_ value: JSONValue, at path: ArraySlice<Substring>) -> JSONValue {
-    guard let first = path.first else { return value }
-    var members: [String: JSONValue] = [:]
-    if case .object(let known) = self { members = known }
+/// Settings as the sections that their keys say.
+private enum SettingsTree {
+  case value(SettingValue)
+  case section([String: SettingsTree])
+
+  func inserting(_ value: SettingValue, at path: ArraySlice<Substring>) -> SettingsTree {
+    guard let first = path.first else { return .value(value) }
+    var members: [String: SettingsTree] = [:]
+    if case .section(let known) = self { members = known }
     let name = String(first)
-    members[name] = (members[name] ?? .null).inserting(value, at: path.dropFirst())
-    return .object(members)
+    members[name] = (members[name] ?? .section([:])).inserting(value, at: path.dropFirst())
+    return .section(members)
+  }
+
+  var json: JSONValue {
+    switch self {
+    case .value(let value): value.json
+    case .section(let members): .object(members.mapValues(\.json))
+    }
+  }
+
+  /// As JSON text, whole numbers to the last digit.
+  var text: String {
+    switch self {
+    case .value(.integer(let value)): String(value)
+    case .value(let value): value.json.text
+    case .section(let members):
+      "{" + members.map { "\(JSONValue.string($0).text):\($1.text)" }.joined(separator: ",") + "}"
+    }
   }
 }
 

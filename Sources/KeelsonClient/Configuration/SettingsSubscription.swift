@@ -16,8 +16,8 @@ final class SettingsSubscription: Sendable {
     var isClosed = false
   }
 
-  private let client: API.ConfigurationServiceClient
-  private let request: API.WatchSettingsRequest
+  let client: API.ConfigurationServiceClient
+  let request: API.WatchSettingsRequest
   /// Written by the task that runs the subscription, and by the watch for silence beside it.
   private let machine: Mutex<SettingsSubscriptionStateMachine>
   /// Apart from the rest, so that reads meet nobody else at their lock.
@@ -44,7 +44,9 @@ final class SettingsSubscription: Sendable {
     return status
   }
 
-  func changes(isWanted: @escaping @Sendable (String) -> Bool) -> SettingsChanges {
+  func changes(
+    of settings: ApplicationSettings, isWanted: @escaping @Sendable (String) -> Bool
+  ) -> SettingsChanges {
     let mailbox = SettingsMailbox(isWanted: isWanted)
     let id = state.withLock { state -> Int? in
       guard !state.isClosed else { return nil }
@@ -54,9 +56,9 @@ final class SettingsSubscription: Sendable {
     }
     guard let id else {
       mailbox.close()
-      return SettingsChanges(mailbox) {}
+      return SettingsChanges(mailbox, of: settings) {}
     }
-    return SettingsChanges(mailbox) { [weak self] in
+    return SettingsChanges(mailbox, of: settings) { [weak self] in
       self?.state.withLock { $0.mailboxes[id] = nil }
     }
   }
@@ -80,6 +82,8 @@ final class SettingsSubscription: Sendable {
           return nil
         }
         if let verdict { continuation.resume(with: verdict) }
+        // The next attempt may be half a minute away.
+        tellRefusal()
       }
     } onCancel: {
       state.withLock { $0.waiters.removeValue(forKey: id) }?

@@ -106,9 +106,9 @@ struct SettingsSubscriptionStateMachine: Sendable {
       guard let known = snapshot, response.revision > known.revision else { return .none }
       snapshot?.revision = response.revision
       for setting in change.settings {
-        snapshot?.settings[setting.key] = SettingsSnapshot.Setting(setting)
+        snapshot?.set(SettingsSnapshot.Setting(setting), at: setting.key)
       }
-      for key in change.removedKeys { snapshot?.settings[key] = nil }
+      for key in change.removedKeys { snapshot?.remove(key) }
       let keys = Set(change.settings.map(\.key)).union(change.removedKeys)
       return .settings(
         keys.isEmpty ? nil : SettingsChange(keys: keys, revision: response.revision))

@@ -59,6 +59,7 @@ struct ApplicationSettingsTests {
       try await set("Server:Port", .integer(80), client)
       let settings = client.configuration(application: "shop")
       let provider = settings.provider
+      try await settings.waitUntilReady(timeout: .seconds(20))
       let found = try await provider.fetchValue(forKey: ["server", "port"], type: .int)
       #expect(found.encodedKey == "Server:Port")
       #expect(found.content == .int(80))
@@ -77,7 +78,7 @@ struct ApplicationSettingsTests {
         }
         #expect(seen == [.int(80), .int(81)])
       }
-      #expect(provider.snapshot()["Server:Port"] == .integer(81))
+      #expect(provider.snapshot().settings["Server:Port"] == .integer(81))
     }
   }
 
