@@ -16,4 +16,12 @@ package struct AuditConfiguration: Sendable {
     archiveFolder = "\(dataFolder)/audit-archives"
     self.keyEncryptionKeys = keyEncryptionKeys
   }
+
+  /// Whether the signing key can be used, where there is one already; none is made.
+  ///
+  /// - Throws: an error whose description says what to do.
+  package func checkSigningKey() throws {
+    guard try AuditFileInput(signingKeyFile) != nil else { return }
+    _ = try SigningKeyFile.load(signingKeyFile)
+  }
 }

@@ -24,6 +24,11 @@ struct ConnectionSettings: Sendable {
       throw Self.notAURL("'\(scheme)' is another kind of address")
     }
     var given = try Self.parse(url)
+    // libpq finds this out when it connects; what stands there may be a part of the password.
+    let ports = given["port"]?.split(separator: ",", omittingEmptySubsequences: false) ?? []
+    guard ports.allSatisfy({ $0.isEmpty || UInt16($0).map { $0 > 0 } ?? false }) else {
+      throw Self.notAURL("the port is no number from 1 to 65535")
+    }
     secrets = ["password", "sslpassword"].compactMap { given[$0] }.filter { !$0.isEmpty }
     let host = given["host"] ?? given["hostaddr"] ?? Self.environment("PGHOST") ?? "localhost"
     mayBePlain =

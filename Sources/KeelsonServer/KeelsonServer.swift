@@ -41,7 +41,7 @@ package struct KeelsonServer: Sendable {
       logger: logger.component("settings"))
     do {
       loaded = try await loader.load()
-      settings = try loaded.checked()
+      settings = try loaded.checkedWithFiles()
     } catch {
       log.flush()
       throw error

@@ -167,7 +167,52 @@ def test_files_that_settings_name_are_checked(folder):
     )
     said = check(folder, code=1)
     assert "The TLS certificate file /none.crt cannot be read" in said
+    assert "The TLS key file /none.key cannot be read" in said
     assert "The key file /none.d is not there" in said
+
+
+def test_check_finds_what_serve_would_refuse(folder, tmp_path):
+    """Before anything is started, and with the same words."""
+    key = tmp_path / "signing.pem"
+    key.write_text("garbage")
+    write(
+        folder,
+        "appsettings.json",
+        {
+            "Audit": {"SigningKeyFile": str(key)},
+            "Encryption": {"CurrentKey": "missing"},
+            "Data": str(tmp_path / "data"),
+        },
+    )
+    database = "postgres://u:se/hunter2@h:99999/x"
+    port = "postgres://u@h:99999/x"
+    for settings, words in [
+        ({}, ["Audit:SigningKeyFile: The audit signing key", "Encryption:CurrentKey: 'missing'"]),
+        ({"KEELSON_DATABASE": port}, ["Database: ", "the port is no number from 1 to 65535"]),
+        ({"KEELSON_DATABASE": database}, ["Database: "]),
+        ({"KEELSON_DATABASE_OWNER": "postgres://u@h/x"}, ["DatabaseOwner: needs Database"]),
+    ]:
+        said = check(folder, code=1, **settings)
+        ended = run("serve", "--config", folder, environment=settings)
+        assert ended.returncode == 1
+        for word in words:
+            assert word in said, said
+            assert word in ended.stderr, ended.stderr
+        assert "hunter2" not in said + ended.stderr
+    assert not (tmp_path / "data").exists(), "the check has made something"
+
+
+def test_check_reads_the_keys_beside_the_data(folder, tmp_path):
+    keys = tmp_path / "data" / "keys"
+    keys.mkdir(parents=True)
+    (keys / "spring.key").write_text("11" * 32)
+    (keys / "spring.key").chmod(0o600)
+    settings = {"Encryption": {"CurrentKey": "spring"}, "Data": str(tmp_path / "data")}
+    write(folder, "appsettings.json", settings)
+    check(folder)
+    settings["Encryption"]["CurrentKey"] = "summer"
+    write(folder, "appsettings.json", settings)
+    assert "Encryption:CurrentKey" in check(folder, code=1)
 
 
 def test_every_option_of_serve_is_a_setting():

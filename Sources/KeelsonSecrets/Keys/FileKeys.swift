@@ -226,7 +226,15 @@ extension FileKeys {
     return path
   }
 
-  /// Whether there is a key; a folder that cannot be looked at must not be taken for one without.
+  /// Whether a folder has a key; one that is not there has none.
+  ///
+  /// - Throws: ``CryptoError`` with code unavailable when it cannot be looked at: it must not be taken
+  ///   for one without.
+  package static func hasKey(inFolder folder: String) throws(CryptoError) -> Bool {
+    guard unsafe access(folder, F_OK) == 0 || errno != ENOENT else { return false }
+    return try hasKey(folder)
+  }
+
   private static func hasKey(_ folder: String) throws(CryptoError) -> Bool {
     do {
       return try SecretFolder.names(folder, what: "folder of keys").contains {

@@ -85,4 +85,23 @@ package struct EncryptionSettings: Sendable {
     }
     return try FileKeys(path: folder, current: currentKey, logger: logger)
   }
+
+  /// Reads the keys that lie in files, as ``makeKeys(dataFolder:vault:logger:)`` does, and makes none.
+  ///
+  /// - Throws: `CryptoError` whose sentence tells an admin what to do.
+  func checkFiles(dataFolder: String?, logger: Logger) throws(CryptoError) {
+    if let keyPath {
+      _ = try FileKeys(path: keyPath, current: currentKey, logger: logger)
+    } else if keys.isEmpty, transitKey == nil, let dataFolder {
+      let folder = "\(dataFolder)/keys"
+      if try FileKeys.hasKey(inFolder: folder) {
+        _ = try FileKeys(path: folder, current: currentKey, logger: logger)
+      } else if let currentKey {
+        throw CryptoError(
+          .missingKey,
+          "'\(currentKey)' is to be the current key, and \(folder) has none yet: put "
+            + "\(currentKey).key there, or leave the setting away, and a first key is made.")
+      }
+    }
+  }
 }

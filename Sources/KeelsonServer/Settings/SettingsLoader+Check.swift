@@ -1,3 +1,4 @@
+import KeelsonAudit
 import KeelsonConfiguration
 import KeelsonConfigurationRules
 package import KeelsonCore
@@ -32,22 +33,45 @@ extension SettingsLoader.Loaded {
     return all
   }
 
-  /// What is wrong with the certificates and keys that the settings name.
+  /// The settings, when nothing is wrong with them nor with the files that they name.
+  ///
+  /// - Throws: ``SettingsError`` with every problem.
+  func checkedWithFiles() throws(SettingsError) -> ServerSettings {
+    let all = problems + fileProblems()
+    guard all.isEmpty else { throw SettingsError(all) }
+    return settings
+  }
+
+  /// What is wrong with the certificates and keys that the settings name, or that lie where they are
+  /// looked for when none is named. Nothing is made.
   func fileProblems(logger: Logger = .silent) -> [SettingsProblem] {
     var all: [SettingsProblem] = []
     if let tls = settings.tls {
-      do {
-        _ = try TLSServerCertificates(tls, logger: logger)
-      } catch {
-        all.append(problem(SettingName.TLS.certificateFile, "tls", error.message))
+      for (file, error) in TLSServerCertificates.problems(tls) {
+        let key =
+          switch file {
+          case .certificate: SettingName.TLS.certificateFile
+          case .key: SettingName.TLS.keyFile
+          case .clientCA: SettingName.TLS.clientCAFile
+          }
+        all.append(problem(key, "tls", error.message))
       }
     }
-    if let path = settings.encryption.keyPath {
-      do {
-        _ = try FileKeys(path: path, current: settings.encryption.currentKey, logger: logger)
-      } catch {
-        all.append(problem(SettingName.Encryption.keyPath, "key", error.message))
-      }
+    do {
+      try settings.auditConfiguration.checkSigningKey()
+    } catch {
+      all.append(problem(SettingName.auditSigningKeyFile, "key", "\(error)"))
+    }
+    let isEmbedded = settings.database == nil
+    do {
+      try settings.encryption.checkFiles(
+        dataFolder: isEmbedded ? settings.dataFolder : nil, logger: logger)
+    } catch {
+      let encryption = settings.encryption
+      let key =
+        encryption.keyPath == nil
+        ? SettingName.Encryption.currentKey : SettingName.Encryption.keyPath
+      all.append(problem(key, "key", error.message))
     }
     return all
   }

@@ -35,6 +35,47 @@ package final class TLSServerCertificates: Sendable {
     warnIfExpiring(isNew: true)
   }
 
+  /// One of the files of a configuration.
+  package enum File: Sendable, Hashable {
+    case certificate, key, clientCA
+  }
+
+  /// What is wrong with the files, each of them looked at by itself, and then together.
+  package static func problems(
+    _ configuration: TLSServerConfiguration, now: UnixTime = .now
+  ) -> [(file: File, error: TLSError)] {
+    var problems: [(file: File, error: TLSError)] = []
+    func check(_ file: File, _ body: () throws(TLSError) -> Void) {
+      do throws(TLSError) {
+        try body()
+      } catch {
+        problems.append((file, error))
+      }
+    }
+    check(.certificate) { () throws(TLSError) in
+      let file = configuration.certificateFile
+      _ = try Certificate.all(
+        inPEM: PEMFile(file, what: "TLS certificate").bytes,
+        name: "The TLS certificate file \(file)")
+    }
+    check(.key) { () throws(TLSError) in
+      let file = configuration.keyFile
+      _ = try PrivateKey(
+        pem: PEMFile(file, what: "TLS key").bytes, name: "The TLS key file \(file)")
+    }
+    if configuration.clientAuthentication != .none, let file = configuration.clientCAFile {
+      check(.clientCA) { () throws(TLSError) in
+        _ = try Certificate.all(
+          inPEM: PEMFile(file, what: "client CA").bytes, name: "The client CA file \(file)")
+      }
+    }
+    guard problems.isEmpty else { return problems }
+    check(.certificate) { () throws(TLSError) in
+      _ = try TLSServerContext(configuration, ticketKeys: TicketKeys(), now: now)
+    }
+    return problems
+  }
+
   /// What new connections begin with.
   package var context: TLSServerContext { state.withLock { $0.context } }
 
