@@ -8,10 +8,12 @@ struct JSONReader {
   private var depth = 0
 
   private let refusesRepeatedNames: Bool
+  private let refusesInexactIntegers: Bool
 
-  init(_ text: String, refusesRepeatedNames: Bool) {
+  init(_ text: String, refusesRepeatedNames: Bool, refusesInexactIntegers: Bool) {
     bytes = Array(text.utf8)
     self.refusesRepeatedNames = refusesRepeatedNames
+    self.refusesInexactIntegers = refusesInexactIntegers
   }
 
   /// The one value that the whole text is.
@@ -99,12 +101,19 @@ struct JSONReader {
       if !take("+") { _ = take("-") }
       try readDigits()
     }
-    guard let number = Double(String(decoding: bytes[start..<position], as: UTF8.self)),
-      number.isFinite
-    else {
+    let text = String(decoding: bytes[start..<position], as: UTF8.self)
+    guard let number = Double(text), number.isFinite else {
       throw error("the number is too large")
     }
+    if refusesInexactIntegers, number.magnitude >= 0x1p53, text.allSatisfy(isWhole) {
+      throw error("a whole number as large as \(text) would not be kept to the last digit")
+    }
     return .number(number)
+  }
+
+  /// Whether a character is of a number without a fraction or an exponent.
+  private func isWhole(_ character: Character) -> Bool {
+    character == "-" || character.isWholeNumber
   }
 
   private mutating func readDigits() throws {

@@ -11,12 +11,19 @@ public enum JSONValue: Sendable, Hashable {
 extension JSONValue {
   /// Reads a JSON text.
   ///
-  /// - Parameter refusesRepeatedNames: whether an object with two members of one name is an error;
-  ///   else the last of them counts.
+  /// - Parameters:
+  ///   - refusesRepeatedNames: whether an object with two members of one name is an error; else the
+  ///     last of them counts.
+  ///   - refusesInexactIntegers: whether a whole number of 2^53 or more is an error; else it becomes
+  ///     the nearest double.
   /// - Throws: ``JSONError`` that says where the text breaks JSON's grammar, or that it nests
   ///   deeper than 512 levels.
-  public init(parsing text: String, refusesRepeatedNames: Bool = false) throws {
-    var reader = JSONReader(text, refusesRepeatedNames: refusesRepeatedNames)
+  public init(
+    parsing text: String, refusesRepeatedNames: Bool = false, refusesInexactIntegers: Bool = false
+  ) throws {
+    var reader = JSONReader(
+      text, refusesRepeatedNames: refusesRepeatedNames,
+      refusesInexactIntegers: refusesInexactIntegers)
     self = try reader.read()
   }
 

@@ -8,12 +8,12 @@ enum Main {
     let words = Array(CommandLine.arguments.dropFirst())
     do {
       if words == ["--version"] {
-        Output.line("keelson \(KeelsonVersion.current)")
+        try Output.line("keelson \(KeelsonVersion.current)")
         return
       }
       switch try RootCommand.command.parse(words) {
       case .help(let command, let path):
-        Output.line(command.help(path: path))
+        try Output.line(command.help(path: path))
       case .run(let command, let invocation):
         try await command.run?(invocation)
       }

@@ -207,7 +207,7 @@ def test_another_file_is_refused_in_words(tmp_path):
 def test_a_filtered_export_says_what_it_proves(trail, tmp_path):
     server, _ = trail
     file = tmp_path / "some.ndjson"
-    run("audit", "export", "--entity", "3", "--file", file, "--server", server.address)
+    run("audit", "export", "--entity-id", "3", "--file", file, "--server", server.address)
     # What the file says of itself anybody can have written.
     assert "--filtered" in check(file, code=1)["failure"]
     report = check(file, "--filtered")
@@ -217,7 +217,7 @@ def test_a_filtered_export_says_what_it_proves(trail, tmp_path):
     csv_file = tmp_path / "some.csv"
     record(trail[1], draft(entity_id="3"))
     run(
-        "audit", "export", "--entity", "3", "--format", "csv", "--file", csv_file,
+        "audit", "export", "--entity-id", "3", "--format", "csv", "--file", csv_file,
         "--server", server.address,
     )  # fmt: skip
     assert not check(csv_file, code=1)["valid"]

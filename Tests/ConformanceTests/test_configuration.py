@@ -381,7 +381,7 @@ def test_the_command_line_sets_watches_and_rolls_back(launch, tmp_path):
     config("rollback", "--revision", first["revision"])
     assert "90s" not in config("list")
     assert config("history", "Server:Port").count("Server:Port") >= 3
-    config("unset", "Server:Port")
+    config("delete", "Server:Port")
     assert "8080" in config("list")
     bad = tmp_path / "bad.json"
     bad.write_text('{"Server": {"Port": 0}}')

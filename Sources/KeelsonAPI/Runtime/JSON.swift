@@ -2,8 +2,8 @@ public import KeelsonCore
 
 // The JSON form of messages, for people, scripts and the audit trail: members by the fields' names
 // in the .proto, enums by name, times and durations as protobuf's JSON mapping has them, bytes in
-// base64. Unlike in that mapping, 64-bit integers are numbers, and fields that hold their default
-// are present. Unknown fields are left out.
+// base64. Unlike in that mapping, 64-bit integers are numbers (as long as they are below 2^53), and
+// fields that hold their default are present. Unknown fields are left out.
 
 extension OpenEnum {
   /// The value's name in the .proto; its number when it has none.
@@ -23,9 +23,10 @@ extension JSONValue {
     }
   }
 
-  /// An integer; beyond 2^53 the nearest double.
+  /// An integer; beyond 2^53 its digits as text, so that none is lost.
   public init(number: some BinaryInteger) {
-    self = .number(Double(number))
+    let double = Double(number)
+    self = double.magnitude < 0x1p53 ? .number(double) : .string(String(number))
   }
 
   /// Bytes in base64 (RFC 4648, section 4).

@@ -9,7 +9,7 @@ extension Command {
   }
 
   /// Finds the command that the words name and reads its arguments and options. `--help` anywhere
-  /// asks for help; `--` ends the options.
+  /// asks for help; `--` ends the options; what begins like a negative number is none.
   ///
   /// - Throws: ``UsageError`` that says what is wrong and how to get help.
   func parse(_ words: [String], path: [String] = []) throws -> Parsed {
@@ -41,7 +41,7 @@ extension Command {
     mutating func read() throws -> Parsed {
       var isPastOptions = false
       while let word = words.popFirst() {
-        if isPastOptions || !word.hasPrefix("-") || word == "-" {
+        if isPastOptions || !word.hasPrefix("-") || word == "-" || isNegativeNumber(word) {
           places.append(word)
         } else if word == "--" {
           isPastOptions = true
@@ -54,6 +54,12 @@ extension Command {
       try readPlaces()
       applyDefaults()
       return .run(command, invocation)
+    }
+
+    /// No option begins with a digit: `config set Offset -5` means the number.
+    private func isNegativeNumber(_ word: String) -> Bool {
+      let digits = word.dropFirst(word.hasPrefix("-.") ? 2 : 1)
+      return digits.first.map { ("0"..."9").contains($0) } ?? false
     }
 
     private mutating func readOption(_ word: String) throws {

@@ -21,7 +21,7 @@ extension AuditCommand {
         help: "Where to write it; to standard output when not given."),
       .init(name: "after", value: "SEQUENCE", help: "Only entries after this one."),
       .init(name: "up-to", value: "SEQUENCE", help: "Only entries up to this one."),
-    ] + Session.options.filter { $0.name != "output" }
+    ] + Session.streamOptions.filter { $0.name != "output" }
   ) { invocation in
     let request = KeelsonAuditV1.ExportEntriesRequest(
       filter: try AuditOptions.filter(invocation),
@@ -31,6 +31,7 @@ extension AuditCommand {
     try await Session.run(invocation) { session in
       let file = try OutputFile(invocation.option("file"))
       var progress = Progress(isShown: invocation.has("file") || isatty(STDOUT_FILENO) == 0)
+      defer { progress.finish() }
       for try await piece in session.client.audit.export(request) {
         try file.write(piece.data)
         progress.show(
@@ -38,7 +39,6 @@ extension AuditCommand {
           of: piece.lastSequence - request.afterSequence, "\(piece.entries) entries")
       }
       try file.finish()
-      progress.finish()
     }
   }
 
@@ -75,8 +75,8 @@ extension AuditCommand {
       }
       let report = try AuditFileCheck(invocation).run(path)
       switch Output(invocation).format {
-      case .json: Output.line(report.json.text)
-      case .table: Output.line(report.sheet)
+      case .json: try Output.line(report.json.text)
+      case .table: try Output.line(report.sheet)
       }
       guard report.isValid else { throw SilentFailure() }
       return
@@ -91,7 +91,7 @@ extension AuditCommand {
     try await Session.run(invocation) { session in
       let report = try await session.client.audit.service.verifyEntries(
         .init(startSequence: range.from, endSequence: range.to))
-      session.output.print(report) { report.sheet }
+      try session.output.print(report) { report.sheet }
       guard report.valid else { throw SilentFailure() }
     }
   }
@@ -122,13 +122,13 @@ extension AuditCommand {
           } else {
             try await service.createCheckpoint(.init())
           }
-        return session.output.print(checkpoint) { checkpoint.sheet }
+        return try session.output.print(checkpoint) { checkpoint.sheet }
       }
       let answer = try await service.listCheckpoints(
         .init(
           pageSize: try invocation.integer("page-size") ?? 0,
           pageToken: invocation.option("page-token") ?? ""))
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -139,11 +139,11 @@ extension AuditCommand {
   ) { invocation in
     try await Session.run(invocation) { session in
       let answer = try await session.client.audit.service.listSigningKeys(.init())
-      guard invocation.has("pem") else { return session.output.print(answer) { answer.table } }
+      guard invocation.has("pem") else { return try session.output.print(answer) { answer.table } }
       guard let current = answer.keys.first(where: \.current) else {
         throw RPCError(.notFound, "The server names no current key.")
       }
-      Output.line(String(current.publicKey.drop { $0 == "\n" }.dropLast()))
+      try Output.line(String(current.publicKey.drop { $0 == "\n" }.dropLast()))
     }
   }
 }

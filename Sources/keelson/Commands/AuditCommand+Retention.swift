@@ -26,7 +26,7 @@ extension AuditCommand {
       var policy = try await service.getRetentionPolicy(.init())
       let changes = ["default", "category", "archive-interval", "audit-reads"]
       guard changes.contains(where: invocation.has) else {
-        return session.output.print(policy) { policy.sheet }
+        return try session.output.print(policy) { policy.sheet }
       }
       if let etag = invocation.option("etag") { policy.etag = etag }
       if let text = invocation.option("default") {
@@ -45,7 +45,7 @@ extension AuditCommand {
       }
       if let word = invocation.option("audit-reads") { policy.auditReads = word == "on" }
       let updated = try await service.updateRetentionPolicy(.init(policy: policy))
-      session.output.print(updated) { updated.sheet }
+      try session.output.print(updated) { updated.sheet }
     }
   }
 
@@ -63,7 +63,7 @@ extension AuditCommand {
     try await Session.run(invocation) { session in
       let answer = try await session.client.audit.service.archiveEntries(
         .init(validateOnly: invocation.has("dry-run"), beforeTime: before))
-      session.output.print(answer) { answer.text(isPlan: invocation.has("dry-run")) }
+      try session.output.print(answer) { answer.text(isPlan: invocation.has("dry-run")) }
     }
   }
 
@@ -87,12 +87,16 @@ extension AuditCommand {
           .init(
             pageSize: try invocation.integer("page-size") ?? 0,
             pageToken: invocation.option("page-token") ?? ""))
-        return session.output.print(answer) { answer.table }
+        return try session.output.print(answer) { answer.table }
       }
       let archive = try await service.getArchive(.init(name: name))
       if let path = invocation.option("file") {
+        guard path != "-" else {
+          throw UsageError("--file takes a file's name: the manifest goes beside it.")
+        }
         let file = try OutputFile(path)
         var progress = Progress(isShown: true)
+        defer { progress.finish() }
         var done: Int64 = 0
         for try await piece in service.downloadArchive(.init(name: name)) {
           try file.write(piece.data)
@@ -103,9 +107,8 @@ extension AuditCommand {
         let manifest = try OutputFile(path + AuditFileCheck.manifestSuffix)
         try manifest.write(Array((AuditFileCheck.manifest(of: archive) + "\n").utf8))
         try manifest.finish()
-        progress.finish()
       }
-      session.output.print(archive) { archive.sheet }
+      try session.output.print(archive) { archive.sheet }
     }
   }
 
@@ -131,7 +134,7 @@ extension AuditCommand {
       let answer = try await session.client.audit.service.eraseSubject(
         .init(
           subject: invocation.argument("SUBJECT"), reason: invocation.option("reason") ?? ""))
-      session.output.print(answer) {
+      try session.output.print(answer) {
         "Erased: \(answer.entries) \(answer.entries == 1 ? "entry" : "entries") in the database."
       }
     }

@@ -24,7 +24,7 @@ enum AuditCommand {
         try await session.client.audit.service.listEntries(
           .init(filter: filter, pageSize: size, pageToken: token))
       }
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -37,7 +37,7 @@ enum AuditCommand {
     try await Session.run(invocation) { session in
       let entry = try await session.client.audit.service.getEntry(
         .init(name: Int64(name).map { .sequence($0) } ?? .entryId(name)))
-      session.output.print(entry) { entry.sheet }
+      try session.output.print(entry) { entry.sheet }
     }
   }
 
@@ -45,39 +45,48 @@ enum AuditCommand {
     name: "history", summary: "List all that a user did and all that was done to them",
     arguments: [.init(name: "USER", help: "The user's name, as it stands in entries.")],
     options: [
-      AuditOptions.from, AuditOptions.until, AuditOptions.limit, FlagOptions.pageSize,
+      AuditOptions.from, AuditOptions.to, AuditOptions.limit, FlagOptions.pageSize,
       FlagOptions.pageToken,
     ] + Session.options
   ) { invocation in
-    let (from, until) = try AuditOptions.times(invocation)
+    let (from, to) = try AuditOptions.times(invocation)
     try await Session.run(invocation) { session in
       let answer = try await pages(invocation) { size, token in
         try await session.client.audit.service.listUserHistory(
           .init(
-            user: invocation.argument("USER"), startTime: from, endTime: until, pageSize: size,
+            user: invocation.argument("USER"), startTime: from, endTime: to, pageSize: size,
             pageToken: token))
       }
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
   private static let tail = Command(
-    name: "tail", summary: "Show entries as they are recorded",
+    name: "tail", summary: "Show entries as they are recorded, until Ctrl-C",
+    discussion:
+      "Goes on by itself when the connection or the server is lost, without loss or repetition.",
     options: AuditOptions.filter + [
       .init(
         name: "after", value: "SEQUENCE",
         help: "Go on after an entry, 0 for all that are kept; from now on when not given.")
-    ] + Session.options
+    ] + Session.streamOptions
   ) { invocation in
-    let filter = try AuditOptions.filter(invocation)
-    let after: Int64? = try invocation.integer("after")
+    let request = KeelsonAuditV1.TailEntriesRequest(
+      filter: try AuditOptions.filter(invocation),
+      afterSequence: try invocation.integer("after"))
     try await Session.run(invocation) { session in
-      for try await entry in session.client.audit.service.tailEntries(
-        .init(filter: filter, afterSequence: after))
-      {
-        guard case .entry(let entry)? = entry.event else { continue }
-        session.output.print(entry) { entry.line }
-      }
+      let service = session.client.audit.service
+      try await session.follow(
+        "audit entries", from: request, begin: { service.tailEntries($0, options: $1) },
+        heartbeat: { response in
+          guard case .heartbeat(let heartbeat) = response.event else { return nil }
+          return .some(heartbeat.interval)
+        },
+        take: { response, request in
+          request.afterSequence = response.sequence
+          guard case .entry(let entry) = response.event else { return }
+          try session.output.print(entry) { entry.line }
+        })
     }
   }
 
@@ -131,7 +140,7 @@ enum AuditCommand {
     try await Session.run(invocation) { session in
       let answer = try await KeelsonAuditV1.RecordEntriesResponse(
         entries: session.client.audit.recordNow([draft]))
-      session.output.print(answer) {
+      try session.output.print(answer) {
         answer.entries.map {
           "\($0.duplicate ? "Recorded already" : "Recorded") as \($0.sequence), \($0.entryId)"
         }.joined(separator: "\n")

@@ -13,8 +13,8 @@ enum AuditOptions {
     name: "correlation-id", value: "ID", help: "The correlation id of the call.")
   static let from = Command.Option(
     name: "from", value: "TIME", help: "Recorded then or later: 2027-01-31T00:00:00Z.")
-  static let until = Command.Option(
-    name: "until", value: "TIME", help: "Recorded before then.")
+  static let to = Command.Option(
+    name: "to", value: "TIME", help: "Recorded before then.")
   static let limit = Command.Option(
     name: "limit", value: "N", help: "Show at most N entries.", defaultValue: "100")
 
@@ -30,25 +30,25 @@ enum AuditOptions {
     .init(name: "actor", value: "NAME", help: "Who did it."),
     .init(name: "action", value: "ACTION", help: "What was done; flag.* for all of flags."),
     .init(name: "entity-type", value: "TYPE", help: "The kind of thing it was done to."),
-    .init(name: "entity", value: "ID", help: "Which one."),
+    .init(name: "entity-id", value: "ID", help: "Which one."),
     .init(name: "outcome", value: "OUTCOME", help: "How it ended.", choices: outcomes),
-    category, correlation, from, until,
+    category, correlation, from, to,
   ]
 
   static func filter(_ invocation: Invocation) throws -> KeelsonAuditV1.EntryFilter {
-    let (from, until) = try times(invocation)
+    let (from, to) = try times(invocation)
     return KeelsonAuditV1.EntryFilter(
       actor: invocation.option("actor") ?? "", entityType: invocation.option("entity-type") ?? "",
-      entityId: invocation.option("entity") ?? "", action: invocation.option("action") ?? "",
+      entityId: invocation.option("entity-id") ?? "", action: invocation.option("action") ?? "",
       outcome: outcome(invocation) ?? .unspecified,
       category: invocation.option("category") ?? "",
-      correlationId: invocation.option("correlation-id") ?? "", startTime: from, endTime: until)
+      correlationId: invocation.option("correlation-id") ?? "", startTime: from, endTime: to)
   }
 
   static func times(
     _ invocation: Invocation
   ) throws -> (GoogleProtobuf.Timestamp?, GoogleProtobuf.Timestamp?) {
-    (try FlagOptions.time("from", invocation), try FlagOptions.time("until", invocation))
+    (try FlagOptions.time("from", invocation), try FlagOptions.time("to", invocation))
   }
 
   static func outcome(_ invocation: Invocation) -> KeelsonAuditV1.Outcome? {

@@ -42,7 +42,7 @@ enum CertsCommand {
     ).issue(
       hosts: invocation.all("host"), clients: clients, days: days,
       replacesAuthority: invocation.has("force"))
-    Output.line(report(outcome))
+    try Output.line(report(outcome))
   }
 
   private static func report(_ outcome: DevelopmentCertificates.Outcome) -> String {
@@ -82,9 +82,9 @@ enum CertsCommand {
     let certificates = try Certificate.all(inFile: invocation.argument("FILE"))
     switch Output(invocation).format {
     case .json:
-      Output.line(JSONValue.object(["certificates": .array(certificates.map(json))]).text)
+      try Output.line(JSONValue.object(["certificates": .array(certificates.map(json))]).text)
     case .table:
-      Output.line(certificates.map(text).joined(separator: "\n\n"))
+      try Output.line(certificates.map(text).joined(separator: "\n\n"))
     }
   }
 
@@ -102,7 +102,7 @@ enum CertsCommand {
       ("SHA-256", certificate.fingerprint),
     ]
     return rows.filter { !$0.1.isEmpty }.map { name, value in
-      name + String(repeating: " ", count: 18 - name.count) + value
+      name + String(repeating: " ", count: 18 - name.count) + value.printable()
     }.joined(separator: "\n")
   }
 

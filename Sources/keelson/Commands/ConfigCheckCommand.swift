@@ -30,11 +30,11 @@ enum ConfigCheckCommand {
       variables: SettingOptions.variables, logger: logger)
     let rows = invocation.has("show") ? ConfigCheckCommand.rows(loaded) : []
     switch Output(invocation).format {
-    case .json: Output.line(json(loaded, problems, invocation.has("show") ? rows : nil).text)
+    case .json: try Output.line(json(loaded, problems, invocation.has("show") ? rows : nil).text)
     case .table:
-      Output.line(summary(loaded))
-      if !rows.isEmpty { Output.line("\n" + table(rows)) }
-      Output.line("\n" + verdict(problems))
+      try Output.line(summary(loaded))
+      if !rows.isEmpty { try Output.line("\n" + table(rows)) }
+      try Output.line("\n" + verdict(problems))
     }
     if !problems.isEmpty { throw SilentFailure() }
   }

@@ -8,7 +8,7 @@ enum ConfigCommand {
   static let command = Command(
     name: "config", summary: "Read, set, check and watch the settings of applications",
     subcommands: [
-      ConfigCheckCommand.command, ConfigSettingsCommand.command, list, get, set, unset, batch,
+      ConfigCheckCommand.command, ConfigSettingsCommand.command, list, get, set, delete, batch,
       validate, reload, watch, ConfigHistoryCommand.history, ConfigHistoryCommand.rollback,
       ConfigHistoryCommand.snapshots, ConfigSchemaCommand.command, applications, rotateKey,
     ])
@@ -37,7 +37,7 @@ enum ConfigCommand {
         answer.nextPageToken = page.nextPageToken
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty && !invocation.has("page-size")
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -51,7 +51,7 @@ enum ConfigCommand {
           application: try ConfigOptions.application(invocation),
           environment: invocation.option("environment") ?? "", key: invocation.argument("KEY"),
           reveal: invocation.has("reveal")))
-      session.output.print(setting) { setting.sheet }
+      try session.output.print(setting) { setting.sheet }
     }
   }
 
@@ -75,7 +75,10 @@ enum ConfigCommand {
       let key = invocation.argument("KEY")
       let schema = try await ConfigOptions.schema(session, invocation)
       let given = invocation.arguments["VALUE"]
-      let isSecret = invocation.has("secret") || schema.rule(for: key)?.sensitive == true
+      var isSecret = invocation.has("secret") || schema.rule(for: key)?.sensitive == true
+      if given != nil, !isSecret {
+        isSecret = try await ConfigOptions.isSecret(key, session, invocation)
+      }
       guard !(isSecret && given != nil) else {
         throw UsageError(
           "'\(key)' is a secret: others see the arguments of a command. Leave the value away and "
@@ -85,6 +88,11 @@ enum ConfigCommand {
         throw UsageError("Give either VALUE or --file.")
       }
       let text = try given ?? ConfigOptions.secret(file: invocation.option("file"))
+      guard given != nil || !text.isEmpty || invocation.has("string") else {
+        throw UsageError(
+          "No value came from \(invocation.option("file") ?? "the standard input"). To set an empty "
+            + "text, say --string.")
+      }
       let setting = try await session.client.admin.configuration.setSetting(
         .init(
           application: try ConfigOptions.application(invocation),
@@ -92,12 +100,12 @@ enum ConfigCommand {
           value: ConfigOptions.value(
             text, type: invocation.has("string") ? .string : schema.type(of: key)),
           sensitive: invocation.has("secret"), etag: invocation.option("etag") ?? ""))
-      session.output.print(setting) { setting.sheet }
+      try session.output.print(setting) { setting.sheet }
     }
   }
 
-  private static let unset = Command(
-    name: "unset", summary: "Delete what is set; a lower layer's value shows again",
+  private static let delete = Command(
+    name: "delete", summary: "Delete what is set; a lower layer's value shows again",
     arguments: [key], options: [ConfigOptions.etag] + ConfigOptions.scope
   ) { invocation in
     try await Session.run(invocation) { session in
@@ -106,7 +114,7 @@ enum ConfigCommand {
           application: try ConfigOptions.application(invocation),
           environment: invocation.option("environment") ?? "", key: invocation.argument("KEY"),
           etag: invocation.option("etag") ?? ""))
-      session.output.print(answer) {
+      try session.output.print(answer) {
         answer.setting?.sheet ?? "Deleted; no layer has it now (revision \(answer.revision))."
       }
     }
@@ -114,7 +122,11 @@ enum ConfigCommand {
 
   private static let batch = Command(
     name: "batch", summary: "Set and delete several settings at once: all or none",
-    discussion: "The file is a JSON object: objects are sections, null deletes.",
+    discussion: """
+      The file is a JSON object: objects are sections, null deletes. A text is read as the schema's \
+      type has it, so that whole numbers from 2^53 on can stand in quotes; as numbers they are \
+      refused.
+      """,
     arguments: [.init(name: "FILE", help: "A JSON file; - for the standard input.")],
     options: ConfigOptions.scope
   ) { invocation in
@@ -126,7 +138,7 @@ enum ConfigCommand {
           application: try ConfigOptions.application(invocation),
           environment: invocation.option("environment") ?? "",
           changes: try ConfigOptions.changes(json, schema: schema)))
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -155,7 +167,7 @@ enum ConfigCommand {
           ConfigOptions.json(file: file), application: application)
       }
       let answer = try await session.client.admin.configuration.validateSettings(request)
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
       if !answer.violations.isEmpty { throw SilentFailure() }
     }
   }
@@ -169,7 +181,7 @@ enum ConfigCommand {
         .init(
           application: try ConfigOptions.application(invocation),
           environment: invocation.option("environment") ?? ""))
-      session.output.print(answer) {
+      try session.output.print(answer) {
         answer.changedKeys.isEmpty
           ? "Nothing has changed (revision \(answer.revision))."
           : "Changed: \(answer.changedKeys.joined(separator: ", ")) (revision \(answer.revision))."
@@ -178,21 +190,44 @@ enum ConfigCommand {
   }
 
   private static let watch = Command(
-    name: "watch", summary: "Show all settings, then every change as it happens",
+    name: "watch", summary: "Show all settings, then every change, until Ctrl-C",
+    discussion: """
+      Goes on by itself when the connection or the server is lost, without loss or repetition. \
+      With --output json each line is a message; its revision and its layers are what a later \
+      watch can go on from.
+      """,
     options: [
       .init(
-        name: "resume", value: "REVISION", help: "Go on after a revision instead of a snapshot."),
-      ConfigOptions.reveal,
-    ] + ConfigOptions.scope
+        name: "resume", value: "REVISION",
+        help: "Go on after a revision instead of a snapshot. Where layers below the API have "
+          + "settings, needs --resume-layers too."),
+      .init(
+        name: "resume-layers", value: "LAYERS",
+        help: "The layers that were named with the revision; a snapshot comes when they are others "
+          + "by now."),
+      ConfigOptions.reveal, ConfigOptions.application, ConfigOptions.environment,
+    ] + Session.streamOptions
   ) { invocation in
+    guard invocation.has("resume") || !invocation.has("resume-layers") else {
+      throw UsageError("--resume-layers needs --resume as well.")
+    }
+    let request = KeelsonConfigurationV1.WatchSettingsRequest(
+      application: try ConfigOptions.application(invocation),
+      environment: invocation.option("environment") ?? "",
+      resumeRevision: try invocation.integer("resume") ?? 0,
+      resumeLayers: invocation.option("resume-layers") ?? "", reveal: invocation.has("reveal"))
     try await Session.run(invocation) { session in
-      let request = KeelsonConfigurationV1.WatchSettingsRequest(
-        application: try ConfigOptions.application(invocation),
-        environment: invocation.option("environment") ?? "",
-        resumeRevision: try invocation.integer("resume") ?? 0, reveal: invocation.has("reveal"))
-      for try await response in session.client.admin.configuration.watchSettings(request) {
-        session.output.print(response) { response.lines }
-      }
+      let service = session.client.admin.configuration
+      try await session.follow(
+        "changes of settings", from: request, begin: { service.watchSettings($0, options: $1) },
+        heartbeat: { response in
+          guard case .heartbeat(let heartbeat) = response.event else { return nil }
+          return .some(heartbeat.interval)
+        },
+        take: { response, request in
+          (request.resumeRevision, request.resumeLayers) = (response.revision, response.layers)
+          try session.output.show(response, response.lines)
+        })
     }
   }
 
@@ -208,26 +243,36 @@ enum ConfigCommand {
         answer.applications += page.applications
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
   private static let rotateKey = Command(
     name: "rotate-key", summary: "Seal all secrets with a new key, while everything goes on",
+    discussion: """
+      Exit status 1 when something was left as it is, because a key encryption key is missing: keep \
+      every key then.
+      """,
     options: [
       .init(
         name: "wrapping",
         help: "Only wrap the keys with the current key encryption key; values stay as they are.")
-    ] + ConfigOptions.scope
+    ] + [ConfigOptions.application, ConfigOptions.environment] + Session.streamOptions
   ) { invocation in
     try await Session.run(invocation) { session in
       let request = KeelsonConfigurationV1.RotateKeyRequest(
         application: try ConfigOptions.application(invocation),
         environment: invocation.option("environment") ?? "",
         rotation: invocation.has("wrapping") ? .wrapping : .dataKey)
+      var last = KeelsonConfigurationV1.RotateKeyResponse()
       for try await progress in session.client.admin.configuration.rotateKey(request) {
-        session.output.print(progress) { progress.line }
+        try session.output.print(progress) { progress.line }
+        last = progress
       }
+      guard last.finished else {
+        throw RPCError(.unknown, "The server ended before it was finished: run this again.")
+      }
+      guard last.left == nil else { throw SilentFailure() }
     }
   }
 }

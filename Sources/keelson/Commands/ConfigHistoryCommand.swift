@@ -24,7 +24,7 @@ enum ConfigHistoryCommand {
         answer.nextPageToken = page.nextPageToken
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty && !invocation.has("page-size")
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -51,7 +51,7 @@ enum ConfigHistoryCommand {
         request.target = .toRevision(try invocation.integer("revision") ?? 0)
       }
       let answer = try await session.client.admin.configuration.rollbackSettings(request)
-      session.output.print(answer) {
+      try session.output.print(answer) {
         answer.changedKeys.isEmpty
           ? "Nothing differs (revision \(answer.revision))."
           : "Changed: \(answer.changedKeys.joined(separator: ", ")) (revision \(answer.revision))."
@@ -76,7 +76,7 @@ enum ConfigHistoryCommand {
           application: try ConfigOptions.application(invocation),
           environment: invocation.option("environment") ?? "",
           name: invocation.argument("NAME"), description: invocation.option("description") ?? ""))
-      session.output.print(snapshot) { snapshot.sheet }
+      try session.output.print(snapshot) { snapshot.sheet }
     }
   }
 
@@ -96,7 +96,7 @@ enum ConfigHistoryCommand {
         answer.settings += page.settings
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty
-      session.output.print(answer) { answer.sheet }
+      try session.output.print(answer) { answer.sheet }
     }
   }
 
@@ -116,7 +116,7 @@ enum ConfigHistoryCommand {
         answer.nextPageToken = page.nextPageToken
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty && !invocation.has("page-size")
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -129,7 +129,7 @@ enum ConfigHistoryCommand {
           application: try ConfigOptions.application(invocation),
           environment: invocation.option("environment") ?? "",
           name: invocation.argument("NAME")))
-      session.output.print(answer) { "Deleted." }
+      try session.output.print(answer) { "Deleted." }
     }
   }
 }

@@ -30,6 +30,21 @@ enum ConfigOptions {
 
   // MARK: Values
 
+  /// Whether a setting is a secret already, whatever made it one.
+  static func isSecret(
+    _ key: String, _ session: Session, _ invocation: Invocation
+  ) async throws -> Bool {
+    do {
+      return try await session.client.admin.configuration.getSetting(
+        .init(
+          application: try application(invocation),
+          environment: invocation.option("environment") ?? "", key: key)
+      ).sensitive
+    } catch let error as RPCError where error.code == .notFound {
+      return false
+    }
+  }
+
   /// The schema of the application that a command names.
   static func schema(_ session: Session, _ invocation: Invocation) async throws
     -> KeelsonConfigurationV1.Schema
@@ -65,7 +80,9 @@ enum ConfigOptions {
         return changes(inner, below: key, schema: schema)
       }
       var change = KeelsonConfigurationV1.SettingChange(key: key)
-      if let value = SettingValue(value) {
+      if case .string(let text) = value, let type = schema.type(of: key) {
+        change.change = .value(self.value(text, type: type))
+      } else if let value = SettingValue(value) {
         change.change = .value(value.message)
       } else {
         change.change = .delete(true)
@@ -79,7 +96,7 @@ enum ConfigOptions {
   static func json(file path: String) throws -> JSONValue {
     let text = try text(file: path)
     do {
-      return try JSONValue(parsing: text)
+      return try JSONValue(parsing: text, refusesInexactIntegers: true)
     } catch {
       throw UsageError("\(path): \(error)")
     }

@@ -14,7 +14,7 @@ enum ConfigSchemaCommand {
   ) { invocation in
     try await Session.run(invocation) { session in
       let schema = try await ConfigOptions.schema(session, invocation)
-      session.output.print(schema) { schema.table }
+      try session.output.print(schema) { schema.table }
     }
   }
 
@@ -40,7 +40,7 @@ enum ConfigSchemaCommand {
       if let etag = invocation.option("etag") { schema.etag = etag }
       let answer = try await session.client.admin.configuration.defineSchema(
         .init(schema: schema, allowViolations: invocation.has("allow-violations")))
-      session.output.print(answer) { answer.text }
+      try session.output.print(answer) { answer.text }
     }
   }
 }

@@ -21,13 +21,13 @@ enum ConfigSettingsCommand {
           "default": .string(row.defaultValue), "what": .string(row.what),
         ])
       }
-      Output.line(JSONValue.array(rows).text)
+      try Output.line(JSONValue.array(rows).text)
     case .table:
       var table = Table("SETTING", "OPTION", "TYPE", "DEFAULT", "WHAT")
       for row in ServerSchema.rows {
         table.add(row.key, row.option, row.type, row.defaultValue, row.what)
       }
-      Output.line(table.text)
+      try Output.line(table.text)
     }
   }
 }

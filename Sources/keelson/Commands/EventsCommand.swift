@@ -49,7 +49,7 @@ enum EventsCommand {
           if event.droppedBefore > 0 {
             Output.note("\(event.droppedBefore) telemetry events were left out here.")
           }
-          session.output.print(event.json) { event.line }
+          try session.output.print(event.json) { event.line }
         }
       }
     }
@@ -84,7 +84,7 @@ enum EventsCommand {
     try await Session.run(invocation) { session in
       let page = try await session.client.events.list(
         query, page: invocation.option("page-token"))
-      session.output.print(page.json) { page.table }
+      try session.output.print(page.json) { page.table }
     }
   }
 
@@ -98,7 +98,7 @@ enum EventsCommand {
     }
     try await Session.run(invocation) { session in
       let event = try await session.client.events.get(revision)
-      session.output.print(event.json) { event.sheet }
+      try session.output.print(event.json) { event.sheet }
     }
   }
 
@@ -107,7 +107,7 @@ enum EventsCommand {
   ) { invocation in
     try await Session.run(invocation) { session in
       let answer = try await session.client.admin.events.listEventTypes(.init())
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -122,7 +122,7 @@ enum EventsCommand {
   ) { invocation in
     try await Session.run(invocation) { session in
       let policy = try await session.client.admin.events.getRetentionPolicy(.init())
-      session.output.print(policy) { policy.sheet }
+      try session.output.print(policy) { policy.sheet }
     }
   }
 
@@ -155,7 +155,7 @@ enum EventsCommand {
     try await Session.run(invocation) { [policy, paths] session in
       let updated = try await session.client.admin.events.updateRetentionPolicy(
         .init(policy: policy, updateMask: .init(paths: paths)))
-      session.output.print(updated) { updated.sheet }
+      try session.output.print(updated) { updated.sheet }
     }
   }
 

@@ -75,8 +75,12 @@ enum FlagOptions {
     guard let date = try? Date(text, strategy: .iso8601) else {
       throw UsageError("--\(name) takes a time such as 2027-01-31T00:00:00Z, not '\(text)'.")
     }
-    return GoogleProtobuf.Timestamp(
-      UnixTime(microseconds: Int64(date.timeIntervalSince1970 * 1_000_000)))
+    // What a protobuf Timestamp holds: the years 1 to 9999.
+    let seconds = date.timeIntervalSince1970
+    guard (-62_135_596_800..<253_402_300_800).contains(seconds) else {
+      throw UsageError("--\(name) takes a time in the years 0001 to 9999, not '\(text)'.")
+    }
+    return GoogleProtobuf.Timestamp(UnixTime(microseconds: Int64(seconds * 1_000_000)))
   }
 
   private static func json(_ name: String, _ text: String) throws -> JSONValue {

@@ -24,7 +24,7 @@ enum FlagSetsCommand {
     try await Session.run(invocation) { session in
       let created = try await session.client.admin.flags.createFlagSet(
         .init(flagSet: try set(invocation)))
-      session.output.print(created) { created.sheet }
+      try session.output.print(created) { created.sheet }
     }
   }
 
@@ -34,7 +34,7 @@ enum FlagSetsCommand {
     try await Session.run(invocation) { session in
       let set = try await session.client.admin.flags.getFlagSet(
         .init(key: invocation.argument("KEY")))
-      session.output.print(set) { set.sheet }
+      try session.output.print(set) { set.sheet }
     }
   }
 
@@ -53,7 +53,7 @@ enum FlagSetsCommand {
         answer.nextPageToken = page.nextPageToken
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty && !invocation.has("page-size")
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -68,7 +68,7 @@ enum FlagSetsCommand {
     try await Session.run(invocation) { session in
       let updated = try await session.client.admin.flags.updateFlagSet(
         .init(flagSet: try set(invocation), updateMask: .init(paths: paths)))
-      session.output.print(updated) { updated.sheet }
+      try session.output.print(updated) { updated.sheet }
     }
   }
 

@@ -48,7 +48,7 @@ enum FlagsCommand {
         flag.environments[try await session.environment(invocation)] = state
       }
       let created = try await session.client.admin.flags.createFlag(.init(flag: flag))
-      session.output.print(created) { created.sheet }
+      try session.output.print(created) { created.sheet }
     }
   }
 
@@ -59,7 +59,7 @@ enum FlagsCommand {
     try await Session.run(invocation) { session in
       let flag = try await session.client.admin.flags.getFlag(
         .init(flagSet: invocation.option("flag-set") ?? "", key: invocation.argument("KEY")))
-      session.output.print(flag) { flag.sheet }
+      try session.output.print(flag) { flag.sheet }
     }
   }
 
@@ -87,7 +87,7 @@ enum FlagsCommand {
         answer.nextPageToken = page.nextPageToken
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty && !invocation.has("page-size")
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -123,7 +123,7 @@ enum FlagsCommand {
       }
       let updated = try await session.client.admin.flags.updateFlag(
         .init(flag: flag, updateMask: .init(paths: paths)))
-      session.output.print(updated) { updated.sheet }
+      try session.output.print(updated) { updated.sheet }
     }
   }
 
@@ -143,7 +143,7 @@ enum FlagsCommand {
           flagSet: invocation.option("flag-set") ?? "", key: invocation.argument("KEY"),
           environment: invocation.option("environment") ?? "", enabled: invocation.has("on"),
           etag: invocation.option("etag") ?? ""))
-      session.output.print(flag) { flag.sheet }
+      try session.output.print(flag) { flag.sheet }
     }
   }
 
@@ -156,7 +156,7 @@ enum FlagsCommand {
         .init(
           flagSet: invocation.option("flag-set") ?? "", key: invocation.argument("KEY"),
           etag: invocation.option("etag") ?? ""))
-      session.output.print(flag) { flag.sheet }
+      try session.output.print(flag) { flag.sheet }
     }
   }
 
@@ -169,7 +169,7 @@ enum FlagsCommand {
         .init(
           flagSet: invocation.option("flag-set") ?? "", key: invocation.argument("KEY"),
           etag: invocation.option("etag") ?? ""))
-      session.output.print(flag) { flag.sheet }
+      try session.output.print(flag) { flag.sheet }
     }
   }
 
@@ -190,7 +190,7 @@ enum FlagsCommand {
         answer.nextPageToken = page.nextPageToken
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty && !invocation.has("page-size")
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -211,26 +211,36 @@ enum FlagsCommand {
           environment: invocation.option("environment") ?? "", key: invocation.argument("KEY"),
           targetingKey: invocation.option("targeting-key") ?? "",
           context: try FlagOptions.object("context", invocation)))
-      session.output.print(answer) { answer.sheet }
+      try session.output.print(answer) { answer.sheet }
     }
   }
 
   private static let watch = Command(
-    name: "watch", summary: "Show the rules of a set, then every change as it happens",
+    name: "watch", summary: "Show the rules of a set, then every change, until Ctrl-C",
+    discussion:
+      "Goes on by itself when the connection or the server is lost, without loss or repetition.",
     options: [
       .init(
         name: "resume", value: "REVISION", help: "Go on after a revision instead of a snapshot."),
       FlagOptions.environment, FlagOptions.flagSet,
-    ] + Session.options
+    ] + Session.streamOptions
   ) { invocation in
+    let request = KeelsonFlagsV1.WatchFlagsRequest(
+      flagSet: invocation.option("flag-set") ?? "",
+      environment: invocation.option("environment") ?? "",
+      resumeRevision: try invocation.integer("resume") ?? 0)
     try await Session.run(invocation) { session in
-      let request = KeelsonFlagsV1.WatchFlagsRequest(
-        flagSet: invocation.option("flag-set") ?? "",
-        environment: invocation.option("environment") ?? "",
-        resumeRevision: try invocation.integer("resume") ?? 0)
-      for try await response in session.client.admin.flags.watchFlags(request) {
-        session.output.print(response) { response.line }
-      }
+      let service = session.client.admin.flags
+      try await session.follow(
+        "flag changes", from: request, begin: { service.watchFlags($0, options: $1) },
+        heartbeat: { response in
+          guard case .heartbeat(let heartbeat) = response.event else { return nil }
+          return .some(heartbeat.interval)
+        },
+        take: { response, request in
+          request.resumeRevision = response.revision
+          try session.output.show(response, response.line)
+        })
     }
   }
 

@@ -12,11 +12,11 @@ enum HealthCommand {
     try await Session.run(invocation) { session in
       if invocation.has("watch") {
         for try await health in session.client.health.watchHealth() {
-          session.output.print(health) { health.sheet + "\n" }
+          try session.output.print(health) { health.sheet + "\n" }
         }
       } else {
         let health = try await session.client.health.getHealth()
-        session.output.print(health) { health.sheet }
+        try session.output.print(health) { health.sheet }
         guard health.ready else { throw SilentFailure() }
       }
     }

@@ -20,13 +20,13 @@ enum LimitsCommand {
           "what": .string(limit.what), "beyond": .string(limit.beyond),
         ])
       }
-      Output.line(JSONValue.array(rows).text)
+      try Output.line(JSONValue.array(rows).text)
     case .table:
       var table = Table("NAME", "DEFAULT", "OF WHAT", "BEYOND IT")
       for limit in ServerLimits.all {
         table.add(limit.name, limit.defaultText, limit.what, limit.beyond)
       }
-      Output.line(table.text)
+      try Output.line(table.text)
     }
   }
 }

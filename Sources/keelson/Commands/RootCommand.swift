@@ -21,8 +21,8 @@ enum RootCommand {
   ) { invocation in
     switch Output(invocation).format {
     case .json:
-      Output.line(JSONValue.object(["version": .string(KeelsonVersion.current)]).text)
-    case .table: Output.line("keelson \(KeelsonVersion.current)")
+      try Output.line(JSONValue.object(["version": .string(KeelsonVersion.current)]).text)
+    case .table: try Output.line("keelson \(KeelsonVersion.current)")
     }
   }
 
@@ -35,6 +35,6 @@ enum RootCommand {
     guard let shell = Shell(rawValue: name) else {
       throw UsageError("There are completions for bash, zsh and fish, not for '\(name)'.")
     }
-    Output.line(RootCommand.command.completions(for: shell))
+    try Output.line(RootCommand.command.completions(for: shell))
   }
 }

@@ -34,7 +34,8 @@ enum SchemaFile {
       throw UsageError("\(place) has to be an object, {\"key\": \"Port\", \"type\": \"integer\"}.")
     }
     var rule = API.SettingRule()
-    for (name, value) in members {
+    // What is not set stands as null where the API's own JSON was printed.
+    for (name, value) in members where value != .null {
       switch (name, value) {
       case ("key", .string(let text)): rule.key = text
       case ("type", .string(let text)): rule.type = try type(text, place)
@@ -44,15 +45,17 @@ enum SchemaFile {
       case ("pattern", .string(let text)): rule.pattern = text
       case ("format", .string(let text)): rule.format = try format(text, place)
       case ("default", _), ("default_value", _), ("defaultValue", _):
-        rule.defaultValue = self.value(value)
-      case ("minimum", _): rule.minimum = self.value(value)
-      case ("maximum", _): rule.maximum = self.value(value)
+        rule.defaultValue = try self.value(value, "\(place).\(name)")
+      case ("minimum", _): rule.minimum = try self.value(value, "\(place).\(name)")
+      case ("maximum", _): rule.maximum = try self.value(value, "\(place).\(name)")
       case ("minimum_length", .number(let number)), ("minimumLength", .number(let number)):
         rule.minimumLength = Int32(exactly: number) ?? -1
       case ("maximum_length", .number(let number)), ("maximumLength", .number(let number)):
         rule.maximumLength = Int32(exactly: number) ?? -1
       case ("allowed_values", .array(let values)), ("allowedValues", .array(let values)):
-        rule.allowedValues = values.compactMap { self.value($0) }
+        rule.allowedValues = try values.enumerated().map {
+          try self.value($0.element, "\(place).\(name)[\($0.offset)]")
+        }
       default:
         let known = [
           "key", "type", "required", "default", "format", "minimum", "maximum",
@@ -67,22 +70,26 @@ enum SchemaFile {
     return rule
   }
 
-  /// A value as it stands, or as the API's own JSON has it: `{"integerValue": "1"}`.
-  private static func value(_ json: JSONValue) -> API.SettingValue? {
-    if case .object(let members) = json, members.count == 1, let member = members.first {
-      switch (member.key, member.value) {
-      case ("integerValue", .string(let text)):
-        return Int64(text).map { SettingValue.integer($0).message }
-      case ("durationValue", .string(let text)):
-        return DurationText.duration(text).map { SettingValue.duration($0).message }
-      case ("booleanValue", let value), ("numberValue", let value), ("stringValue", let value),
-        ("listValue", let value), ("objectValue", let value):
-        return SettingValue(value)?.message
-      default: break
-      }
+  /// A value as it stands, or as the API's own JSON has it: `{"integer_value": 1}`, and in the
+  /// names of protobuf's `{"integerValue": "1"}`.
+  ///
+  /// - Throws: ``UsageError`` for what is no value: a rule is never dropped in silence.
+  private static func value(_ json: JSONValue, _ place: String) throws -> API.SettingValue {
+    if case .object(let members) = json, members.count == 1, let member = members.first,
+      let kind = kinds[member.key.replacing("_", with: "").lowercased()]
+    {
+      if let value = SettingValue(member.value, as: kind) { return value.message }
+    } else if let value = SettingValue(json) {
+      return value.message
     }
-    return SettingValue(json)?.message
+    throw UsageError("\(place) is \(json.text), which is no value of a setting.")
   }
+
+  /// By the names of the fields of `SettingValue`.
+  private static let kinds: [String: SettingType] = [
+    "booleanvalue": .boolean, "integervalue": .integer, "numbervalue": .number,
+    "stringvalue": .string, "durationvalue": .duration, "listvalue": .list, "objectvalue": .object,
+  ]
 
   private static func type(_ text: String, _ place: String) throws -> API.SettingType {
     let word = text.lowercased().replacing("setting_type_", with: "")
@@ -95,6 +102,7 @@ enum SchemaFile {
     case .size: return .size
     case .list: return .list
     case .object: return .object
+    case nil where word == "unspecified": return .unspecified
     case nil:
       throw UsageError(
         "\(place).type is '\(text)'; it is one of "
@@ -115,10 +123,29 @@ enum SchemaFile {
     case .ipAddress: return .ipAddress
     case .json: return .json_
     case .base64: return .base64
+    case nil where word == "unspecified": return .unspecified
     case nil:
       throw UsageError(
         "\(place).format is '\(text)'; it is one of "
           + SettingFormat.allCases.map(\.rawValue).joined(separator: ", ") + ".")
+    }
+  }
+}
+
+extension SettingValue {
+  /// A value of a kind that is said, as the API's own JSON has it: a large integer as text, a
+  /// duration as its text.
+  fileprivate init?(_ json: JSONValue, as kind: SettingType) {
+    switch (kind, json) {
+    case (.integer, .string(let text)), (.duration, .string(let text)):
+      guard let value = SettingValue(text: text, as: kind) else { return nil }
+      self = value
+    case (.number, .number(let value)): self = .number(value)
+    case (.string, .string), (.boolean, .bool), (.integer, .number), (.list, .array),
+      (.object, .object):
+      guard let value = SettingValue(json) else { return nil }
+      self = value
+    default: return nil
     }
   }
 }

@@ -23,7 +23,7 @@ enum SegmentsCommand {
     try await Session.run(invocation) { session in
       let created = try await session.client.admin.flags.createSegment(
         .init(segment: try segment(invocation)))
-      session.output.print(created) { created.sheet }
+      try session.output.print(created) { created.sheet }
     }
   }
 
@@ -34,7 +34,7 @@ enum SegmentsCommand {
     try await Session.run(invocation) { session in
       let segment = try await session.client.admin.flags.getSegment(
         .init(flagSet: invocation.option("flag-set") ?? "", key: invocation.argument("KEY")))
-      session.output.print(segment) { segment.sheet }
+      try session.output.print(segment) { segment.sheet }
     }
   }
 
@@ -54,7 +54,7 @@ enum SegmentsCommand {
         answer.nextPageToken = page.nextPageToken
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty && !invocation.has("page-size")
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -70,7 +70,7 @@ enum SegmentsCommand {
     try await Session.run(invocation) { session in
       let updated = try await session.client.admin.flags.updateSegment(
         .init(segment: try segment(invocation), updateMask: .init(paths: paths)))
-      session.output.print(updated) { updated.sheet }
+      try session.output.print(updated) { updated.sheet }
     }
   }
 
@@ -83,7 +83,7 @@ enum SegmentsCommand {
         .init(
           flagSet: invocation.option("flag-set") ?? "", key: invocation.argument("KEY"),
           etag: invocation.option("etag") ?? ""))
-      session.output.print(answer) { "Deleted segment \(invocation.argument("KEY"))." }
+      try session.output.print(answer) { "Deleted segment \(invocation.argument("KEY"))." }
     }
   }
 

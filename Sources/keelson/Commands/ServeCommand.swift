@@ -94,7 +94,8 @@ enum ServeCommand {
         options: SettingOptions.layer(invocation))
       try await server.run { addresses in
         for address in addresses {
-          Output.line("Keelson \(KeelsonVersion.current) is serving \(address)")
+          // Who reads it is gone, or its disk is full: that ends no server.
+          try? Output.line("Keelson \(KeelsonVersion.current) is serving \(address)")
         }
       }
     } catch let error as SettingsError {

@@ -1,4 +1,5 @@
 import Glibc
+import KeelsonAPI
 import KeelsonClient
 import KeelsonCore
 import KeelsonServer
@@ -40,12 +41,16 @@ struct Session: Sendable {
     Output.option,
   ]
 
+  /// Those of commands whose calls last as long as they have something to say.
+  static let streamOptions = options.filter { $0.name != "timeout" }
+
   /// Connects, runs a body and closes the connection, whatever happens.
   static func run(
     _ invocation: Invocation, _ body: @Sendable (Session) async throws -> Void
   ) async throws {
     let address = invocation.option("server") ?? "127.0.0.1:7400"
-    guard let seconds = try invocation.integer("timeout", as: Int.self), seconds > 0 else {
+    let seconds = try invocation.integer("timeout") ?? 10
+    guard seconds > 0 else {
       throw UsageError("--timeout takes a number of seconds above 0.")
     }
     var configuration = KeelsonClient.Configuration(server: address)
@@ -74,6 +79,33 @@ struct Session: Sendable {
       throw error
     }
     await client.shutdown()
+  }
+
+  /// Follows a stream of the server's until somebody presses Ctrl-C or sends SIGTERM, over the loss of
+  /// the connection and of the server. Without a server to begin with, it fails at once.
+  ///
+  /// - Parameters:
+  ///   - what: is followed, for errors: `audit entries` for example.
+  ///   - first: the request of the first call.
+  ///   - begin: begins a call.
+  ///   - heartbeat: the interval of a heartbeat; nil: a message is none.
+  ///   - take: prints a message, and makes the request of a call that goes on after it.
+  func follow<Request: Sendable, Response>(
+    _ what: String, from first: Request,
+    begin: @escaping @Sendable (Request, CallOptions) -> ResponseStream<Response>,
+    heartbeat: @escaping @Sendable (Response) -> GoogleProtobuf.Duration??,
+    take: @escaping @Sendable (Response, inout Request) throws -> Void
+  ) async throws {
+    try await untilInterrupted {
+      _ = try await client.health.getHealth()
+      var request = first
+      let reader: SubscriptionReader<Response> = client.reader(
+        of: what, heartbeat: { heartbeat($0).map { .init(interval: $0?.clampedDuration) } },
+        onInterruption: { Output.note("\($0.message) Going on as soon as the server is back.") })
+      while let response = try await reader.next(begin: { [request] in begin(request, $0) }) {
+        try take(response, &request)
+      }
+    }
   }
 
   /// Runs a body that goes on until somebody presses Ctrl-C or sends SIGTERM, which is no failure.

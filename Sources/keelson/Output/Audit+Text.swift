@@ -23,7 +23,7 @@ extension KeelsonAuditV1.AuditEntry {
   /// One line, as a tail shows it.
   var line: String {
     let flaw = outcome == .success ? "" : "  \(outcome.word)"
-    return "\(sequence)  \(time.text)  \(actor)  \(action)  \(entity)\(flaw)"
+    return "\(sequence)  \(time.text)  \(actor)  \(action)  \(entity)\(flaw)".printable()
   }
 
   var sheet: String {

@@ -86,20 +86,25 @@ extension [KeelsonConfigurationV1.Violation] {
 }
 
 extension KeelsonConfigurationV1.WatchSettingsResponse {
-  /// A line for each setting, a short one for a heartbeat.
-  var lines: String {
+  /// A line for each setting; nil for a heartbeat.
+  var lines: String? {
     func line(_ setting: KeelsonConfigurationV1.EffectiveSetting) -> String {
-      "\(revision)  \(setting.key) = \(setting.sensitive && setting.value == nil ? "******" : setting.value?.shown ?? "")"
-        + "  (\(setting.layer.word))"
+      let isMasked = setting.sensitive && setting.value == nil
+      let value = isMasked ? "******" : setting.value?.shown ?? ""
+      return "\(revision)  \(setting.key) = \(value)  (\(setting.layer.word))".printable()
     }
     switch event {
     case .snapshot(let snapshot):
-      return (["\(revision)  \(snapshot.settings.count) settings"] + snapshot.settings.map(line))
-        .joined(separator: "\n")
+      let state = layers.isEmpty ? "" : ", layers \(layers)"
+      return
+        (["\(revision)  \(snapshot.settings.count) settings\(state)"]
+        + snapshot.settings.map(line)).joined(separator: "\n")
     case .change(let change):
-      return (change.settings.map(line) + change.removedKeys.map { "\(revision)  \($0) is gone" })
+      return
+        (change.settings.map(line)
+        + change.removedKeys.map { "\(revision)  \($0) is gone".printable() })
         .joined(separator: "\n")
-    case .heartbeat, nil: return "\(revision)  nothing new"
+    case .heartbeat, nil: return nil
     }
   }
 }
@@ -195,6 +200,20 @@ extension KeelsonConfigurationV1.ListApplicationsResponse {
 
 extension KeelsonConfigurationV1.RotateKeyResponse {
   var line: String {
-    "\(done) of \(total)" + (finished ? ", finished; wrapped with '\(wrappingKeyId)'" : "")
+    guard finished else { return "\(done) of \(total)" }
+    var text = "\(done) of \(total), finished; wrapped with '\(wrappingKeyId)'"
+    if let left {
+      text = "\(done) of \(total), the others cannot be; wrapped with '\(wrappingKeyId)'. \(left)"
+    }
+    return text.printable()
+  }
+
+  /// What could not be done, and what to do about it; nil when nothing is left.
+  var left: String? {
+    guard skipped > 0 || !missingKeyIds.isEmpty else { return nil }
+    let keys = missingKeyIds.map { "'\($0)'" }.joined(separator: ", ")
+    return "\(skipped) were left as they are: the key encryption "
+      + (missingKeyIds.count == 1 ? "key \(keys) is" : "keys \(keys) are")
+      + " missing. Give back what is missing and run this again; until then remove no key."
   }
 }

@@ -8,8 +8,8 @@ extension Event {
     let number = revision.map { "\($0)" } ?? "-"
     var text = "\(number) \(time.map { "\($0)" } ?? "-") \(type) \(subject)"
     if !actor.isEmpty { text += " by \(actor)" }
-    if case .object(let members) = data, members.isEmpty { return text }
-    return text + " " + data.text
+    if case .object(let members) = data, members.isEmpty { return text.printable() }
+    return "\(text) \(data.text)".printable()
   }
 
   /// What people see of one event.

@@ -104,27 +104,27 @@ extension KeelsonFlagsV1.Reason {
 }
 
 extension KeelsonFlagsV1.WatchFlagsResponse {
-  /// One line for each thing that happened.
-  var line: String {
+  /// One line for each thing that happened; nil for a heartbeat.
+  var line: String? {
     let text =
       switch event {
       case .snapshot(let snapshot):
         ([
           "snapshot: \(snapshot.flags.count) flags, \(snapshot.segments.count) segments"
-        ] + snapshot.flags.map { "  \($0.line)" }).joined(separator: "\n")
+        ] + snapshot.flags.map { "  \($0.line.printable())" }).joined(separator: "\n")
       case .change(let change):
         switch change.change {
-        case .flag(let flag): flag.line
+        case .flag(let flag): flag.line.printable()
         case .removedFlag(let key): "\(key): removed"
-        case .segment(let segment): "segment \(segment.key): \(segment.condition)"
+        case .segment(let segment): "segment \(segment.key): \(segment.condition)".printable()
         case .removedSegment(let key): "segment \(key): removed"
         case .flagSet: "the set changed"
         case nil: "an unknown change"
         }
-      case .heartbeat: "nothing new"
+      case .heartbeat: nil as String?
       case nil: "an unknown event"
       }
-    return "\(revision)  \(text)"
+    return text.map { "\(revision)  \($0)" }
   }
 }
 

@@ -50,57 +50,7 @@ final class InputFile {
     return try text(path)
   }
 
-  fileprivate static func failure(_ what: String) -> RPCError {
+  static func failure(_ what: String) -> RPCError {
     RPCError(.unknown, "\(what): \(unsafe String(cString: strerror(errno))).")
-  }
-}
-
-/// A file that a command writes piece by piece: beside its place, and moved there when it is whole.
-final class OutputFile {
-  /// nil: standard output.
-  private let path: String?
-  private var descriptor: Int32
-  private var beside: String { "\(path ?? "").part" }
-
-  /// - Throws: `RPCError` that says why it cannot be written.
-  init(_ path: String?) throws {
-    self.path = path
-    guard let path else {
-      descriptor = STDOUT_FILENO
-      return
-    }
-    descriptor = unsafe open(path + ".part", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
-    guard descriptor >= 0 else { throw InputFile.failure("The file \(path) cannot be written") }
-  }
-
-  deinit {
-    guard path != nil, descriptor >= 0 else { return }
-    close(descriptor)
-    _ = unsafe unlink(beside)
-  }
-
-  func write(_ bytes: [UInt8]) throws {
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let count = unsafe rest.withUnsafeBytes {
-        unsafe Glibc.write(descriptor, $0.baseAddress, $0.count)
-      }
-      if count < 0, errno == EINTR { continue }
-      guard count > 0 else {
-        throw InputFile.failure(
-          "\(path.map { "The file \($0)" } ?? "The output") cannot be written")
-      }
-      rest = rest.dropFirst(count)
-    }
-  }
-
-  /// Moves it to its place.
-  func finish() throws {
-    guard let path else { return }
-    close(descriptor)
-    descriptor = -1
-    guard unsafe rename(beside, path) == 0 else {
-      throw InputFile.failure("The file \(path) cannot be written")
-    }
   }
 }

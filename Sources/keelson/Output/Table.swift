@@ -1,4 +1,4 @@
-/// Rows for people: columns aligned, headings in capitals.
+/// Rows for people: columns aligned, headings in capitals. A cell is one line, whatever is in it.
 struct Table {
   private var rows: [[String]]
 
@@ -7,7 +7,7 @@ struct Table {
   }
 
   mutating func add(_ cells: String...) {
-    rows.append(cells)
+    rows.append(cells.map { $0.printable() })
   }
 
   var text: String {
@@ -28,14 +28,14 @@ struct Table {
   }
 }
 
-/// One thing for people: a label and a value a line.
+/// One thing for people: a label and a value a line, whatever is in them.
 struct Sheet {
   private var rows: [(String, String)] = []
 
   /// Adds a line, unless the value is empty.
   mutating func add(_ label: String, _ value: String) {
     guard !value.isEmpty else { return }
-    rows.append((label, value))
+    rows.append((label.printable(), value.printable()))
   }
 
   var text: String {
