@@ -20,7 +20,6 @@ extension ServerSettings {
     settings.dataFolder = reader.text(SettingName.data) ?? settings.dataFolder
     settings.database = reader.text(SettingName.database)
     settings.databaseOwner = reader.text(SettingName.databaseOwner)
-    reader.require(SettingName.database, for: SettingName.databaseOwner)
     settings.auditSigningKeyFile = reader.text(SettingName.auditSigningKeyFile)
     settings.auditArchiveFolder = reader.text(SettingName.auditArchiveFolder)
     settings.allowsInsecureRemote = reader.flag(SettingName.insecureRemotePlaintext)
