@@ -105,6 +105,7 @@ public final class KeelsonClient: Sendable {
     admin = Admin(
       flags: KeelsonFlagsV1.FlagServiceClient(channel: channel),
       events: KeelsonEventsV1.EventServiceClient(channel: channel),
+      audit: KeelsonAuditV1.AuditServiceClient(channel: channel),
       configuration: KeelsonConfigurationV1.ConfigurationServiceClient(channel: channel))
     health = Health(channel: channel)
     if configuration.subscribesToFlags {
@@ -216,6 +217,8 @@ public final class KeelsonClient: Sendable {
     public let flags: KeelsonFlagsV1.FlagServiceClient
     /// Events, their types and how long they are kept.
     public let events: KeelsonEventsV1.EventServiceClient
+    /// The audit trail: every call as it is, checkpoints, retention, archives and erasure among them.
+    public let audit: KeelsonAuditV1.AuditServiceClient
     /// Settings of applications, their schemas, history and snapshots.
     public let configuration: KeelsonConfigurationV1.ConfigurationServiceClient
   }

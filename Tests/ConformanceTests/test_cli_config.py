@@ -151,7 +151,12 @@ def test_a_watch_goes_on_over_a_restart(config):
 def test_a_watch_without_a_server_fails_at_once(config, launch):
     gone = launch()
     gone.stop()
-    for words in (["config", "watch", "--application", "shop"], ["audit", "tail"], ["flags", "watch"]):
+    for words in (
+        ["config", "watch", "--application", "shop"],
+        ["audit", "tail"],
+        ["events", "tail"],
+        ["flags", "watch"],
+    ):
         ended = run(*words, "--server", gone.address)
         assert ended.returncode == 1
         assert "Cannot reach Keelson" in ended.stderr

@@ -3,6 +3,7 @@
 import concurrent.futures
 import shutil
 import socket
+import signal
 import subprocess
 
 import grpc
@@ -73,19 +74,24 @@ def test_unavailable_said_by_the_server_is_shown_as_it_is(fails):
         server.stop(None)
 
 
-def test_watch_of_a_server_that_stops_says_so(launch):
+def test_watch_of_a_server_that_stops_says_so_and_goes_on(launch, dial):
     server = launch()
+    server.listen = [server.address]
     command = [str(BINARY), "flags", "watch", "--server", server.address]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as watching:
-        assert watching.stdout.readline()
-        server.terminate()
-        _, said = watching.communicate(timeout=30)
-    assert watching.returncode == 1
-    assert "stopping" in said
-    assert "Cannot reach" not in said
-    assert server.wait() == 0
+        assert "snapshot" in watching.stdout.readline()
+        server.stop()
+        said = watching.stderr.readline()
+        assert "stopping" in said and "Going on as soon as the server is back" in said
+        server.start()
+        dial(server).create("a")
+        assert "a: " in watching.stdout.readline()
+        watching.send_signal(signal.SIGINT)
+        _, more = watching.communicate(timeout=30)
+    assert watching.returncode == 0
+    assert "Cannot reach" not in more
 
 
 def test_unknown_flag(fails, key):

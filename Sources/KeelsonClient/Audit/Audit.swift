@@ -9,8 +9,7 @@ public import KeelsonCore
 /// for try await entry in keelson.audit.entries(.init(actor: "anna")) { … }
 /// ```
 public struct Audit: Sendable {
-  /// Every call of the service as it is, for what is not below.
-  public let service: KeelsonAuditV1.AuditServiceClient
+  private let service: KeelsonAuditV1.AuditServiceClient
   let recorder: AuditRecorder
   private let subscriptions: SubscriptionRegistry
   private let tailPolicy: SubscriptionPolicy

@@ -63,12 +63,7 @@ package final class TLSServerCertificates: Sendable {
       _ = try PrivateKey(
         pem: PEMFile(file, what: "TLS key").bytes, name: "The TLS key file \(file)")
     }
-    if configuration.clientAuthentication != .none, let file = configuration.clientCAFile {
-      check(.clientCA) { () throws(TLSError) in
-        _ = try Certificate.all(
-          inPEM: PEMFile(file, what: "client CA").bytes, name: "The client CA file \(file)")
-      }
-    }
+    check(.clientCA) { () throws(TLSError) in _ = try TLSServerContext.clientCA(configuration) }
     guard problems.isEmpty else { return problems }
     check(.certificate) { () throws(TLSError) in
       _ = try TLSServerContext(configuration, ticketKeys: TicketKeys(), now: now)

@@ -32,21 +32,31 @@ package final class TLSServerContext: Sendable {
         error.code, "The TLS certificate file \(configuration.certificateFile): \(error.message)",
         cause: error.cause)
     }
-    var clientCA: [UInt8] = []
-    if configuration.clientAuthentication != .none, let file = configuration.clientCAFile {
-      clientCA = try PEMFile(file, what: "client CA").bytes
-      let issuers = try Certificate.all(inPEM: clientCA, name: "The client CA file \(file)")
-      guard issuers.allSatisfy(\.isCA) else {
-        throw TLSError(
-          .malformed,
-          "The client CA file \(file) holds a certificate that may not issue others: give the "
-            + "certificate of the authority, not one that it issued.")
-      }
-      tls.trust(issuers)
-      for issuer in issuers { unsafe SSL_CTX_add_client_CA(tls.context, issuer.x509) }
-    }
+    let clientCA = try Self.clientCA(configuration)
+    if !clientCA.issuers.isEmpty { tls.trust(clientCA.issuers) }
+    for issuer in clientCA.issuers { unsafe SSL_CTX_add_client_CA(tls.context, issuer.x509) }
     unsafe setRules(tls.context)
-    unsafe setSessions(tls.context, clientCA: clientCA)
+    unsafe setSessions(tls.context, clientCA: clientCA.bytes)
+  }
+
+  /// Who may have issued the clients' certificates; nobody when they are not asked for any.
+  ///
+  /// - Throws: ``TLSError`` whose sentence names the file and the cause.
+  static func clientCA(
+    _ configuration: TLSServerConfiguration
+  ) throws(TLSError) -> (bytes: [UInt8], issuers: [Certificate]) {
+    guard configuration.clientAuthentication != .none, let file = configuration.clientCAFile else {
+      return ([], [])
+    }
+    let bytes = try PEMFile(file, what: "client CA").bytes
+    let issuers = try Certificate.all(inPEM: bytes, name: "The client CA file \(file)")
+    guard issuers.allSatisfy(\.isCA) else {
+      throw TLSError(
+        .malformed,
+        "The client CA file \(file) holds a certificate that may not issue others: give the "
+          + "certificate of the authority, not one that it issued.")
+    }
+    return (bytes, issuers)
   }
 
   private func setRules(_ context: OpaquePointer) {

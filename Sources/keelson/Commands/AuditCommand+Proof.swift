@@ -89,7 +89,7 @@ extension AuditCommand {
       to: try invocation.integer("to") ?? 0 as Int64
     )
     try await Session.run(invocation) { session in
-      let report = try await session.client.audit.service.verifyEntries(
+      let report = try await session.client.admin.audit.verifyEntries(
         .init(startSequence: range.from, endSequence: range.to))
       try session.output.print(report) { report.sheet }
       guard report.valid else { throw SilentFailure() }
@@ -114,7 +114,7 @@ extension AuditCommand {
       throw UsageError("A checkpoint goes by its number, or 'latest', not '\(name ?? "")'.")
     }
     try await Session.run(invocation) { session in
-      let service = session.client.audit.service
+      let service = session.client.admin.audit
       if invocation.has("sign") || number != nil {
         let checkpoint =
           if let number {
@@ -138,7 +138,7 @@ extension AuditCommand {
       + Session.options
   ) { invocation in
     try await Session.run(invocation) { session in
-      let answer = try await session.client.audit.service.listSigningKeys(.init())
+      let answer = try await session.client.admin.audit.listSigningKeys(.init())
       guard invocation.has("pem") else { return try session.output.print(answer) { answer.table } }
       guard let current = answer.keys.first(where: \.current) else {
         throw RPCError(.notFound, "The server names no current key.")

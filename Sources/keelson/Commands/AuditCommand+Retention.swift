@@ -22,7 +22,7 @@ extension AuditCommand {
     ] + Session.options
   ) { invocation in
     try await Session.run(invocation) { session in
-      let service = session.client.audit.service
+      let service = session.client.admin.audit
       var policy = try await service.getRetentionPolicy(.init())
       let changes = ["default", "category", "archive-interval", "audit-reads"]
       guard changes.contains(where: invocation.has) else {
@@ -61,7 +61,7 @@ extension AuditCommand {
   ) { invocation in
     let before = try FlagOptions.time("before", invocation)
     try await Session.run(invocation) { session in
-      let answer = try await session.client.audit.service.archiveEntries(
+      let answer = try await session.client.admin.audit.archiveEntries(
         .init(validateOnly: invocation.has("dry-run"), beforeTime: before))
       try session.output.print(answer) { answer.text(isPlan: invocation.has("dry-run")) }
     }
@@ -81,7 +81,7 @@ extension AuditCommand {
       throw UsageError("--file needs the NAME of an archive.")
     }
     try await Session.run(invocation) { session in
-      let service = session.client.audit.service
+      let service = session.client.admin.audit
       guard let name else {
         let answer = try await service.listArchives(
           .init(
@@ -131,7 +131,7 @@ extension AuditCommand {
         "Erasing '\(invocation.argument("SUBJECT"))' cannot be undone: say --yes to do it.")
     }
     try await Session.run(invocation) { session in
-      let answer = try await session.client.audit.service.eraseSubject(
+      let answer = try await session.client.admin.audit.eraseSubject(
         .init(
           subject: invocation.argument("SUBJECT"), reason: invocation.option("reason") ?? ""))
       try session.output.print(answer) {

@@ -21,7 +21,7 @@ enum AuditCommand {
     let filter = try AuditOptions.filter(invocation)
     try await Session.run(invocation) { session in
       let answer = try await pages(invocation) { size, token in
-        try await session.client.audit.service.listEntries(
+        try await session.client.admin.audit.listEntries(
           .init(filter: filter, pageSize: size, pageToken: token))
       }
       try session.output.print(answer) { answer.table }
@@ -35,7 +35,7 @@ enum AuditCommand {
   ) { invocation in
     let name = invocation.argument("ENTRY")
     try await Session.run(invocation) { session in
-      let entry = try await session.client.audit.service.getEntry(
+      let entry = try await session.client.admin.audit.getEntry(
         .init(name: Int64(name).map { .sequence($0) } ?? .entryId(name)))
       try session.output.print(entry) { entry.sheet }
     }
@@ -52,7 +52,7 @@ enum AuditCommand {
     let (from, to) = try AuditOptions.times(invocation)
     try await Session.run(invocation) { session in
       let answer = try await pages(invocation) { size, token in
-        try await session.client.audit.service.listUserHistory(
+        try await session.client.admin.audit.listUserHistory(
           .init(
             user: invocation.argument("USER"), startTime: from, endTime: to, pageSize: size,
             pageToken: token))
@@ -75,7 +75,7 @@ enum AuditCommand {
       filter: try AuditOptions.filter(invocation),
       afterSequence: try invocation.integer("after"))
     try await Session.run(invocation) { session in
-      let service = session.client.audit.service
+      let service = session.client.admin.audit
       try await session.follow(
         "audit entries", from: request, begin: { service.tailEntries($0, options: $1) },
         heartbeat: { response in

@@ -42,6 +42,7 @@ enum EventsCommand {
       invocation.has("telemetry") ? [.durable, .telemetry] : [.durable]
     try await Session.run(invocation) { [start] session in
       try await session.untilInterrupted {
+        try await session.requireServer()
         let events = session.client.events.subscribe(
           types: types(invocation), subjects: invocation.all("subject"), classes: classes,
           from: start)

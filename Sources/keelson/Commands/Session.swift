@@ -97,7 +97,7 @@ struct Session: Sendable {
     take: @escaping @Sendable (Response, inout Request) throws -> Void
   ) async throws {
     try await untilInterrupted {
-      _ = try await client.health.getHealth()
+      try await requireServer()
       var request = first
       let reader: SubscriptionReader<Response> = client.reader(
         of: what, heartbeat: { heartbeat($0).map { .init(interval: $0?.clampedDuration) } },
@@ -106,6 +106,11 @@ struct Session: Sendable {
         try take(response, &request)
       }
     }
+  }
+
+  /// What is followed waits for its server for ever: whoever has named a wrong one is told at once.
+  func requireServer() async throws {
+    _ = try await client.health.getHealth()
   }
 
   /// Runs a body that goes on until somebody presses Ctrl-C or sends SIGTERM, which is no failure.
