@@ -64,7 +64,7 @@ def test_a_schema_comes_back_as_it_was_defined(config, tmp_path):
             {"key": "Large", "type": "integer", "maximum": {"integer_value": "9007199254740993"}},
             {"key": "Share", "type": "number", "minimum": 0.5, "default": 0.75},
             {"key": "Wait", "type": "duration", "minimum": "1s", "default": "90s"},
-            {"key": "Url", "type": "string", "format": "uri", "pattern": "^https:", "required": False},
+            {"key": "Url", "type": "string", "format": "uri", "pattern": "^https:"},
             {"key": "Name", "type": "string", "minimum_length": 1, "maximum_length": 9},
             {"key": "Colour", "type": "string", "allowed_values": ["red", "blue"]},
             {"key": "Hosts", "type": "list", "default": ["a", "b"]},

@@ -42,10 +42,11 @@ def test_what_others_wrote_stays_in_its_cell(cli, server, key):
     cli("config", "set", f"{key}", FORGED, "--application", key)
     listed = cli("audit", "list", "--entity-id", key)
     shown = cli("audit", "get", listed.splitlines()[1].split()[0])
-    with Lines("audit", "tail", "--after", 0, "--entity-id", key, "--server", server.address) as tail:
+    to = ("--server", server.address)
+    with Lines("audit", "tail", "--after", 0, "--entity-id", key, *to) as tail:
         line = tail.next()
     settings = cli("config", "list", "--application", key)
-    with Lines("config", "watch", "--application", key, "--server", server.address) as watch:
+    with Lines("config", "watch", "--application", key, *to) as watch:
         watched = watch.next() + watch.next()
     event = cli("events", "list", "--subject", f"{key}*")
     for said in (listed, shown, line, settings, watched, event):
@@ -98,7 +99,8 @@ def test_times_beyond_the_calendar_are_refused(fails, words, time):
 def test_an_audit_tail_goes_on_over_a_restart(launch, dial):
     server = launch()
     server.listen = [server.address]
-    with Lines("audit", "tail", "--after", 0, "--action", "flag.*", "--server", server.address) as tail:
+    to = ("--server", server.address)
+    with Lines("audit", "tail", "--after", 0, "--action", "flag.*", *to) as tail:
         dial(server).create("a")
         assert "default/a" in tail.next()
         server.kill()
