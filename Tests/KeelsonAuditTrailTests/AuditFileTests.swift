@@ -199,6 +199,17 @@ import Testing
     #expect(forged.failure?.kind == .content)
   }
 
+  @Test func theLargestEntryThatMayBeRecordedIsReadBack() throws {
+    var entry = Self.entries(1)[0]
+    // More than 4 MiB in a line, as sealed states of 512 KiB each with many quotes have.
+    entry.sealed = [UInt8](repeating: 7, count: 5 << 19)
+    var chain = AuditChain()
+    entry = chain.append(entry)
+    let report = try Self.verify(Self.file([entry]), pieces: 64 << 10)
+    #expect(report.failure == nil)
+    #expect(report.entries == 1)
+  }
+
   @Test func entriesThatAreMissingAtTheBeginningAreFound() throws {
     let entries = Self.entries(5)
     var writer = AuditFileWriter(
