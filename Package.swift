@@ -197,8 +197,7 @@ let package = Package(
     tests(
       "KeelsonEventsTests",
       [
-        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonSQLite", "KeelsonPostgres",
-        "KeelsonTransport", "KeelsonEvents",
+        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonTransport", "KeelsonEvents",
       ]),
     tests(
       "KeelsonConfigurationTests",

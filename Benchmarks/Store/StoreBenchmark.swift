@@ -11,7 +11,8 @@ import KeelsonTransport
 ///     StoreBenchmark TARGET [change|insert|read [CALLERS [SECONDS]]]
 ///
 /// TARGET is a folder on the disk to be measured, or a postgres:// address; tables are made there.
-/// Prints one line of JSON. dev/bench store runs it beside its peers.
+/// Prints one line of JSON. dev/bench store runs it beside its peers. With `telemetry` alone it
+/// measures what publishing telemetry costs (``TelemetryCost``), for dev/bench events.
 @main
 struct StoreBenchmark: Sendable {
   let database: any Database
@@ -36,10 +37,14 @@ struct StoreBenchmark: Sendable {
   static func main() async throws {
     let arguments = CommandLine.arguments
     guard arguments.count > 1 else {
-      print("usage: StoreBenchmark TARGET [change|insert|read [CALLERS [SECONDS]]]")
+      print("usage: StoreBenchmark telemetry | TARGET [change|insert|read [CALLERS [SECONDS]]]")
       exit(2)
     }
     let target = arguments[1]
+    if target == "telemetry" {
+      print(TelemetryCost.measure().text)
+      return
+    }
     let database: any Database =
       target.contains("://")
       ? try await PostgresDatabase.open(

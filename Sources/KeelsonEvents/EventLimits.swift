@@ -13,9 +13,9 @@ package struct EventLimits: Sendable {
   package var maximumPageSize = 1_000
   /// Bytes after which a page is ended, however few events it has.
   package var pageBytes = 1 << 20
-  /// Revisions that a list looks through at once where no index leads to its events; five times as
-  /// many end a page.
-  package var revisionsPerRead = 20_000
+  /// Revisions that a list looks through for one page where no index leads to its events: the page
+  /// ends then, and its token goes on.
+  package var revisionsPerRead = 10_000
   /// Telemetry events that wait for a subscriber; further ones are dropped and counted.
   package var telemetryBuffer = 1_000
   /// Durable events that are kept encoded in memory for subscribers; slower ones read the table.

@@ -80,11 +80,15 @@ struct EventPage {
     if !request.subject.isEmpty {
       query.subject = try NamePattern(request.subject, field: "subject", limits: limits)
     }
-    for (field, value) in [("actor", request.actor), ("correlation_id", request.correlationId)]
-    where value.utf8.count > limits.patternBytes {
-      throw RPCError.invalidArgument(
-        field: field,
-        "has \(value.utf8.count) bytes; at most \(limits.patternBytes) are allowed")
+    for (field, value) in [("actor", request.actor), ("correlation_id", request.correlationId)] {
+      guard value.utf8.count <= limits.patternBytes else {
+        throw RPCError.invalidArgument(
+          field: field,
+          "has \(value.utf8.count) bytes; at most \(limits.patternBytes) are allowed")
+      }
+      guard !value.utf8.contains(0) else {
+        throw RPCError.invalidArgument(field: field, "holds a NUL character, which no name has")
+      }
     }
     query.actor = request.actor
     query.correlationID = request.correlationId

@@ -99,8 +99,9 @@ enum EventRepository {
   /// A page of a list, in its order.
   ///
   /// Each filter alone has an index that ends in the revision, so a page is read from its place and
-  /// no further. Several types are read each from its own place and then merged. Where no index
-  /// leads to the events, a page ends early.
+  /// no further. Several types are read each from its own place and then merged. The index of
+  /// subjects gives those of a prefix, where they are few. Where no index leads to the events, a
+  /// page ends early.
   ///
   /// - Returns: the events, and where the page ended early; nil when it did not.
   static func list(_ query: Query, in transaction: any Transaction) async throws -> (
@@ -108,18 +109,42 @@ enum EventRepository {
   ) {
     guard var query = try await narrowed(query, in: transaction) else { return ([], nil) }
     var endedAt: Int64?
-    if query.isBroad {
+    let few = try await fewOfSubjects(query, in: transaction)
+    if few == nil, query.isBroad {
       let bounds = try await bounds(in: transaction)
       endedAt = query.narrow(to: query.revisionsPerRead, bounds)
     }
-    let events = try await select(query, in: transaction)
+    let events = try await select(query, few: few, in: transaction)
     return (events, events.count < query.limit ? endedAt : nil)
   }
 
-  private static func select(_ query: Query, in transaction: any Transaction) async throws
-    -> [CommittedEvent]
-  {
+  /// So many events of a prefix of subjects are looked up one by one.
+  private static let fewEvents = 500
+
+  /// The condition that leads to the events of a prefix of subjects; nil when no prefix is asked
+  /// for, or there are many of it.
+  private static func fewOfSubjects(
+    _ query: Query, in transaction: any Transaction
+  ) async throws -> Conditions? {
+    guard let subject = query.subject, subject.isPrefix else { return nil }
     var conditions = Conditions()
+    conditions.add("subject >= \(conditions.parameter(.text(subject.text)))")
+    if let end = subject.end { conditions.add("subject < \(conditions.parameter(.text(end)))") }
+    let limit = conditions.parameter(SQLValue(fewEvents + 1))
+    let few = "SELECT revision FROM events WHERE \(conditions.text) LIMIT \(limit)"
+    let row = try await transaction.first(
+      "SELECT count(*) AS number FROM (\(few)) AS few", conditions.parameters)
+    guard let row, try row.get(0, as: Int.self) <= fewEvents else { return nil }
+    // A limit inside keeps the engines from reading the events in another order.
+    conditions.replace("revision IN (SELECT revision FROM (\(few)) AS few)")
+    return conditions
+  }
+
+  /// - Parameter few: leads to the events of the query's subject.
+  private static func select(
+    _ query: Query, few: Conditions?, in transaction: any Transaction
+  ) async throws -> [CommittedEvent] {
+    var conditions = few ?? Conditions()
     conditions.add("revision > \(conditions.parameter(.integer(query.after)))")
     conditions.add("revision < \(conditions.parameter(.integer(query.before)))")
     if !query.actor.isEmpty {
@@ -128,7 +153,7 @@ enum EventRepository {
     if !query.correlationID.isEmpty {
       conditions.add("correlation_id = \(conditions.parameter(.text(query.correlationID)))")
     }
-    conditions.add(query.subject.map { [$0] } ?? [], column: "subject")
+    if few == nil { conditions.add(query.subject.map { [$0] } ?? [], column: "subject") }
     let order = "ORDER BY revision\(query.isAscending ? "" : " DESC")"
     let limit = conditions.parameter(SQLValue(query.limit))
     guard let types = try await types(of: query, in: transaction) else {
@@ -217,6 +242,11 @@ private struct Conditions {
 
   mutating func add(_ condition: String) {
     conditions.append(condition)
+  }
+
+  /// Puts one in the place of all, with their parameters.
+  mutating func replace(_ condition: String) {
+    conditions = [condition]
   }
 
   /// Adds that a column matches any of the patterns; without patterns, nothing.

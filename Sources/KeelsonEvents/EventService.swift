@@ -97,24 +97,11 @@ package final class EventService: KeelsonEventsV1.EventServiceHandler {
     -> API.ListEventsResponse
   {
     let page = try EventPage(request, limits: limits)
-    var (query, reads) = (page.query, 1)
-    while true {
-      let (events, endedAt) = try await read { [query] in
-        try await EventRepository.list(query, in: $0)
-      }
-      if events.isEmpty, let endedAt, reads < EventService.readsPerPage {
-        query = query.continued(from: endedAt)
-        reads += 1
-        continue
-      }
-      return page.response(
-        events.map { ($0.revision, IoCloudeventsV1.CloudEvent($0, source: source)) },
-        endedAt: endedAt)
-    }
+    let (events, endedAt) = try await read { try await EventRepository.list(page.query, in: $0) }
+    return page.response(
+      events.map { ($0.revision, IoCloudeventsV1.CloudEvent($0, source: source)) },
+      endedAt: endedAt)
   }
-
-  /// How often the database is asked before a page without events is answered.
-  private static let readsPerPage = 5
 
   package func listEventTypes(
     _ request: API.ListEventTypesRequest, context: ServerContext

@@ -17,12 +17,28 @@ struct NamePattern: Sendable, Hashable {
         field: field,
         "has \(given.utf8.count) bytes; at most \(limits.patternBytes) are allowed")
     }
+    guard !given.utf8.contains(0) else {
+      throw RPCError.invalidArgument(field: field, "holds a NUL character, which no name has")
+    }
     isPrefix = given.hasSuffix("*")
     text = isPrefix ? String(given.dropLast()) : given
     guard !text.utf8.contains(UInt8(ascii: "*")) else {
       throw RPCError.invalidArgument(
         field: field, "has a '*' that is not at its end: '\(given.prefix(64))'")
     }
+  }
+
+  /// What comes after all names that begin with the text, in the order of bytes; nil when nothing
+  /// does.
+  var end: String? {
+    var scalars = Array(text.unicodeScalars)
+    while let last = scalars.popLast() {
+      // There are no characters between these two.
+      let next = last.value == 0xD7FF ? 0xE000 : last.value + 1
+      guard let successor = Unicode.Scalar(next) else { continue }
+      return String(String.UnicodeScalarView(scalars + [successor]))
+    }
+    return nil
   }
 
   func matches(_ name: String) -> Bool {

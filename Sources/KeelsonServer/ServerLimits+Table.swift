@@ -195,7 +195,7 @@ extension ServerLimits {
       "the same in bytes", "the page is shorter"),
     count(
       "event-revisions-per-read", \.events.revisionsPerRead, 1...10_000_000,
-      "revisions a list looks through at once", "the page ends after five times"),
+      "revisions a list without an index looks through", "the page ends, its token goes on"),
     count(
       "event-telemetry-buffer", \.events.telemetryBuffer, 1...1_000_000,
       "telemetry that waits for a subscriber", "it is dropped and counted"),

@@ -1,6 +1,7 @@
 import KeelsonAPI
 import KeelsonCore
 import KeelsonStore
+import KeelsonTestKit
 import KeelsonTransport
 import Testing
 
@@ -29,11 +30,11 @@ final class EventServer: Sendable {
 
   /// Runs a body with a service whose background work goes on meanwhile.
   static func run(
-    on engine: Engine, limits: EventLimits = EventLimits(),
+    on engine: TestEngine, limits: EventLimits = EventLimits(),
     _ body: @Sendable (EventServer) async throws -> Void
   ) async throws {
-    try await engine.withDatabase { database in
-      let server = try await EventServer(database, limits: limits)
+    try await TestDatabase.on(engine) { made in
+      let server = try await EventServer(made.database, limits: limits)
       try await withThrowingTaskGroup(of: Void.self) { group in
         group.addTask { await server.service.run() }
         defer { group.cancelAll() }
@@ -58,6 +59,16 @@ final class EventServer: Sendable {
         EventDraft(
           type: "keelson.flags.\(type)", subject: subject, data: data,
           payload: Array("internal".utf8)))
+    }
+  }
+
+  /// Makes one change with an event for each subject.
+  func changeAtOnce(subjects: [String]) async throws {
+    try await database.change(.system()) { change in
+      change.audit(AuditDraft(action: "test", entityType: "test", entityID: "all"))
+      for subject in subjects {
+        change.emit(EventDraft(type: "keelson.flags.FeatureFlagToggled", subject: subject))
+      }
     }
   }
 

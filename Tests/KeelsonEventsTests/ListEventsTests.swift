@@ -1,6 +1,7 @@
 import KeelsonAPI
 import KeelsonCore
 import KeelsonStore
+import KeelsonTestKit
 import Testing
 
 @testable import KeelsonEvents
@@ -13,8 +14,8 @@ struct ListEventsTests {
     response.events.compactMap { $0.text("sequence").flatMap { Int64($0) } }
   }
 
-  @Test("newest first or oldest first, a page at a time, both ways", arguments: Engine.allCases)
-  func pages(engine: Engine) async throws {
+  @Test("newest first or oldest first, a page at a time, both ways", arguments: TestEngine.allCases)
+  func pages(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       try await server.change(times: 10)
       func page(_ order: String, _ token: String) async throws
@@ -44,8 +45,8 @@ struct ListEventsTests {
 
   @Test(
     "a page stays what it was when events come, and the page before the first has them",
-    arguments: Engine.allCases)
-  func stability(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func stability(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       try await server.change(times: 10)
       let first = try await server.client.listEvents(.init(pageSize: 4))
@@ -63,8 +64,9 @@ struct ListEventsTests {
     }
   }
 
-  @Test("by type, subject, actor, call and time, alone and together", arguments: Engine.allCases)
-  func filters(engine: Engine) async throws {
+  @Test(
+    "by type, subject, actor, call and time, alone and together", arguments: TestEngine.allCases)
+  func filters(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       let anna = ChangeOrigin(actor: "anna", correlationID: "one")
       let bert = ChangeOrigin(actor: "bert", correlationID: "two")
@@ -107,8 +109,8 @@ struct ListEventsTests {
     }
   }
 
-  @Test("mistakes are named", arguments: Engine.allCases)
-  func mistakes(engine: Engine) async throws {
+  @Test("mistakes are named", arguments: TestEngine.allCases)
+  func mistakes(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       try await server.change(times: 3)
       func status(_ request: KeelsonEventsV1.ListEventsRequest) async -> String {
@@ -132,13 +134,31 @@ struct ListEventsTests {
         await status(.init(startTime: .init(seconds: .max))).hasPrefix("start_time"))
       #expect(
         await status(.init(actor: String(repeating: "x", count: 513))).hasPrefix("actor"))
+      let requests: [KeelsonEventsV1.ListEventsRequest] = [
+        .init(actor: "a\0"), .init(subject: "a\0*"), .init(correlationId: "\0"),
+        .init(types: ["keelson.\0*"]),
+      ]
+      for request in requests {
+        let said = await status(request)
+        #expect(said.contains("NUL"))
+      }
     }
+  }
+
+  /// A page of one event that no index leads to.
+  private func creations(
+    by actor: String, _ token: String, _ server: EventServer
+  ) async throws -> KeelsonEventsV1.ListEventsResponse {
+    try await server.client.listEvents(
+      .init(
+        pageSize: 1, pageToken: token, types: ["keelson.flags.FeatureFlagCreated"], actor: actor,
+        orderBy: "revision"))
   }
 
   @Test(
     "where no index leads, a page ends early and its token goes on, both ways",
-    arguments: Engine.allCases)
-  func broad(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func broad(engine: TestEngine) async throws {
     var limits = EventLimits()
     limits.revisionsPerRead = 3
     try await EventServer.run(on: engine, limits: limits) { server in
@@ -164,33 +184,61 @@ struct ListEventsTests {
             request.pageToken = page.nextPageToken
           } while !request.pageToken.isEmpty
           #expect(found == (order.isEmpty ? all.reversed() : all))
-          #expect((3...12).contains(pages))
+          // The index of subjects leads to the two of a prefix, without looking through the rest.
+          let isLed = request.types.isEmpty && request.actor.isEmpty
+          let expected = isLed ? 1...2 : 30...40
+          #expect(expected.contains(pages))
         }
       }
       // Backwards from the end of the list, over what does not match.
-      let first = try await server.client.listEvents(
-        .init(pageSize: 1, subject: "rare/*", orderBy: "revision"))
+      let first = try await creations(by: "anna", "", server)
       #expect(revisions(first) == [1])
       var back = first
       var steps = 0
       repeat {
-        back = try await server.client.listEvents(
-          .init(
-            pageSize: 1, pageToken: back.nextPageToken, subject: "rare/*", orderBy: "revision"))
+        back = try await creations(by: "anna", back.nextPageToken, server)
       } while back.events.isEmpty
       #expect(revisions(back) == [102])
       repeat {
-        back = try await server.client.listEvents(
-          .init(
-            pageSize: 1, pageToken: back.previousPageToken, subject: "rare/*", orderBy: "revision"))
+        back = try await creations(by: "anna", back.previousPageToken, server)
         steps += 1
       } while back.events.isEmpty && steps < 50
       #expect(revisions(back) == [1])
     }
   }
 
-  @Test("no page token brings the server down, whatever it says", arguments: Engine.allCases)
-  func tokens(engine: Engine) async throws {
+  @Test(
+    "a prefix of subjects is the same whether few or many have it", arguments: TestEngine.allCases)
+  func prefixes(engine: TestEngine) async throws {
+    var limits = EventLimits()
+    limits.maximumPageSize = 2_000
+    try await EventServer.run(on: engine, limits: limits) { server in
+      // Around the ends of ranges, in the order of bytes and in that of a language.
+      let subjects = [
+        "a", "A", "b", "a/", "a/b", "a0", "a\u{D7FF}x", "a\u{E000}", "a\u{10FFFF}",
+        "a\u{10FFFF}z", "\u{10FFFF}", "\u{10FFFF}\u{10FFFF}", "ä", "%", "_", "a%", "a_",
+      ]
+      for subject in subjects { try await server.change(subject: subject) }
+      for count in [subjects.count, subjects.count + 600] {
+        if count > subjects.count {
+          try await server.changeAtOnce(subjects: (0..<600).map { "a/b\($0)" })
+        }
+        for prefix in subjects + ["", "a\u{D7FF}", "nobody"] {
+          let request = KeelsonEventsV1.ListEventsRequest(
+            pageSize: 2_000, subject: "\(prefix)*", orderBy: "revision")
+          let found = revisions(try await server.client.listEvents(request))
+          if prefix == "a/b" { #expect(found.count == 1 + count - subjects.count) }
+          var expected: [Int64] = []
+          for (index, subject) in subjects.enumerated()
+          where subject.utf8.starts(with: prefix.utf8) { expected.append(Int64(index) + 1) }
+          #expect(Array(found.prefix(expected.count)) == expected, "\(prefix)")
+        }
+      }
+    }
+  }
+
+  @Test("no page token brings the server down, whatever it says", arguments: TestEngine.allCases)
+  func tokens(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       try await server.change(times: 3)
       for order in ["", "revision"] {
@@ -230,8 +278,8 @@ struct ListEventsTests {
 
   @Test(
     "the catalogue has every type once, with its class and what it means",
-    arguments: Engine.allCases)
-  func catalogue(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func catalogue(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       let all = try await server.client.listEventTypes(.init()).eventTypes
       #expect(all.map(\.name) == all.map(\.name).sorted())

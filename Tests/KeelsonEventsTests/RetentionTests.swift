@@ -1,6 +1,7 @@
 import KeelsonAPI
 import KeelsonCore
 import KeelsonStore
+import KeelsonTestKit
 import Testing
 
 @testable import KeelsonEvents
@@ -11,8 +12,8 @@ struct RetentionTests {
 
   @Test(
     "a new server has a policy, and a change of it is audited, told and checked by etag",
-    arguments: Engine.allCases)
-  func update(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func update(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       let initial = try await server.client.getRetentionPolicy(.init())
       #expect(initial.maxCount == 1_000_000)
@@ -53,8 +54,8 @@ struct RetentionTests {
     }
   }
 
-  @Test("a policy that makes no sense is refused", arguments: Engine.allCases)
-  func mistakes(engine: Engine) async throws {
+  @Test("a policy that makes no sense is refused", arguments: TestEngine.allCases)
+  func mistakes(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       func status(_ policy: API.RetentionPolicy?, _ paths: [String]) async -> String {
         let error = await failure {
@@ -77,8 +78,8 @@ struct RetentionTests {
 
   @Test(
     "more than the count are removed soon, and a subscriber behind them is told",
-    arguments: Engine.allCases)
-  func byCount(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func byCount(engine: TestEngine) async throws {
     var limits = EventLimits()
     limits.minimumAge = .zero
     try await EventServer.run(on: engine, limits: limits) { server in
@@ -109,9 +110,10 @@ struct RetentionTests {
   }
 
   @Test(
-    "those older than the age are removed step by step, the others stay", arguments: Engine.allCases
+    "those older than the age are removed step by step, the others stay",
+    arguments: TestEngine.allCases
   )
-  func byAge(engine: Engine) async throws {
+  func byAge(engine: TestEngine) async throws {
     var limits = EventLimits()
     limits.retentionInterval = .seconds(3_600)
     limits.minimumAge = .zero
@@ -131,9 +133,10 @@ struct RetentionTests {
   }
 
   @Test(
-    "what is younger than the least age stays, whatever the policy says", arguments: Engine.allCases
+    "what is younger than the least age stays, whatever the policy says",
+    arguments: TestEngine.allCases
   )
-  func minimumAge(engine: Engine) async throws {
+  func minimumAge(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       try await server.change(times: 300)
       _ = try await server.client.updateRetentionPolicy(
@@ -156,8 +159,8 @@ struct RetentionTests {
 
   @Test(
     "one server of the fleet removes events at a time, and another goes on when it is gone",
-    arguments: Engine.allCases)
-  func oneAtATime(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func oneAtATime(engine: TestEngine) async throws {
     var limits = EventLimits()
     limits.retentionInterval = .seconds(3_600)
     limits.minimumAge = .zero

@@ -1,6 +1,7 @@
 import KeelsonAPI
 import KeelsonCore
 import KeelsonStore
+import KeelsonTestKit
 import Testing
 
 @testable import KeelsonEvents
@@ -10,8 +11,9 @@ struct SubscribeTests {
   private typealias API = KeelsonEventsV1
 
   @Test(
-    "begins with where it stands, then sends what happens from now on", arguments: Engine.allCases)
-  func fromNowOn(engine: Engine) async throws {
+    "begins with where it stands, then sends what happens from now on",
+    arguments: TestEngine.allCases)
+  func fromNowOn(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       let before = try await server.change()
       var stream = server.client.subscribe(.init()).makeAsyncIterator()
@@ -27,8 +29,8 @@ struct SubscribeTests {
 
   @Test(
     "is a CloudEvent with the change's number, actor and call, and nothing internal",
-    arguments: Engine.allCases)
-  func mapping(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func mapping(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       let origin = ChangeOrigin(
         actor: "spiffe://example.org/a", correlationID: "c-1",
@@ -57,8 +59,8 @@ struct SubscribeTests {
 
   @Test(
     "from the oldest on, over what is in memory and what is not",
-    arguments: Engine.allCases, [2, 4_096])
-  func fromOldest(engine: Engine, recent: Int) async throws {
+    arguments: TestEngine.allCases, [2, 4_096])
+  func fromOldest(engine: TestEngine, recent: Int) async throws {
     var limits = EventLimits()
     limits.recentEvents = recent
     try await EventServer.run(on: engine, limits: limits) { server in
@@ -78,8 +80,9 @@ struct SubscribeTests {
     }
   }
 
-  @Test("types and subjects are chosen by name or by how they begin", arguments: Engine.allCases)
-  func filters(engine: Engine) async throws {
+  @Test(
+    "types and subjects are chosen by name or by how they begin", arguments: TestEngine.allCases)
+  func filters(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       try await server.change("FeatureFlagCreated", subject: "default/a")
       try await server.change("FeatureFlagToggled", subject: "default/a")
@@ -108,8 +111,8 @@ struct SubscribeTests {
     }
   }
 
-  @Test("what nothing can match is refused, with what was meant", arguments: Engine.allCases)
-  func mistakes(engine: Engine) async throws {
+  @Test("what nothing can match is refused, with what was meant", arguments: TestEngine.allCases)
+  func mistakes(engine: TestEngine) async throws {
     var limits = EventLimits()
     limits.patterns = 2
     try await EventServer.run(on: engine, limits: limits) { server in
@@ -140,8 +143,8 @@ struct SubscribeTests {
 
   @Test(
     "a revision that was removed or never reached is out of range, and says what there is",
-    arguments: Engine.allCases)
-  func outOfRange(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func outOfRange(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       try await server.change(times: 5)
       try await server.database.feed.compact(upTo: 3)
@@ -170,8 +173,8 @@ struct SubscribeTests {
 
   @Test(
     "heartbeats come in silence and move the revision on where nothing matches",
-    arguments: Engine.allCases)
-  func heartbeats(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func heartbeats(engine: TestEngine) async throws {
     var limits = EventLimits()
     limits.heartbeatInterval = .milliseconds(5)
     try await EventServer.run(on: engine, limits: limits) { server in
@@ -188,8 +191,9 @@ struct SubscribeTests {
   }
 
   @Test(
-    "the server's stop ends it as unavailable, with when to come back", arguments: Engine.allCases)
-  func stop(engine: Engine) async throws {
+    "the server's stop ends it as unavailable, with when to come back",
+    arguments: TestEngine.allCases)
+  func stop(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       var stream = server.client.subscribe(.init()).makeAsyncIterator()
       _ = try await stream.next()
@@ -204,8 +208,8 @@ struct SubscribeTests {
 
   @Test(
     "no more subscribers than the limit, and a place is free again when one leaves",
-    arguments: Engine.allCases)
-  func subscribers(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func subscribers(engine: TestEngine) async throws {
     var limits = EventLimits()
     limits.subscribers = 1
     try await EventServer.run(on: engine, limits: limits) { server in
@@ -270,8 +274,8 @@ struct SubscribeTests {
 
   @Test(
     "telemetry comes to those who ask for it, between the durable events",
-    arguments: Engine.allCases)
-  func telemetry(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func telemetry(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       let request = API.SubscribeRequest(classes: [.durable, .telemetry])
       var stream = server.client.subscribe(request).makeAsyncIterator()
@@ -291,8 +295,8 @@ struct SubscribeTests {
 
   @Test(
     "what a slow reader loses of telemetry is counted, and nothing durable is lost",
-    arguments: Engine.allCases)
-  func dropped(engine: Engine) async throws {
+    arguments: TestEngine.allCases)
+  func dropped(engine: TestEngine) async throws {
     var limits = EventLimits()
     limits.telemetryBuffer = 10
     try await EventServer.run(on: engine, limits: limits) { server in
@@ -322,8 +326,9 @@ struct SubscribeTests {
   }
 
   @Test(
-    "what others are about does not push out what a subscriber wants", arguments: Engine.allCases)
-  func telemetryOfOneSubject(engine: Engine) async throws {
+    "what others are about does not push out what a subscriber wants",
+    arguments: TestEngine.allCases)
+  func telemetryOfOneSubject(engine: TestEngine) async throws {
     var limits = EventLimits()
     limits.telemetryBuffer = 1
     try await EventServer.run(on: engine, limits: limits) { server in
@@ -337,8 +342,8 @@ struct SubscribeTests {
     }
   }
 
-  @Test("a database that is lost ends it as the server's stop does", arguments: Engine.allCases)
-  func lostDatabase(engine: Engine) async throws {
+  @Test("a database that is lost ends it as the server's stop does", arguments: TestEngine.allCases)
+  func lostDatabase(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       var stream = server.client.subscribe(.init()).makeAsyncIterator()
       _ = try await stream.next()
@@ -349,8 +354,8 @@ struct SubscribeTests {
     }
   }
 
-  @Test("fewer may want telemetry than durable events", arguments: Engine.allCases)
-  func telemetrySubscribers(engine: Engine) async throws {
+  @Test("fewer may want telemetry than durable events", arguments: TestEngine.allCases)
+  func telemetrySubscribers(engine: TestEngine) async throws {
     var limits = EventLimits()
     limits.telemetrySubscribers = 1
     try await EventServer.run(on: engine, limits: limits) { server in
@@ -367,8 +372,9 @@ struct SubscribeTests {
     }
   }
 
-  @Test("nobody listens to telemetry once its subscribers have left", arguments: Engine.allCases)
-  func leaves(engine: Engine) async throws {
+  @Test(
+    "nobody listens to telemetry once its subscribers have left", arguments: TestEngine.allCases)
+  func leaves(engine: TestEngine) async throws {
     try await EventServer.run(on: engine) { server in
       #expect(!server.telemetry.hasListeners)
       let stream = server.client.subscribe(.init(classes: [.telemetry]))

@@ -1,5 +1,6 @@
 import KeelsonAPI
 import KeelsonCore
+import KeelsonTestKit
 import Testing
 
 @testable import KeelsonEvents
@@ -12,8 +13,8 @@ struct SubscriptionModelTests {
 
   private static let types = ["FeatureFlagCreated", "FeatureFlagToggled", "FeatureFlagArchived"]
 
-  @Test(arguments: Engine.allCases, [(1, 4_096), (2, 4), (3, 1)] as [(UInt64, Int)])
-  func everyEventOnce(engine: Engine, _ round: (seed: UInt64, recent: Int)) async throws {
+  @Test(arguments: TestEngine.allCases, [(1, 4_096), (2, 4), (3, 1)] as [(UInt64, Int)])
+  func everyEventOnce(engine: TestEngine, _ round: (seed: UInt64, recent: Int)) async throws {
     var limits = EventLimits()
     limits.recentEvents = round.recent
     limits.heartbeatInterval = .milliseconds(3)

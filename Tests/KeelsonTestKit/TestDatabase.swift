@@ -73,15 +73,20 @@ package final class TestDatabase: Sendable {
   package static func onEachEngine(
     _ body: (TestDatabase) async throws -> Void
   ) async throws {
-    for engine in TestEngine.allCases {
-      let made = try await TestDatabase(engine)
-      do {
-        try await body(made)
-      } catch {
-        await made.remove()
-        throw error
-      }
+    for engine in TestEngine.allCases { try await on(engine, body) }
+  }
+
+  /// Runs a body on a database of one engine.
+  package static func on(
+    _ engine: TestEngine, _ body: (TestDatabase) async throws -> Void
+  ) async throws {
+    let made = try await TestDatabase(engine)
+    do {
+      try await body(made)
+    } catch {
       await made.remove()
+      throw error
     }
+    await made.remove()
   }
 }
