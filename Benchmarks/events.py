@@ -2,7 +2,8 @@
 """Events: what telemetry costs that nobody hears, and pages of a list over many events, for each
 filter.
 
-Telemetry: one thread publishes again and again; times are its own, beside those of one atomic load.
+Telemetry: one thread publishes again and again; times are its own, beside those of a call that
+does one atomic load.
 
 Pages: a million events of a few types and many subjects, actors and calls, the same in SQLite and in
 PostgreSQL; one caller asks for the first page of 100 again and again; times are those of h2load, from
@@ -36,7 +37,7 @@ def telemetry() -> None:
     harness.print_table(
         ["", "ns"],
         [
-            ["one atomic load", f"{found['atomic_load_ns']:.2f}"],
+            ["a call of one atomic load", f"{found['atomic_load_ns']:.2f}"],
             ["publish, nobody listens", f"{found['publish_to_nobody_ns']:.2f}"],
             ["publish, somebody listens to another type", f"{found['publish_unwanted_ns']:.2f}"],
             ["publish to a listener", f"{found['publish_heard_ns']:.2f}"],
@@ -87,7 +88,7 @@ def fill_postgres(postgres: Postgres, database: str, count: int) -> None:
         postgres.sql(f"ALTER TABLE {table} DISABLE TRIGGER USER", database)
     postgres.sql("DELETE FROM events", database)
     postgres.sql(
-        f"WITH numbers (n) AS (SELECT generate_series(1, {count})) "
+        f"WITH numbers (n) AS (SELECT generate_series(CAST(1 AS BIGINT), {count})) "
         + filling("'\\x'::bytea", lambda value: f"CAST({value} AS TEXT)"),
         database,
     )

@@ -8,12 +8,12 @@ enum TelemetryCost {
   private static let type = "keelson.flags.FeatureFlagEvaluated"
   private static let rounds = 9
 
-  /// Each the best of several rounds: an atomic load, publishing to nobody, publishing while
+  /// Each the best of several rounds: a call that does an atomic load and no more, publishing to nobody, publishing while
   /// somebody listens to another type, and publishing to one listener whose room is full.
   static func measure() -> JSONValue {
-    let counter = Atomic<Int>(0)
+    let counter = Counter()
     var sum = 0
-    let load = nanoseconds(times: 20_000_000) { sum &+= counter.load(ordering: .relaxed) }
+    let load = nanoseconds(times: 20_000_000) { sum &+= counter.read() }
     let events = TelemetryEvents()
     let unheard = nanoseconds(times: 20_000_000) { publish(to: events) }
     let others = events.subscribe(limit: 1) { $0 == "keelson.health.HealthChecked" }
@@ -25,6 +25,14 @@ enum TelemetryCost {
       "atomic_load_ns": .number(load), "publish_to_nobody_ns": .number(unheard),
       "publish_unwanted_ns": .number(unwanted), "publish_heard_ns": .number(heard),
     ]
+  }
+
+  private final class Counter: Sendable {
+    private let value = Atomic<Int>(0)
+
+    /// A call, as publishing is one.
+    @inline(never)
+    func read() -> Int { value.load(ordering: .relaxed) }
   }
 
   /// As the flags service does it for each evaluation.

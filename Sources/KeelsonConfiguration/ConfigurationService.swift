@@ -4,6 +4,7 @@ import KeelsonConfigurationRules
 package import KeelsonCore
 package import KeelsonCrypto
 package import KeelsonStore
+import Synchronization
 
 /// `keelson.configuration.v1.ConfigurationService`. Source: SYS-127 to SYS-132.
 ///
@@ -15,8 +16,7 @@ package final class ConfigurationService: KeelsonConfigurationV1.ConfigurationSe
   let database: any Database
   /// The environment that an empty name in a request means.
   let environment: String
-  let limits: ConfigurationLimits
-  let names: ConfigurationNames
+  private let currentLimits: Mutex<ConfigurationLimits>
   let sources: any ConfigurationSources
   let dataKeys: DataKeys
   let book = ConfigurationBook()
@@ -39,14 +39,24 @@ package final class ConfigurationService: KeelsonConfigurationV1.ConfigurationSe
   ) throws {
     self.database = database
     self.environment = environment
-    self.limits = limits
-    names = ConfigurationNames(limits: limits)
+    currentLimits = Mutex(limits)
     self.sources = sources
     dataKeys = DataKeys(wrapping: keys)
     watches = ConfigurationWatches(limits: limits, book: book)
     self.telemetry = telemetry
     self.logger = logger
     salt = try SecureRandom.bytes(SHA256.digestBytes)
+  }
+
+  // MARK: Limits
+
+  /// Those that calls are held to.
+  var limits: ConfigurationLimits { currentLimits.withLock { $0 } }
+  var names: ConfigurationNames { ConfigurationNames(limits: limits) }
+
+  /// Holds calls to other limits from now on. Those of watches stay as they were at the start.
+  package func use(_ limits: ConfigurationLimits) {
+    currentLimits.withLock { $0 = limits }
   }
 
   // MARK: Reading

@@ -1,6 +1,7 @@
 package import KeelsonAPI
 package import KeelsonCore
 package import KeelsonStore
+import Synchronization
 
 /// `keelson.events.v1.EventService`: what happens, as CloudEvents.
 ///
@@ -13,7 +14,7 @@ package final class EventService: KeelsonEventsV1.EventServiceHandler {
   let telemetry: TelemetryEvents
   /// Where events happen, for those who read them: a URI reference.
   let source: String
-  let limits: EventLimits
+  private let currentLimits: Mutex<EventLimits>
   let hub: EventHub
   let retention: EventRetention
   let logger: Logger
@@ -26,11 +27,22 @@ package final class EventService: KeelsonEventsV1.EventServiceHandler {
     self.database = database
     self.telemetry = telemetry
     self.source = source
-    self.limits = limits
+    currentLimits = Mutex(limits)
     self.logger = logger
     hub = EventHub(source: source, limits: limits)
     retention = EventRetention(
       database: database, telemetry: telemetry, limits: limits, logger: logger)
+  }
+
+  // MARK: Limits
+
+  /// Those that calls are held to.
+  var limits: EventLimits { currentLimits.withLock { $0 } }
+
+  /// Holds calls to other limits from now on. How many subscribe, what is kept in memory for them
+  /// and retention stay as they were at the start.
+  package func use(_ limits: EventLimits) {
+    currentLimits.withLock { $0 = limits }
   }
 
   // MARK: Life

@@ -2,6 +2,7 @@ package import KeelsonAPI
 package import KeelsonCore
 import KeelsonFlagRules
 package import KeelsonStore
+import Synchronization
 
 /// `keelson.flags.v1.FlagService`. Source: SYS-121 to SYS-126.
 ///
@@ -13,8 +14,7 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
   let database: any Database
   /// The environment that an empty name in a request means.
   let environment: String
-  let limits: FlagLimits
-  let validation: FlagValidation
+  private let currentLimits: Mutex<FlagLimits>
   let book = FlagRuleBook()
   let watches: FlagWatches
   let telemetry: TelemetryEvents
@@ -26,11 +26,21 @@ package final class FlagService: KeelsonFlagsV1.FlagServiceHandler {
   ) {
     self.database = database
     self.environment = environment
-    self.limits = limits
-    self.validation = FlagValidation(limits: limits)
+    currentLimits = Mutex(limits)
     self.watches = FlagWatches(limits: limits)
     self.telemetry = telemetry
     self.logger = logger
+  }
+
+  // MARK: Limits
+
+  /// Those that calls are held to.
+  var limits: FlagLimits { currentLimits.withLock { $0 } }
+  var validation: FlagValidation { FlagValidation(limits: limits) }
+
+  /// Holds calls to other limits from now on. Those of watches stay as they were at the start.
+  package func use(_ limits: FlagLimits) {
+    currentLimits.withLock { $0 = limits }
   }
 
   // MARK: Flags

@@ -203,9 +203,15 @@ package struct KeelsonServer: Sendable {
     let bound = try await zip(server.start(), listeners).map { address, listener in
       ServedAddress(address: address.description, kind: listener.kind)
     }
-    let watch = SettingsWatch(loader, loaded: loaded, logger: logger) { event in
-      await self.record([event], in: database)
-    }
+    let watch = SettingsWatch(
+      loader, loaded: loaded, logger: logger,
+      use: { settings in
+        flags.use(settings.limits.flags)
+        events.use(settings.limits.events)
+        configurations.use(settings.limits.configuration)
+      },
+      afterSignal: { sources.readAtOnce() },
+      emit: { event in await self.record([event], in: database) })
     await record([.loaded(loaded), .validated(loaded)], in: database)
     await monitor.checkAll()
     monitor.markStarted()

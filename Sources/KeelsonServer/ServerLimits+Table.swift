@@ -148,6 +148,9 @@ extension ServerLimits {
     count(
       "watch-streams", \.flags.subscribers, 1...10_000_000,
       "watches of flags", "RESOURCE_EXHAUSTED"),
+    duration(
+      "watch-heartbeat-interval", \.flags.heartbeatInterval, 1...3_600_000,
+      "a watch of flags without a word", "a heartbeat"),
     count(
       "changes-behind", \.flags.changesBehind, 1...1_000_000,
       "changes a watch may resume across or lag", "a fresh snapshot"),

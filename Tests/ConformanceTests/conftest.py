@@ -67,7 +67,7 @@ def shared_client(server):
 def quiet_watch(shared_client):
     """Messages of a stream of a set that nobody changes, open since the first test."""
     shared_client.create_set("quiet")
-    stream = shared_client.watch("quiet", timeout=900)
+    stream = shared_client.watch("quiet", timeout=86_400)
     yield arriving(stream)
     stream.cancel()
 

@@ -8,7 +8,7 @@ import grpc
 import pytest
 
 from client import flag, flags, refused, struct
-from watching import Fold, read_until, snapshot
+from watching import Fold, arriving, read_until, snapshot
 
 Code = grpc.StatusCode
 MIB = 1024 * 1024
@@ -206,11 +206,27 @@ def test_resume_at_an_impossible_revision_is_answered_clearly(client, flag_set, 
     stream.cancel()
 
 
-def test_silence_is_broken_by_a_heartbeat(quiet_watch):
-    """The stream has been silent since the first test of the run, which saves the wait."""
-    assert quiet_watch.get(timeout=10).WhichOneof("event") == "snapshot"
-    response = quiet_watch.get(timeout=30)
-    assert response.WhichOneof("event") == "heartbeat"
+def test_silence_is_broken_by_a_heartbeat(launch, dial):
+    """Once and again, and each says within which time the next one comes."""
+    server = launch(limits=["watch-heartbeat-interval=500ms"])
+    messages = arriving(dial(server).watch(timeout=120))
+    first = messages.get(timeout=30)
+    assert first.WhichOneof("event") == "snapshot"
+    for _ in range(3):
+        response = messages.get(timeout=30)
+        assert response.WhichOneof("event") == "heartbeat"
+        assert response.revision == first.revision
+        # A watch may just have been busy when the first interval was over.
+        assert response.heartbeat.interval.ToMilliseconds() == 1000
+
+
+def test_a_stream_that_was_silent_for_the_whole_run_lives(client, quiet_watch):
+    """Nothing but heartbeats since the first test, and what happens now still comes."""
+    client.create("loud", flag_set="quiet")
+    assert quiet_watch.get(timeout=30).WhichOneof("event") == "snapshot"
+    while (response := quiet_watch.get(timeout=30)).WhichOneof("event") == "heartbeat":
+        assert response.heartbeat.interval.ToTimedelta().total_seconds() == 40
+    assert response.change.flag.key == "loud"
 
 
 def random_change(client, flag_set, chance, keys):

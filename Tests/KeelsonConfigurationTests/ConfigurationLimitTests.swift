@@ -81,6 +81,23 @@ import Testing
     }
   }
 
+  @Test func otherLimitsAreInForceAtOnce() async throws {
+    try await ConfigurationServer.run { server in
+      try await server.set("A", .integerValue(1))
+      try await server.set("B", .integerValue(1))
+      var limits = ConfigurationLimits()
+      limits.settings = 2
+      limits.keyBytes = 5
+      server.service.use(limits)
+      #expect(
+        await failure { try await server.set("C", .integerValue(1)) }?.code == .resourceExhausted)
+      #expect(
+        await failure { try await server.set("LongKey", .integerValue(1)) }?.fields == ["key"])
+      server.service.use(ConfigurationLimits())
+      try await server.set("LongKey", .integerValue(1))
+    }
+  }
+
   @Test func theStepsOfARequestAreBounded() async throws {
     var limits = ConfigurationLimits()
     limits.validationSteps = 50_000

@@ -6,7 +6,7 @@ import Testing
 
 @testable import KeelsonEvents
 
-@Suite("Listing events", .timeLimit(.minutes(1)))
+@Suite("Listing events", .timeLimit(.minutes(5)))
 struct ListEventsTests {
   private typealias API = KeelsonEventsV1
 

@@ -6,7 +6,7 @@ import Testing
 
 @testable import KeelsonEvents
 
-@Suite("How long events are kept", .timeLimit(.minutes(1)))
+@Suite("How long events are kept", .timeLimit(.minutes(5)))
 struct RetentionTests {
   private typealias API = KeelsonEventsV1
 
@@ -121,9 +121,10 @@ struct RetentionTests {
       try await server.change(times: 1_500)
       _ = try await server.client.updateRetentionPolicy(
         .init(
-          policy: .init(maxAge: .init(seconds: 60), maxCount: 0), updateMask: .init(paths: ["*"])))
+          policy: .init(maxAge: .init(seconds: 86_400), maxCount: 0),
+          updateMask: .init(paths: ["*"])))
       #expect(try await server.service.retention.apply() == 0)
-      let later = UnixTime(microseconds: UnixTime.now.microseconds + 61_000_000)
+      let later = UnixTime.now - .seconds(-86_401)
       #expect(try await server.service.retention.apply(now: later) == 1_501)
       #expect(try await server.service.retention.apply(now: later) == 0)
       #expect(try await server.change() == 1_502)
@@ -166,7 +167,7 @@ struct RetentionTests {
     limits.minimumAge = .zero
     try await EventServer.run(on: engine, limits: limits) { server in
       let now = UnixTime.now
-      let soon = UnixTime(microseconds: now.microseconds + 60_000_000)
+      let soon = now - .seconds(-86_400)
       try await server.change(times: 200)
       let isTaken = try await server.database.write {
         try await RetentionRepository.take("another", until: soon, now: now, in: $0)
@@ -181,7 +182,9 @@ struct RetentionTests {
       }
       #expect(try await server.service.retention.apply() == 0)
       try await server.database.write { try await RetentionRepository.release("another", in: $0) }
-      #expect(try await server.service.retention.apply() == 101)
+      // The service looks by itself as well, and may have been late with that.
+      try await server.service.retention.apply()
+      #expect(try await server.client.getRetentionPolicy(.init()).oldestRevision == 102)
     }
   }
 }

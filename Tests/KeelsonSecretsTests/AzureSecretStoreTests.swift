@@ -4,7 +4,7 @@ import Testing
 
 @testable import KeelsonSecrets
 
-@Suite(.timeLimit(.minutes(1))) struct AzureSecretStoreTests {
+@Suite(.timeLimit(.minutes(5))) struct AzureSecretStoreTests {
   private func azure(_ change: (inout FakeAzure.State) -> Void = { _ in }) throws -> FakeAzure {
     try FakeAzure { state in
       state.secrets = [

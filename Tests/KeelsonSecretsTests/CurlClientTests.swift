@@ -5,7 +5,7 @@ import Testing
 
 @testable import KeelsonSecrets
 
-@Suite(.timeLimit(.minutes(1))) struct CurlClientTests {
+@Suite(.timeLimit(.minutes(5))) struct CurlClientTests {
   private func options(_ change: (inout HTTPOptions) -> Void = { _ in }) -> HTTPOptions {
     var options = HTTPOptions()
     options.timeout = .seconds(20)

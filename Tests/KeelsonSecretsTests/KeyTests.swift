@@ -6,7 +6,7 @@ import Testing
 
 @testable import KeelsonSecrets
 
-@Suite(.timeLimit(.minutes(1))) struct KeyTests {
+@Suite(.timeLimit(.minutes(5))) struct KeyTests {
   private let folder: ScratchFolder
   private static let hex = String(repeating: "0a", count: 32)
   private static let base64 = Data([UInt8](repeating: 9, count: 32)).base64EncodedString()

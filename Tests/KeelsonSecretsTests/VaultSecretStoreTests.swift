@@ -4,7 +4,7 @@ import Testing
 
 @testable import KeelsonSecrets
 
-@Suite(.timeLimit(.minutes(1))) struct VaultSecretStoreTests {
+@Suite(.timeLimit(.minutes(5))) struct VaultSecretStoreTests {
   private static let secret = """
     {"Database":{"Password":"p w","Port":5432,"Replicas":["a","b"]},"Api__Key":"k","Off":true,
     "Nothing":null}

@@ -4,7 +4,7 @@ import Testing
 
 @testable import KeelsonServer
 
-@Suite(.timeLimit(.minutes(1))) struct LogWriterTests {
+@Suite(.timeLimit(.minutes(5))) struct LogWriterTests {
   @Test func aReaderThatIsSlowGetsEveryLine() async throws {
     let pipe = Pipe()
     let writing = pipe.fileHandleForWriting

@@ -29,6 +29,18 @@ import Testing
     #expect(rows == expected)
   }
 
+  @Test func theDocumentNamesWhatNeedsNoRestart() throws {
+    let repository = URL(filePath: #filePath).deletingLastPathComponent()
+      .deletingLastPathComponent().deletingLastPathComponent()
+    let text = try String(
+      contentsOf: repository.appending(path: "docs/operations.md"), encoding: .utf8)
+    let paragraph = try #require(
+      text.split(separator: "\nIn force as soon as ").last?.split(separator: "\n\n").first)
+    let named = paragraph.matches(of: /`([a-z-]+)`/).map { String($0.output.1) }
+    #expect(named.filter { $0 != "warning" } == ServerLimits.immediate)
+    #expect(Set(ServerLimits.immediate).isSubset(of: ServerLimits.all.map(\.name)))
+  }
+
   @Test func eachDefaultCanBeSet() throws {
     for limit in ServerLimits.all {
       var limits = ServerLimits()

@@ -2,7 +2,7 @@ import Foundation
 import KeelsonTestKit
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct TerminationTests {
+@Suite(.timeLimit(.minutes(5))) struct TerminationTests {
   /// `keelson serve 2>&1 | head -1` must not end the server with the reader of its log.
   @Test func aLogThatNobodyReadsDoesNotEndTheServer() async throws {
     let data = FileManager.default.temporaryDirectory

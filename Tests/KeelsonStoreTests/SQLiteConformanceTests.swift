@@ -22,7 +22,7 @@ struct TemporaryFolder: DatabaseStorage {
   }
 }
 
-@Suite(.timeLimit(.minutes(1))) struct SQLiteConformanceTests {
+@Suite(.timeLimit(.minutes(5))) struct SQLiteConformanceTests {
   @Test(arguments: DatabaseConformance.cases)
   func conforms(_ conformance: DatabaseConformance) async throws {
     let folder = try TemporaryFolder()

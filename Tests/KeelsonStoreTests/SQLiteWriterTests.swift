@@ -4,7 +4,7 @@ import KeelsonTestKit
 import Testing
 
 /// What is the SQLite engine's own: group commit and its limits.
-@Suite(.timeLimit(.minutes(1))) struct SQLiteWriterTests {
+@Suite(.timeLimit(.minutes(5))) struct SQLiteWriterTests {
   private static let table = MigrationSet(
     "things", [Migration(1, "things", ["CREATE TABLE things (number INTEGER)"])])
 

@@ -41,6 +41,8 @@ final class ApplicationSources: ConfigurationSources {
   private let own: SecretStores
   private let now: @Sendable () -> ContinuousClock.Instant
   private let looks: Mutex<[ConfigurationScope: Looks]>
+  /// Who is told of changes.
+  private let listener = Mutex<AsyncStream<ConfigurationScope>.Continuation?>(nil)
 
   /// - Parameters:
   ///   - environment: this server's: its variables are those of that environment.
@@ -157,6 +159,21 @@ final class ApplicationSources: ConfigurationSources {
         continuation.finish()
       }
       continuation.onTermination = { _ in task.cancel() }
+      self.listener.withLock { $0 = continuation }
+    }
+  }
+
+  /// Has the layers of all scopes read now, whether or not something seems to have changed.
+  func readAtOnce() {
+    for scope in scopes {
+      guard let room = rooms[scope] else { continue }
+      let signature = room.signature
+      let section = Self.section(room.secretSection, of: own)
+      looks.withLock { looks in
+        _ = looks[scope]?.settled.hasChanged(to: signature, isAtOnce: true)
+        looks[scope]?.section = section
+      }
+      _ = listener.withLock { $0?.yield(scope) }
     }
   }
 

@@ -12,7 +12,9 @@ final class SettingsWatch: Sendable {
   /// to the next: not everybody writes in one go.
   static let lookInterval: Duration = .milliseconds(500)
   /// What is taken over without a restart.
-  private static let immediate: Set<String> = [SettingName.logLevel, SettingName.drainTimeout]
+  private static let immediate = Set(
+    [SettingName.logLevel, SettingName.drainTimeout]
+      + ServerLimits.immediate.map(SettingName.limit))
 
   /// Why settings are read again.
   enum Trigger: Sendable, Equatable {
@@ -31,6 +33,8 @@ final class SettingsWatch: Sendable {
 
   private let loader: SettingsLoader
   private let logger: Logger
+  private let use: @Sendable (ServerSettings) -> Void
+  private let afterSignal: @Sendable () -> Void
   private let emit: @Sendable (SettingsEvent) async -> Void
   private let now: @Sendable () -> ContinuousClock.Instant
   private let state: Mutex<State>
@@ -38,14 +42,21 @@ final class SettingsWatch: Sendable {
   /// - Parameters:
   ///   - loaded: what the server started with.
   ///   - logger: the server's: a changed level is set on it.
+  ///   - use: puts the settings in force that need no restart.
+  ///   - afterSignal: called when a signal has had the settings read: it is for applications' layers
+  ///     as well.
   ///   - emit: hears of everything that was taken over or refused.
   init(
     _ loader: SettingsLoader, loaded: SettingsLoader.Loaded, logger: Logger,
     now: @escaping @Sendable () -> ContinuousClock.Instant = { .now },
+    use: @escaping @Sendable (ServerSettings) -> Void = { _ in },
+    afterSignal: @escaping @Sendable () -> Void = {},
     emit: @escaping @Sendable (SettingsEvent) async -> Void
   ) {
     self.loader = loader
     self.logger = logger
+    self.use = use
+    self.afterSignal = afterSignal
     self.emit = emit
     self.now = now
     let moment = now()
@@ -85,6 +96,7 @@ final class SettingsWatch: Sendable {
 
   /// Looks once, and takes over what has changed.
   func look(_ trigger: Trigger) async {
+    defer { if trigger == .signal { afterSignal() } }
     do {
       let haveSecretsChanged = try await readStores(trigger)
       guard haveFilesChanged(trigger) || haveSecretsChanged || trigger == .signal else { return }
@@ -170,6 +182,7 @@ final class SettingsWatch: Sendable {
     // Said at the old level as well as at the new one.
     logger.log(.info, "The configuration was loaded anew.", ["keys": list(changed)])
     logger.minimum = loaded.settings.logLevel
+    use(loaded.settings)
     if !waiting.isEmpty {
       logger.log(
         .warning, "Some settings that have changed need a restart to be in force.",

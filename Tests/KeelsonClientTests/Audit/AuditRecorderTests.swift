@@ -70,7 +70,7 @@ final class FakeAuditServer: Sendable {
   }
 }
 
-@Suite("Recording audit entries", .timeLimit(.minutes(1))) struct AuditRecorderTests {
+@Suite("Recording audit entries", .timeLimit(.minutes(5))) struct AuditRecorderTests {
   static func draft(_ number: Int, actor: String = "anna") -> KeelsonAuditV1.EntryDraft {
     .init(actor: actor, action: "a.b", entityType: "thing", entityId: "\(number)")
   }

@@ -7,7 +7,7 @@ import Testing
 
 @testable import KeelsonClient
 
-@Suite("A stream of events", .timeLimit(.minutes(1)))
+@Suite("A stream of events", .timeLimit(.minutes(5)))
 struct EventStreamTests {
   private typealias API = KeelsonEventsV1
   private typealias Responses = ResponseWriter<KeelsonEventsV1.SubscribeResponse>
@@ -174,17 +174,20 @@ struct EventStreamTests {
 
   @Test("a server that is silent for two heartbeats is given up")
   func silence() async throws {
-    try await run([
-      { _, responses in
-        try await responses.write(Self.heartbeat(1, interval: .milliseconds(5)))
-        try await Self.untilCancelled()
-      },
-      { _, responses in try await responses.write(Self.response(2)) },
-    ]) { server, client in
+    let silent: ScriptedServer.Part = { _, responses in
+      try await responses.write(Self.heartbeat(1, interval: .milliseconds(100)))
+      try await Self.untilCancelled()
+    }
+    // On a busy machine an answer may come too late, and be asked for again.
+    let answers = [ScriptedServer.Part](
+      repeating: { _, responses in
+        try await responses.write(Self.response(2))
+      }, count: 100)
+    try await run([silent] + answers) { server, client in
       var events = client.events.subscribe().makeAsyncIterator()
       let event = try await events.next()
       #expect(event?.revision == 2)
-      #expect(server.requests.count == 2)
+      #expect(server.requests.count >= 2)
     }
   }
 

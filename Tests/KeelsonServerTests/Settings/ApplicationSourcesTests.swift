@@ -9,7 +9,7 @@ import Testing
 
 @testable import KeelsonServer
 
-@Suite(.timeLimit(.minutes(1))) struct ApplicationSourcesTests {
+@Suite(.timeLimit(.minutes(5))) struct ApplicationSourcesTests {
   private let folder: SettingsFolder
   private let shop = ConfigurationScope(application: "shop", environment: "production")
 
@@ -81,6 +81,20 @@ import Testing
     let changes = sources.changes()
     try folder.write("shop/appsettings.json", #"{"A":2}"#)
     #expect(await changes.first { _ in true } == shop)
+  }
+
+  @Test func aSignalHasEverythingReadAtOnce() async throws {
+    try folder.write("shop/appsettings.json", #"{"A":1}"#)
+    let sources = try await sources(#""Folder":"\#(folder.path)/shop""#)
+    sources.readAtOnce()
+    var changes = sources.changes().makeAsyncIterator()
+    // Though nothing seems to have changed: a store that is read now and then may have.
+    sources.readAtOnce()
+    #expect(await changes.next() == shop)
+    try folder.write("shop/appsettings.json", #"{"A":2}"#)
+    sources.readAtOnce()
+    #expect(await changes.next() == shop)
+    #expect(sources.changed() == [], "it was read")
   }
 
   @Test func theFilesOfAFolderNameItsEnvironments() async throws {

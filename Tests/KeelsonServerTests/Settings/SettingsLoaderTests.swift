@@ -7,7 +7,7 @@ import Testing
 
 @testable import KeelsonServer
 
-@Suite(.timeLimit(.minutes(1))) struct SettingsLoaderTests {
+@Suite(.timeLimit(.minutes(5))) struct SettingsLoaderTests {
   private let folder: SettingsFolder
 
   init() throws { folder = try SettingsFolder() }

@@ -7,10 +7,12 @@ import Testing
 
 @testable import KeelsonServer
 
-@Suite(.timeLimit(.minutes(1))) struct SettingsWatchTests {
+@Suite(.timeLimit(.minutes(5))) struct SettingsWatchTests {
   private let folder: SettingsFolder
   private let lines = Lines()
   private let events = Events()
+  private let used = Used()
+  private let signals = Signals()
 
   private final class Lines: Sendable {
     let all = Mutex<[String]>([])
@@ -26,6 +28,14 @@ import Testing
     let all = Mutex<[SettingsEvent]>([])
     var last: SettingsEvent? { all.withLock { $0.last } }
     var count: Int { all.withLock { $0.count } }
+  }
+
+  private final class Used: Sendable {
+    let all = Mutex<[ServerLimits]>([])
+  }
+
+  private final class Signals: Sendable {
+    let all = Mutex(0)
   }
 
   private final class Hand: Sendable {
@@ -44,8 +54,11 @@ import Testing
     let loaded = try await loader.load()
     #expect(loaded.problems == [])
     let events = events
+    let (used, signals) = (used, signals)
     return SettingsWatch(
       loader, loaded: loaded, logger: logger, now: { clock.now },
+      use: { settings in used.all.withLock { $0.append(settings.limits) } },
+      afterSignal: { signals.all.withLock { $0 += 1 } },
       emit: { event in events.all.withLock { $0.append(event) } })
   }
 
@@ -165,6 +178,40 @@ import Testing
           needRestart: ["Limits:connections", "Loops"]))
     #expect(lines.have("need a restart"))
     #expect(lines.have("Limits:connections, Loops"))
+  }
+
+  @Test func limitsThatCallsAreHeldToNeedNoRestart() async throws {
+    let watch = try await watch(lines.logger, "{}")
+    try folder.write(
+      "appsettings.json",
+      #"{"Limits":{"flags-per-set":5,"configuration-size":"1MiB","watch-streams":7}}"#)
+    await watch.look(.signal)
+    #expect(
+      events.last
+        == .reloaded(
+          changed: [
+            "Limits:configuration-size", "Limits:flags-per-set", "Limits:watch-streams",
+          ], needRestart: ["Limits:watch-streams"]))
+    let limits = try #require(used.all.withLock { $0.last })
+    for (name, text) in [("flags-per-set", "5"), ("configuration-size", "1MiB")] {
+      let limit = try #require(ServerLimits.all.first { $0.name == name })
+      #expect(limit.text(in: limits) == text)
+    }
+    // What is refused is not put in force.
+    try folder.write("appsettings.json", #"{"Limits":{"flags-per-set":0}}"#)
+    await watch.look(.signal)
+    #expect(used.all.withLock { $0.count } == 1)
+  }
+
+  @Test func aSignalIsForApplicationsAsWell() async throws {
+    let watch = try await watch(lines.logger, "{}")
+    await watch.look(.look)
+    #expect(signals.all.withLock { $0 } == 0)
+    await watch.look(.signal)
+    #expect(signals.all.withLock { $0 } == 1)
+    try folder.write("appsettings.json", "{")
+    await watch.look(.signal)
+    #expect(signals.all.withLock { $0 } == 2)
   }
 
   @Test func secretsAreReadAgainWhenTheirFolderChanges() async throws {

@@ -7,7 +7,7 @@ import Testing
 /// The channel against Python's grpcio. `KEELSON_PYTHON` names a Python that has it.
 @Suite(
   .enabled(if: ProcessInfo.processInfo.environment["KEELSON_PYTHON"] != nil),
-  .timeLimit(.minutes(1)))
+  .timeLimit(.minutes(5)))
 struct GRPCIOServerTests {
   private static let script = URL(filePath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent()

@@ -6,7 +6,7 @@ import Testing
 @testable import KeelsonTransport
 
 /// Compression on the client's side, against a server that does as the test says.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct HTTP2ChannelCompressionTests {
   private static let long = [UInt8](repeating: 7, count: 5_000)
 

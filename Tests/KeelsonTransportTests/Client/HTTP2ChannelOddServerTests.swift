@@ -5,7 +5,7 @@ import Synchronization
 import Testing
 
 /// How a channel deals with servers that refuse, misbehave or fall silent.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct HTTP2ChannelOddServerTests {
   private func withServer(
     _ script: @escaping ScriptedServer.Script, _ body: (HTTP2Channel) async throws -> Void

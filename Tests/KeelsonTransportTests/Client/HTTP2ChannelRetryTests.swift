@@ -5,7 +5,7 @@ import Synchronization
 import Testing
 
 /// Calls that are tried again by a service config, against servers that count.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct HTTP2ChannelRetryTests {
   private static let policy = RetryPolicy(
     maximumAttempts: 3, initialBackoff: .milliseconds(2), maximumBackoff: .milliseconds(5))

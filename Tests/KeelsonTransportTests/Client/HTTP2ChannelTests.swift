@@ -5,7 +5,7 @@ import Testing
 
 @testable import KeelsonTransport
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct HTTP2ChannelTests {
   /// Runs a body with a server and a channel to it.
   private func withServer(

@@ -5,7 +5,7 @@ import Testing
 @testable import KeelsonTransport
 
 /// What a call has reaches the calls that its handler makes.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct PropagationTests {
   private static let method = MethodDescriptor(service: "test.P", name: "Call", kind: .unary)
   private static let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

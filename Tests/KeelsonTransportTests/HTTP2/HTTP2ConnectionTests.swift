@@ -2,7 +2,7 @@ import Testing
 
 @testable import KeelsonTransport
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct HTTP2ConnectionTests {
   /// Answers each request with what it sent, and status 0.
   static let echo: @Sendable (HTTP2Stream, PeerEvent) -> Void = { stream, event in

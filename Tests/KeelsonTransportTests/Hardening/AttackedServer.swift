@@ -47,7 +47,7 @@ struct AttackedServer {
   }
 
   private static func call(_ channel: HTTP2Channel) async throws {
-    let reply = try await channel.unary(echo, [7], options: CallOptions(timeout: .seconds(10)))
+    let reply = try await channel.unary(echo, [7], options: CallOptions(timeout: .seconds(60)))
     #expect(reply.message == [7])
   }
 }

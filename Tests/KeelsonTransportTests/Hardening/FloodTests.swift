@@ -4,7 +4,7 @@ import Testing
 @testable import KeelsonTransport
 
 /// Clients that send what costs them little and the server much.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct FloodTests {
   private typealias Kind = FrameClient.Kind
   private typealias Flag = FrameClient.Flag

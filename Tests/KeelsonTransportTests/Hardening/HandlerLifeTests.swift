@@ -8,7 +8,7 @@ import Testing
 @testable import KeelsonTransport
 
 /// Handlers that do not do as they are told, and what is still served at a connection's end.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct HandlerLifeTests {
   private static let method = MethodDescriptor(
     service: "test.T", name: "Odd", kind: .bidirectional)

@@ -5,7 +5,7 @@ import Testing
 @testable import KeelsonTransport
 
 /// Header blocks that are too large to be sent: every call still ends.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct OversizedHeaderTests {
   private static let oversized = MethodDescriptor(
     service: "test.T", name: "Oversized", kind: .unary)

@@ -2,7 +2,7 @@ import Testing
 
 @testable import KeelsonTransport
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct LoopTests {
   /// What an action from elsewhere posts runs although nothing else happens on the loop.
   @Test func anActionThatPostsAnother() async {

@@ -3,7 +3,7 @@ import Testing
 
 @testable import KeelsonTransport
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ServerListeningTests {
   private func temporaryPath() -> String {
     FileManager.default.temporaryDirectory.appendingPathComponent(

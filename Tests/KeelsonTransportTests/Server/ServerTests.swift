@@ -3,7 +3,7 @@ import Testing
 
 @testable import KeelsonTransport
 
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct ServerTests {
   /// Runs a test's body against a server of its own.
   private func withServer(

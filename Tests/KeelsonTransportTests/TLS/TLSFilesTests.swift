@@ -6,7 +6,7 @@ import Testing
 @testable import KeelsonTransport
 
 /// What is read from files: checks at the start, and reloading.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct TLSFilesTests {
   let fixture: TLSFixture
 

@@ -7,7 +7,7 @@ import Testing
 @testable import KeelsonTransport
 
 /// The stream alone, over a pipe that does what sockets do and worse.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(5)))
 struct TLSStreamTests {
   let fixture: TLSFixture
   let loop: Loop
