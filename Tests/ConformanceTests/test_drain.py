@@ -97,7 +97,7 @@ def test_calls_are_cancelled_when_the_grace_is_over(launch):
         while wire.__dict__.get("fields", {}).get("grpc-status") is None:
             next_of(wire, frames.HeadersFrame)
         assert wire.fields["grpc-status"] == UNAVAILABLE
-        assert 0.9 < time.monotonic() - begin < 5
+        assert 0.9 < time.monotonic() - begin < 30
         assert wire.goaway() in (None, NO_ERROR)
     assert server.wait() == 0
 

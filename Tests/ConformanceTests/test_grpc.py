@@ -202,10 +202,10 @@ def test_unfit_correlation_id_is_not_echoed(client, key):
 
 def test_deadline_ends_a_stream(client, flag_set):
     begin = time.monotonic()
-    stream = client.watch(flag_set, timeout=0.5)
+    stream = client.watch(flag_set, timeout=3)
     next(stream)
     refused(next, stream, code=Code.DEADLINE_EXCEEDED)
-    assert 0.3 < time.monotonic() - begin < 5
+    assert 2.8 < time.monotonic() - begin < 30
 
 
 def test_cancelled_streams_leave_nothing_behind(private, dial):
