@@ -5,9 +5,9 @@ filter.
 Telemetry: one thread publishes again and again; times are its own, beside those of a call that
 does one atomic load.
 
-Pages: a million events of a few types and many subjects, actors and calls, the same in SQLite and in
-PostgreSQL; one caller asks for the first page of 100 again and again; times are those of h2load, from
-sending to the last byte.
+Pages: a million events of a few types and many subjects, actors and calls, the same in SQLite and
+in PostgreSQL; one caller asks for the first page of 100 again and again; times are those of h2load,
+from sending to the last byte.
 """
 
 import argparse
@@ -67,7 +67,9 @@ def filling(number: str, text: str) -> str:
 def fill_sqlite(path: pathlib.Path, count: int) -> None:
     store = sqlite3.connect(path)
     (last,) = store.execute("SELECT last_revision FROM change_sequence").fetchone()
-    triggers = store.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    triggers = store.execute(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"
+    ).fetchall()
     for name, _ in triggers:
         store.execute(f"DROP TRIGGER {name}")
     store.execute("DELETE FROM events")
