@@ -60,8 +60,8 @@ enum SQLiteSetUp {
   static func emptyLog(_ connection: Connection) -> Bool {
     do {
       try connection.control("PRAGMA busy_timeout = 20")
+      defer { _ = try? connection.control("PRAGMA busy_timeout = \(busyMilliseconds)") }
       let row = try connection.control("PRAGMA wal_checkpoint(TRUNCATE)").first
-      try connection.control("PRAGMA busy_timeout = \(busyMilliseconds)")
       // The first column is 1 when readers were in the way.
       return try row?.get(0, as: Int64.self) == 0
     } catch {

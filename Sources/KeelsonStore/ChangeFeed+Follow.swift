@@ -22,6 +22,8 @@ extension ChangeFeed {
     do {
       let loaded = try await database.write { transaction in
         let loaded = try await load(transaction)
+        // What others have changed ahead of it in the same commit is told only afterwards.
+        delayed.skip(upTo: try await transaction.currentRevision())
         // On the writer's thread, which is the only one that publishes.
         let observation = self.observe({ delayed.take($0) }, onEnd: onEnd)
         begun.withLock { $0 = observation }
@@ -47,12 +49,22 @@ private final class DelayedEvents: Sendable {
 
   private let observe: @Sendable ([CommittedEvent]) -> Void
   private let state = Mutex(State.kept([]))
+  /// The revision of what the observer has already.
+  private let known = Atomic<Int64>(0)
 
   init(_ observe: @escaping @Sendable ([CommittedEvent]) -> Void) {
     self.observe = observe
   }
 
-  func take(_ events: [CommittedEvent]) {
+  /// Called ahead of the first events.
+  func skip(upTo revision: Int64) {
+    known.store(revision, ordering: .releasing)
+  }
+
+  func take(_ all: [CommittedEvent]) {
+    let known = known.load(ordering: .acquiring)
+    let events = all.filter { $0.revision > known }
+    guard !events.isEmpty else { return }
     let isOpen = state.withLock { state in
       guard case .kept(let kept) = state else { return true }
       state = .kept(kept + events)

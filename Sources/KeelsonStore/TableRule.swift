@@ -35,34 +35,54 @@ package struct TableRule: Sendable {
     case .postgreSQL:
       let refusals = rules.flatMap { rule in
         let name = "\(prefix)_\(rule.event.lowercased())"
-        return [
+        return triggerFunction(
+          "\(name)_refused",
           """
-          CREATE FUNCTION \(name)_refused() RETURNS trigger LANGUAGE plpgsql AS $$
           BEGIN
             IF \(rule.condition) THEN
               RAISE EXCEPTION '\(table) \(rule.message)' USING ERRCODE = 'check_violation';
             END IF;
             RETURN \(rule.event == "DELETE" ? "OLD" : "NEW");
-          END $$
-          """,
-          """
-          CREATE TRIGGER \(name) BEFORE \(rule.event) ON \(table)
-          FOR EACH ROW EXECUTE FUNCTION \(name)_refused()
-          """,
-        ]
+          END
+          """) + [
+            """
+            CREATE TRIGGER \(name) BEFORE \(rule.event) ON \(table)
+            FOR EACH ROW EXECUTE FUNCTION \(name)_refused()
+            """
+          ]
       }
-      return refusals + [
-        """
-        CREATE FUNCTION \(prefix)_truncate_refused() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-          RAISE EXCEPTION '\(table) is not emptied' USING ERRCODE = 'check_violation';
-        END $$
-        """,
-        """
-        CREATE TRIGGER \(prefix)_truncate BEFORE TRUNCATE ON \(table)
-        FOR EACH STATEMENT EXECUTE FUNCTION \(prefix)_truncate_refused()
-        """,
-      ]
+      return refusals
+        + triggerFunction(
+          "\(prefix)_truncate_refused",
+          """
+          BEGIN
+            RAISE EXCEPTION '\(table) is not emptied' USING ERRCODE = 'check_violation';
+          END
+          """) + [
+          """
+          CREATE TRIGGER \(prefix)_truncate BEFORE TRUNCATE ON \(table)
+          FOR EACH STATEMENT EXECUTE FUNCTION \(prefix)_truncate_refused()
+          """
+        ]
     }
+  }
+
+  /// A function for triggers of PostgreSQL that looks into the schema it is made in, and only then
+  /// into temporary tables: whoever may make those could otherwise put one in the place of a table
+  /// that the function asks. Source: PostgreSQL, CREATE FUNCTION, "Writing SECURITY DEFINER
+  /// Functions Safely".
+  ///
+  /// - Parameter body: in PL/pgSQL, without dollar quotes.
+  package static func triggerFunction(_ name: String, _ body: String) -> [String] {
+    [
+      "CREATE FUNCTION \(name)() RETURNS trigger LANGUAGE plpgsql AS $$\n\(body)\n$$",
+      """
+      DO $$
+      BEGIN
+        EXECUTE format('ALTER FUNCTION \(name)() SET search_path = pg_catalog, %I, pg_temp',
+          current_schema());
+      END $$
+      """,
+    ]
   }
 }

@@ -146,6 +146,33 @@ extension DatabaseConformance {
         }
         #expect(error?.code == .constraint || error?.code == .conflict, "\(sql)")
       }
+      if database.dialect == .postgreSQL {
+        // A temporary table in the place of one that the guards look at.
+        let shadows = [
+          """
+          CREATE TEMP TABLE change_sequence ON COMMIT DROP AS SELECT CAST(9 AS BIGINT)
+            AS compacted_revision, CAST(9 AS BIGINT) AS archived_audit_sequence
+          """,
+          "CREATE TEMP TABLE audit_entries ON COMMIT DROP AS SELECT CAST(8 AS BIGINT) AS sequence",
+          "CREATE TEMP TABLE events ON COMMIT DROP AS SELECT CAST(8 AS BIGINT) AS revision",
+        ]
+        for sql in [
+          "DELETE FROM public.events", "DELETE FROM public.audit_entries",
+          "INSERT \(audit.replacing("INTO audit", with: "INTO public.audit")) VALUES (9, 'new'"
+            + values,
+          "INSERT INTO public." + events.dropFirst(12) + "9"
+            + rest.replacing(
+              "FROM events", with: "FROM public.events WHERE revision = 1"),
+        ] {
+          let error = await #expect(throws: StoreError.self, "\(sql)") {
+            try await database.write { transaction in
+              for shadow in shadows { try await transaction.execute(shadow) }
+              _ = try await transaction.execute(sql)
+            }
+          }
+          #expect(error?.code == .constraint || error?.code == .conflict, "\(sql)")
+        }
+      }
       let after = try await tables(database)
       #expect(after == before)
     },

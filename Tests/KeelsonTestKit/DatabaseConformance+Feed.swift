@@ -67,6 +67,29 @@ extension DatabaseConformance {
       #expect(told.withLock { $0 } == [2, 3, 4])
     },
 
+    DatabaseConformance(things: "a follower is told nothing that its state has already") {
+      database in
+      // In one commit with others, or not, as it comes.
+      for round in 0..<20 {
+        let told = Mutex<[Int64]>([])
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          for number in 0..<4 {
+            group.addTask { try await Things.change("\(round)-\(number)", in: database) }
+          }
+          let start = try await database.feed.follow {
+            try await $0.currentRevision()
+          } taking: {
+            $0
+          } _: { events in
+            told.withLock { $0 += events.map(\.revision) }
+          }
+          try await group.waitForAll()
+          let last = try await database.read { try await $0.currentRevision() }
+          #expect(told.withLock { $0 } == Array((start + 1)..<(last + 1)))
+        }
+      }
+    },
+
     DatabaseConformance("a subscription from before the oldest event says so") { storage in
       let first = try await storage.open()
       try await first.migrate([Things.set])
