@@ -153,7 +153,9 @@ final class AuditRecorder: Sendable {
         self.giveUp(
           RPCError(.unavailable, "The client was shut down before the entries could be recorded."))
       }
-      try? await flush()
+      // In a task of its own: whoever shuts down is often cancelled already, and what waits has its
+      // time all the same.
+      await Task { try? await flush() }.value
       timer.cancel()
     }
     let waiters = state.withLock { state in
@@ -248,11 +250,11 @@ final class AuditRecorder: Sendable {
   private func deliver(_ batch: [Draft]) async throws {
     do {
       try await attempt(batch)
-    } catch let error as RPCError where Self.isRefusal(error) && batch.count > 1 {
+    } catch let error as RPCError where Self.isRefusal(error, of: batch) && batch.count > 1 {
       for (index, draft) in batch.enumerated() {
         do {
           try await attempt([draft])
-        } catch let error as RPCError where Self.isRefusal(error) {
+        } catch let error as RPCError where Self.isRefusal(error, of: [draft]) {
           fail(1, error)
         } catch {
           // Its time is over, and so is that of the rest.
@@ -271,7 +273,7 @@ final class AuditRecorder: Sendable {
         _ = try await service.recordEntries(
           .init(entries: batch), options: CallOptions(timeout: .seconds(30), waitForReady: true))
         return
-      } catch let error as RPCError where !Self.isRefusal(error) {
+      } catch let error as RPCError where !Self.isRefusal(error, of: batch) {
         let isAbandoned = state.withLock { $0.isAbandoned }
         let wait = error.retryDelay ?? pause
         guard !isAbandoned, .now + wait < deadline else { throw error }
@@ -282,9 +284,13 @@ final class AuditRecorder: Sendable {
   }
 
   /// Whether sending the same again cannot help. An overload says when to come again; without that
-  /// it is the message that is too large.
-  private static func isRefusal(_ error: RPCError) -> Bool {
-    if error.code == .resourceExhausted { return error.retryDelay == nil }
+  /// it may be the message that is too large, which a call of one small entry is not: then something
+  /// in between has had enough for the moment.
+  private static func isRefusal(_ error: RPCError, of batch: [Draft]) -> Bool {
+    if error.code == .resourceExhausted {
+      return error.retryDelay == nil
+        && (batch.count > 1 || batch.contains { $0.sizeBytes > bytesPerCall })
+    }
     return [
       .invalidArgument, .alreadyExists, .failedPrecondition, .permissionDenied, .unauthenticated,
       .unimplemented, .outOfRange,

@@ -192,6 +192,50 @@ final class FakeAuditServer: Sendable {
     }
   }
 
+  @Test("what waits has its time though whoever closes is cancelled")
+  func closingInACancelledTask() async throws {
+    try await run { audit, server in
+      server.state.withLock { $0.isHeld = true }
+      for number in 0..<20 { try await audit.record(Self.draft(number)) }
+      let closing = Task {
+        while !Task.isCancelled { await Task.yield() }
+        await audit.recorder.close()
+      }
+      closing.cancel()
+      while await !Self.isClosed(audit) { await Task.yield() }
+      server.release()
+      await closing.value
+      // Whoever looked whether it is closed may have been taken as well.
+      let order = server.state.withLock { $0.order }
+      #expect(Set(order) == Set((0..<20).map(String.init)))
+    }
+  }
+
+  /// Whether no more is taken.
+  private static func isClosed(_ audit: Audit) async -> Bool {
+    do {
+      try await audit.record(draft(0))
+      return false
+    } catch {
+      return true
+    }
+  }
+
+  @Test("an overload that does not say when to come again loses nothing")
+  func overload() async throws {
+    let told = Mutex(0)
+    var policy = AuditRecordingPolicy()
+    policy.onFailure = { count, _ in told.withLock { $0 += count } }
+    try await run(policy) { audit, server in
+      let busy = RPCError(.resourceExhausted, "ENHANCE_YOUR_CALM")
+      server.state.withLock { $0.failures = Array(repeating: (busy, false), count: 4) }
+      for number in 0..<3 { try await audit.record(Self.draft(number)) }
+      try await audit.flush()
+      #expect(server.state.withLock { $0.recorded.count } == 3)
+      #expect(told.withLock { $0 } == 0)
+    }
+  }
+
   @Test("what cannot be sent in time when closing is given up and told")
   func givingUp() async throws {
     let told = Mutex(0)
