@@ -99,11 +99,15 @@ final class ConnectionPool: @unchecked Sendable {
     Task(executorPreference: loop) { [self] in
       if connection.isBusy { await connection.cancellation()?.send() }
       // The first may still be hit by the cancellation; a cancelled ROLLBACK comes again.
-      for _ in 0..<2 {
-        guard (try? await connection.run([SQLStatement("ROLLBACK")])) == nil else { break }
+      var isRolledBack = false
+      for _ in 0..<2 where !isRolledBack {
+        isRolledBack = (try? await connection.run([SQLStatement("ROLLBACK")])) != nil
       }
       timers.remove(timer)
       loop.cancel(timer)
+      guard isRolledBack else {
+        return drop(lease, .unreachable("A read that was cancelled could not be rolled back."))
+      }
       release(lease)
     }
   }

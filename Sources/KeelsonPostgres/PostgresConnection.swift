@@ -353,7 +353,8 @@ final class PostgresConnection: @unchecked Sendable {
   }
 
   private func watchForStall() {
-    guard stallTimer == nil else { return }
+    // Sending may have lost it.
+    guard isOpen, stallTimer == nil else { return }
     stallTimer = loop.schedule(after: patience) { [unowned self] in
       stallTimer = nil
       guard !expected.isEmpty else { return }

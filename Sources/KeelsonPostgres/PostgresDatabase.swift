@@ -228,15 +228,13 @@ package final class PostgresDatabase: Database {
     guard let remaining = ServerContext.current?.deadline?.remaining else {
       return [SQLStatement("BEGIN")]
     }
-    let shorter = min(remaining, limits.statementTimeout)
-    let milliseconds = Int((shorter / .milliseconds(1)).rounded(.up))
-    guard milliseconds > 0 else {
+    guard remaining > .zero else {
       pool.release(lease)
       throw StoreError(.timedOut, "The call's deadline had passed before its read began.")
     }
     return [
       SQLStatement("BEGIN"),
-      SQLStatement("SELECT set_config('statement_timeout', $1, true)", [.text("\(milliseconds)")]),
+      Session.statementTimeout(min(remaining, limits.statementTimeout)),
     ]
   }
 
@@ -297,8 +295,7 @@ package final class PostgresDatabase: Database {
     liveEvents.start(at: head)
     try await withTaskExecutorPreference(loop) { [writer, listener] in
       try await writer.kept.connection().forgetStatements()
-      guard !writer.isMigrated else { return }
-      writer.isMigrated = true
+      guard writer.migrated(to: head) else { return }
       try await listener.start()
     }
   }

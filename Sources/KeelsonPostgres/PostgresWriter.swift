@@ -32,7 +32,7 @@ final class PostgresWriter: @unchecked Sendable {
   let kept: KeptConnection
   let shared = Mutex(Shared())
   /// Whether the tables of the store are there.
-  var isMigrated = false
+  private var isMigrated = false
   private let limits: PostgresConfiguration.Limits
   private let published: PublishedChanges
   private let logger: Logger
@@ -54,6 +54,15 @@ final class PostgresWriter: @unchecked Sendable {
     self.loop = loop
     self.logger = logger
     self.onCutOff = onCutOff
+  }
+
+  /// The tables of the store are there, with this head. On the loop.
+  ///
+  /// - Returns: whether they were not before.
+  func migrated(to head: ChangeHead) -> Bool {
+    published.note(head)
+    defer { isMigrated = true }
+    return !isMigrated
   }
 
   // MARK: Callers
@@ -166,7 +175,7 @@ final class PostgresWriter: @unchecked Sendable {
       for member in members { committed.append(member.committed) }
       let isMarked = isMigrated && members.contains(where: \.mayHaveWritten)
       if try await commit(pending + record.statements, committed, isMarked, on: connection) {
-        finish(members, committed)
+        finish(members, committed, record.head)
         return
       }
       throw connection.failure ?? StoreError(.unreachable, "The commit was lost.")
@@ -201,18 +210,19 @@ final class PostgresWriter: @unchecked Sendable {
         throw StoreError(.corrupt, "The table change_sequence has lost its row.")
       }
       let head = try ChangeHead.head(row)
-      if head.revision == published.revision { return head }
-      let isFar = head.revision - published.revision > PublishedChanges.pageSize
-      let mayWait = isFar && round < Self.catchUpRounds
-      // The other nodes go on meanwhile.
-      if mayWait { try await connection.run([SQLStatement("ROLLBACK")]) }
       do {
+        try published.check(head)
+        if head.revision == published.revision { return head }
+        let isFar = head.revision - published.revision > PublishedChanges.pageSize
+        let mayWait = isFar && round < Self.catchUpRounds
+        // The other nodes go on meanwhile.
+        if mayWait { try await connection.run([SQLStatement("ROLLBACK")]) }
         try await published.catchUp(on: connection)
+        if !mayWait { return head }
       } catch let error as StoreError where error.code == .revisionTooOld {
         onCutOff(error)
         throw error
       }
-      if !mayWait { return head }
     }
     return nil
   }
@@ -244,8 +254,12 @@ final class PostgresWriter: @unchecked Sendable {
     while members.count < limits.writesPerCommit, connection.isOpen,
       members.isEmpty || .now - start < limits.batchTime, let turn = popWaiting()
     {
-      let transaction = PostgresTransaction(
-        connection, after: record, prefix: pending + [SQLStatement("SAVEPOINT member")])
+      var prefix = pending + [SQLStatement("SAVEPOINT member")]
+      if let timeout = turn.statementTimeout(below: limits.statementTimeout) {
+        prefix.append(Session.statementTimeout(timeout))
+      }
+      let isTimed = prefix.count > pending.count + 1
+      let transaction = PostgresTransaction(connection, after: record, prefix: prefix)
       await turn.run(in: transaction)
       let committed = transaction.end()
       var member = Member(turn: turn, error: turn.error ?? transaction.failure)
@@ -263,6 +277,8 @@ final class PostgresWriter: @unchecked Sendable {
           : [
             SQLStatement("ROLLBACK TO SAVEPOINT member"), SQLStatement("RELEASE SAVEPOINT member"),
           ]
+        // Its time is not that of what comes behind it.
+        if isTimed { pending.append(Session.statementTimeout(limits.statementTimeout)) }
       }
       if let failure = transaction.failure { note(failure: failure) }
     }
@@ -312,7 +328,8 @@ final class PostgresWriter: @unchecked Sendable {
     }
   }
 
-  private func finish(_ members: [Member], _ committed: Committed) {
+  private func finish(_ members: [Member], _ committed: Committed, _ head: ChangeHead?) {
+    if let head { published.note(head) }
     do {
       try published.publish(committed)
     } catch {

@@ -25,6 +25,7 @@ struct PreparedStatements {
     var released: [String] = []
   }
 
+  /// How many there are at most; the few that end transactions come on top.
   let limit: Int
   private var entries: [String: Entry] = [:]
   private var uses: UInt64 = 0
@@ -43,15 +44,24 @@ struct PreparedStatements {
     }
     names += 1
     var plan = Plan(name: "k\(names)", isNew: true)
-    if entries.count >= limit, let oldest = entries.min(by: { $0.value.lastUse < $1.value.lastUse })
+    // A transaction that has failed takes nothing ahead of what ends it.
+    let endsTransaction = Self.endsTransaction(sql)
+    if entries.count >= limit, !endsTransaction,
+      let oldest = entries.min(by: { $0.value.lastUse < $1.value.lastUse })
     {
       owed.append(oldest.value.name)
       entries[oldest.key] = nil
     }
-    plan.released = owed
-    owed = []
+    if !endsTransaction {
+      plan.released = owed
+      owed = []
+    }
     entries[sql] = Entry(name: plan.name, lastUse: uses)
     return plan
+  }
+
+  private static func endsTransaction(_ sql: String) -> Bool {
+    ["COMMIT", "ROLLBACK", "RELEASE"].contains(where: sql.hasPrefix)
   }
 
   /// Forgets them all; names that were given are not given again.

@@ -29,6 +29,38 @@ final class PublishedChanges {
     return revision <= self.revision && sequence <= live.auditSequence
   }
 
+  /// The newest head that was seen.
+  private var known: ChangeHead?
+
+  /// Takes note of a head that the database has.
+  func note(_ head: ChangeHead) {
+    if let known, known.auditSequence > head.auditSequence { return }
+    known = head
+  }
+
+  /// - Parameters:
+  ///   - head: that of the database.
+  ///   - seen: one that it had before.
+  /// - Throws: ``StoreError`` with code revisionTooOld when it does not follow: the database was
+  ///   restored, or another server took over that had not all.
+  private func check(_ head: ChangeHead, follows seen: ChangeHead?) throws {
+    guard let seen, !head.follows(seen) else { return }
+    throw StoreError(
+      .revisionTooOld,
+      """
+      The database is at revision \(head.revision) and audit entry \(head.auditSequence), which \
+      does not follow \(seen.revision) and \(seen.auditSequence) that this server has seen: it was \
+      restored, or another server took over that had not all. Restart this one.
+      """)
+  }
+
+  /// Checks that a head which was read under the lock of all writes follows what was seen.
+  ///
+  /// - Throws: ``StoreError`` with code revisionTooOld.
+  func check(_ head: ChangeHead) throws {
+    try check(head, follows: known)
+  }
+
   /// Tells the observers what they have not been told yet.
   ///
   /// - Throws: ``StoreError`` with code revisionTooOld when something is missing in between.
@@ -52,27 +84,20 @@ final class PublishedChanges {
   /// Reads what lies in the tables after what was published, and publishes it.
   func catchUp(on connection: PostgresConnection) async throws {
     while true {
-      let before = revision
+      let seen = known
       let results = try await connection.run([
         SQLStatement(
           "SELECT \(Events.columns) FROM events WHERE revision > $1 ORDER BY revision LIMIT $2",
           [.integer(revision), SQLValue(Self.pageSize)]),
         Self.head,
       ])
-      guard results.count == 2, let head = results[1].rows.first else { return }
-      guard try head.get(0) >= before else {
-        throw StoreError(
-          .revisionTooOld,
-          """
-          The database is at revision \(try head.get(0, as: Int64.self)), behind \(before), which \
-          this server has seen: it was restored, or another server took over that had not all. \
-          Restart this one.
-          """)
-      }
+      guard results.count == 2, let row = results[1].rows.first else { return }
+      let head = try ChangeHead.head(row)
+      try check(head, follows: seen)
       let events = try results[0].rows.map(Events.event)
       // The head may be ahead of the page, which was read first: its part comes next.
-      try publish(Committed(events: events, auditSequence: try head.get(1)))
-      if events.isEmpty, try head.get("compacted_revision") > revision {
+      try publish(Committed(events: events, auditSequence: head.auditSequence))
+      if events.isEmpty, try row.get("compacted_revision") > revision {
         throw StoreError(
           .revisionTooOld,
           """
@@ -80,7 +105,7 @@ final class PublishedChanges {
           database for too long. Restart it.
           """)
       }
-      if try head.get(0) <= revision { return }
+      if head.revision <= revision { return note(head) }
     }
   }
 

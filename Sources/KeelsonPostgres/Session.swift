@@ -59,7 +59,13 @@ enum Session {
     return SQLStatement("SELECT \(calls.joined(separator: ", "))\(more)")
   }
 
+  /// Ends the statements of the running transaction after a time.
+  static func statementTimeout(_ duration: Duration) -> SQLStatement {
+    SQLStatement(
+      "SELECT set_config('statement_timeout', $1, true)", [.text(milliseconds(duration))])
+  }
+
   private static func milliseconds(_ duration: Duration) -> String {
-    "\(Int(duration / .milliseconds(1)))"
+    "\(Int((duration / .milliseconds(1)).rounded(.up)))"
   }
 }

@@ -33,6 +33,12 @@ final class WriteTurn: @unchecked Sendable {
 
   var isLate: Bool { deadline.map { $0.remaining <= .zero } ?? false }
 
+  /// How long its statements may run, where its deadline is nearer than a limit.
+  func statementTimeout(below limit: Duration) -> Duration? {
+    guard let remaining = deadline?.remaining, remaining < limit else { return nil }
+    return max(remaining, .milliseconds(1))
+  }
+
   var isWaiting: Bool { if case .waiting = phase { true } else { false } }
 
   /// Ends a wait for the turn; does nothing once it has come.

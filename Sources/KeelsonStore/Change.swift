@@ -26,10 +26,20 @@ package struct ChangeOrigin: Sendable, Hashable {
   /// The origin of a change made by a call. The actor is who the caller has proved to be.
   package init(_ context: ServerContext) {
     self.init(
-      actor: context.identity?.name ?? Self.anonymous, peer: context.peer,
+      actor: Self.bounded(context.identity?.name ?? Self.anonymous), peer: context.peer,
       userAgent: context.metadata["user-agent"] ?? "", correlationID: context.correlationID,
       traceparent: context.trace?.traceparent ?? "")
   }
+
+  /// A certificate may name its owner at any length, an index may not hold it.
+  private static func bounded(_ name: String) -> String {
+    guard name.utf8.count > actorBytes else { return name }
+    let cut = name.utf8.prefix(actorBytes - 3)
+    return String(decoding: cut, as: UTF8.self) + "..."
+  }
+
+  /// At most this much of an identity's name is kept.
+  package static let actorBytes = 1_024
 
   /// The actor of a caller who has proved nothing.
   package static let anonymous = "anonymous"

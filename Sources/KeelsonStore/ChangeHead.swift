@@ -14,6 +14,16 @@ package struct ChangeHead: Sendable, Hashable {
   /// The time for what comes next.
   package var nextTime: UnixTime { max(.now, auditTime) }
 
+  /// The number of the newest audit entry.
+  package var auditSequence: Int64 { audit.sequence }
+
+  /// Whether it can be what an earlier head has become: not when it lies behind, nor when the trail
+  /// ends with another entry at the same place. A database that was restored shows so.
+  package func follows(_ earlier: ChangeHead) -> Bool {
+    revision >= earlier.revision && audit.sequence >= earlier.audit.sequence
+      && (audit.sequence > earlier.audit.sequence || audit.hash == earlier.audit.hash)
+  }
+
   /// The head, locked until the transaction ends, so that changes happen one after the other, on
   /// all nodes together.
   package static func locked(

@@ -14,6 +14,17 @@ import Testing
     #expect(statements.plan(for: "b") == Plan(name: "k4", isNew: true, released: ["k1"]))
   }
 
+  @Test func nothingIsReleasedAheadOfTheEndOfATransaction() {
+    var statements = PreparedStatements(limit: 1)
+    _ = statements.plan(for: "a")
+    statements.owe("k0")
+    #expect(statements.plan(for: "ROLLBACK") == Plan(name: "k2", isNew: true))
+    #expect(
+      statements.plan(for: "ROLLBACK TO SAVEPOINT member") == Plan(name: "k3", isNew: true))
+    #expect(statements.plan(for: "COMMIT") == Plan(name: "k4", isNew: true))
+    #expect(statements.plan(for: "b").released.contains("k0"))
+  }
+
   @Test func whatTheServerStillHasIsLetGoOfOnceItCan() {
     var statements = PreparedStatements(limit: 8)
     _ = statements.plan(for: "stale")
