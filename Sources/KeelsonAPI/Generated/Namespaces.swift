@@ -33,3 +33,6 @@ public enum KeelsonFlagsV1 {}
 
 /// The package `keelson.health.v1`.
 public enum KeelsonHealthV1 {}
+
+/// The package `keelson.jobs.v1`.
+public enum KeelsonJobsV1 {}

@@ -20,3 +20,4 @@
 #include "keelson/events/v1/events.tables.h"
 #include "keelson/flags/v1/flags.tables.h"
 #include "keelson/health/v1/health.tables.h"
+#include "keelson/jobs/v1/jobs.tables.h"
