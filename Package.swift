@@ -66,6 +66,7 @@ let package = Package(
     library("KeelsonStore", ["KeelsonCore", "KeelsonAuditTrail"]),
     library("KeelsonFlagRules", ["KeelsonCore"]),
     library("KeelsonConfigurationRules", ["KeelsonCore"]),
+    library("KeelsonJobRules", ["KeelsonCore"]),
 
     library("KeelsonSecrets", ["KeelsonCore", "KeelsonCrypto", "CLibCurl"], settings: touchingC),
 
@@ -84,6 +85,7 @@ let package = Package(
     service("KeelsonFlags", ["KeelsonFlagRules"]),
     service("KeelsonEvents"),
     service("KeelsonAudit", ["KeelsonCrypto", "KeelsonAuditTrail"]),
+    service("KeelsonJobs", ["KeelsonJobRules"]),
 
     // The client library, the server and the one binary
     library(
@@ -179,6 +181,7 @@ let package = Package(
       ]),
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
     tests("KeelsonConfigurationRulesTests", ["KeelsonCore", "KeelsonConfigurationRules"]),
+    tests("KeelsonJobRulesTests", ["KeelsonCore", "KeelsonJobRules"]),
     tests(
       "KeelsonSecretsTests",
       ["KeelsonCore", "KeelsonTransport", "KeelsonCrypto", "KeelsonSecrets", "COpenSSL"]),

@@ -80,9 +80,9 @@ package final class Change: Transaction {
   }
 
   /// Writes what was recorded.
-  fileprivate func finish() async throws {
+  fileprivate func finish(isAudited: Bool) async throws {
     let recorded = recorded.withLock { $0 }
-    guard !recorded.auditEntries.isEmpty else {
+    guard !isAudited || !recorded.auditEntries.isEmpty else {
       throw StoreError(.misuse, "A change wrote no audit entry, so it was rolled back.")
     }
     guard !recorded.events.isEmpty else {
@@ -101,17 +101,20 @@ extension Database {
   /// Runs a body as one transaction that writes state, audit entry and event. When this returns
   /// the change is durable and every observer of the feed has seen it.
   ///
+  /// - Parameter isAudited: false for steps that the server takes by itself while it does what a
+  ///   caller has asked for, as handing out jobs: those have a history of their own.
   /// - Throws: what ``write(_:)`` throws; ``StoreError`` with code misuse when the body wrote no
   ///   audit entry or no event.
   @discardableResult
   package func change<Result: Sendable>(
-    _ origin: ChangeOrigin, _ body: @escaping @Sendable (Change) async throws -> Result
+    _ origin: ChangeOrigin, isAudited: Bool = true,
+    _ body: @escaping @Sendable (Change) async throws -> Result
   ) async throws -> Result {
     let dialect = dialect
     return try await write { transaction in
       let change = try await Change.begin(transaction, origin: origin, dialect: dialect)
       let result = try await body(change)
-      try await change.finish()
+      try await change.finish(isAudited: isAudited)
       return result
     }
   }

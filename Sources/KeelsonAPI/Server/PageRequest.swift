@@ -66,7 +66,12 @@ package struct PageRequest: Sendable {
       count += 1
     }
     guard count < rows.count, count > 0 else { return (rows, "") }
-    return (Array(rows[..<count]), PageRequest.hexadecimal(checksum) + "." + key(rows[count - 1]))
+    return (Array(rows[..<count]), token(key(rows[count - 1])))
+  }
+
+  /// The token of the page that begins after a key.
+  package func token(_ key: String) -> String {
+    PageRequest.hexadecimal(checksum) + "." + key
   }
 
   /// FNV-1a, 32 bits: it guards against mistakes, not against malice.

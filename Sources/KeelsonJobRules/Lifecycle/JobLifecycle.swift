@@ -16,6 +16,17 @@ package struct JobLifecycle: Sendable, Hashable {
     package var deadline: UnixTime?
     /// Set when it was called off: the lease ends then at the latest.
     package var cancelTime: UnixTime?
+
+    package init(
+      worker: String, startTime: UnixTime, expireTime: UnixTime, deadline: UnixTime? = nil,
+      cancelTime: UnixTime? = nil
+    ) {
+      self.worker = worker
+      self.startTime = startTime
+      self.expireTime = expireTime
+      self.deadline = deadline
+      self.cancelTime = cancelTime
+    }
   }
 
   /// Why something does not happen. The job is left as it was.
@@ -133,6 +144,11 @@ extension JobLifecycle {
     state = .scheduled
     let retry = retryPolicy.maximumRetries - (allowedAttempts - attempt) + 1
     runTime = now + retryPolicy.delay(beforeRetry: max(1, retry), chance: chance)
+  }
+
+  /// A retry that waits is put off, or brought forward, to a time that its handler has asked for.
+  package mutating func postpone(to time: UnixTime) {
+    if state == .scheduled { runTime = time }
   }
 
   /// The worker stops and gives it back, not begun or broken off: running to pending at once. Up to

@@ -1,0 +1,58 @@
+package import KeelsonAPI
+
+/// What jobs and workers may be and hold. Each number is a default; the errors name the limit.
+package struct JobLimits: Sendable {
+  /// Bytes of a queue's, a kind's, a schedule's and a worker's name, of a tag and of a concurrency
+  /// key.
+  package var nameBytes = 128
+  /// Bytes of a job's parameters.
+  package var parameterBytes = 64 * 1_024
+  /// Bytes of a job's result.
+  package var resultBytes = 64 * 1_024
+  /// Tags of a job.
+  package var tags = 32
+  /// Bytes of a unique key.
+  package var uniqueKeyBytes = 256
+  /// Priorities either way.
+  package var priority = 1_000
+  /// Jobs of one `BatchCreateJobs`.
+  package var jobsPerBatch = 1_000
+  /// Jobs that wait in one queue, where the queue has no limit of its own.
+  package var queueDepth: Int64 = 10_000_000
+  /// How long an attempt may be allowed to take at most.
+  package var timeout: Duration = .seconds(7 * 86_400)
+  /// How long a lease lasts from each heartbeat on.
+  package var lease: Duration = .seconds(30)
+  /// How often workers send heartbeats.
+  package var heartbeatInterval: Duration = .seconds(10)
+  /// The grace time of a cancellation that names none, and the longest one.
+  package var defaultGrace: Duration = .seconds(30)
+  package var maximumGrace: Duration = .seconds(3_600)
+  /// Jobs handed out by one transaction.
+  package var claimsPerRound = 500
+  /// Results taken by one transaction.
+  package var resultsPerRound = 1_000
+  /// Jobs that one worker may have open.
+  package var credit = 10_000
+  /// Workers connected to one server.
+  package var workers = 10_000
+  /// Schedules.
+  package var schedules = 10_000
+  /// Bytes of a schedule's description.
+  package var descriptionBytes = 4_096
+  /// `WatchJobs` streams at one time.
+  package var watches = 10_000
+  /// Queues and kinds that one worker names.
+  package var queuesPerWorker = 64
+  package var kindsPerWorker = 256
+  /// Bytes of an attempt's error.
+  package var errorBytes = 8 * 1_024
+  /// Rows that one page of a list looks at.
+  package var rowsPerPage = 10_000
+  /// Attempts that `GetJob` tells of.
+  package var attemptsShown = 100
+  /// Entries on a page when the request names no number, and the most it can name.
+  package var pages = PageLimits()
+
+  package init() {}
+}

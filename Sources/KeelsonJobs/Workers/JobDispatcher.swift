@@ -1,0 +1,262 @@
+import KeelsonAPI
+import KeelsonCore
+import KeelsonJobRules
+import KeelsonStore
+import Synchronization
+
+/// Hands jobs to the workers that are connected to this server, and takes their results.
+///
+/// Two loops, each with one transaction under way at a time, so that what comes meanwhile makes the
+/// next batch: one hands out, one takes results. A third moves the jobs whose time has come.
+final class JobDispatcher: Sendable {
+  typealias API = KeelsonJobsV1
+
+  let engine: JobEngine
+  let limits: JobLimits
+  private let board = Mutex(WorkerBoard())
+  private let handOut = Wakeup()
+  private let results = Wakeup()
+  private let clock = Wakeup()
+  private let watches: JobWatches
+  private let zones: TimeZoneDatabase
+  private let logger: Logger
+
+  /// How long to wait after the database has failed.
+  private static let pause: Duration = .milliseconds(200)
+  /// How long the clock sleeps at most: other servers may have scheduled something since.
+  private static let longestSleep: Duration = .seconds(1)
+
+  init(
+    engine: JobEngine, limits: JobLimits, watches: JobWatches, zones: TimeZoneDatabase,
+    logger: Logger
+  ) {
+    self.zones = zones
+    self.watches = watches
+    self.engine = engine
+    self.limits = limits
+    self.logger = logger
+  }
+
+  // MARK: Life
+
+  /// Where jobs may wait already.
+  func start(at lanes: [JobEngine.Lane]) {
+    board.withLock { $0.restore(lanes) }
+  }
+
+  /// Runs until the task is cancelled.
+  func run() async {
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.runHandingOut() }
+      group.addTask { await self.runResults() }
+      group.addTask { await self.runClock() }
+    }
+  }
+
+  /// Hands out no more, and tells the workers.
+  func stop() {
+    board.withLock { $0.stop() }
+  }
+
+  // MARK: Handing out
+
+  private func runHandingOut() async {
+    while await handOut.wait() {
+      while !Task.isCancelled, let (demands, lanes) = board.withLock({ $0.work() }) {
+        board.withLock { $0.looking(at: lanes) }
+        do {
+          let claims = try await engine.claim(demands, lanes: lanes)
+          let undeliverable = board.withLock { $0.deliver(claims) }
+          if !undeliverable.isEmpty { add(undeliverable, from: "") }
+          if let time = claims.retryTime { unblock(at: time) }
+        } catch {
+          board.withLock { $0.restore(lanes) }
+          await failed("hand out jobs", error)
+        }
+      }
+    }
+  }
+
+  /// A limit of a rate lets jobs begin again at a time.
+  private func unblock(at time: UnixTime) {
+    let wait = time.microseconds - UnixTime.now.microseconds
+    Task {
+      try? await Task.sleep(for: .microseconds(max(1_000, wait)))
+      board.withLock { $0.unblock() }
+      handOut.set()
+    }
+  }
+
+  private func failed(_ what: String, _ error: any Error) async {
+    guard !(error is CancellationError), !Task.isCancelled else { return }
+    logger.log(.warning, "The server could not \(what); it tries again.", ["error": "\(error)"])
+    try? await Task.sleep(for: Self.pause)
+  }
+
+  // MARK: Results
+
+  func add(_ new: [JobEngine.Result], from session: String) {
+    guard !new.isEmpty else { return }
+    board.withLock { $0.add(new, from: session) }
+    results.set()
+  }
+
+  private func runResults() async {
+    while await results.wait() {
+      while !Task.isCancelled {
+        let taken = board.withLock { $0.takeResults(limits.resultsPerRound) }
+        guard !taken.isEmpty else { break }
+        do {
+          let receipts = try await engine.finish(taken.map(\.result))
+          board.withLock { $0.deliver(receipts, for: taken) }
+        } catch {
+          board.withLock { $0.restore(taken) }
+          await failed("take results of jobs", error)
+        }
+      }
+    }
+  }
+
+  // MARK: Time
+
+  private func runClock() async {
+    while !Task.isCancelled {
+      var sleep = Self.longestSleep
+      do {
+        let isMore = try await engine.runSchedules(zones)
+        let tick = try await engine.tick()
+        if tick.isCut || isMore { continue }
+        if let next = tick.nextTime {
+          let wait = next.microseconds - UnixTime.now.microseconds
+          sleep = min(sleep, .microseconds(max(1_000, wait)))
+        }
+      } catch {
+        await failed("move the jobs whose time has come", error)
+      }
+      let timer = Task { [clock] in
+        try await Task.sleep(for: sleep)
+        clock.set()
+      }
+      _ = await clock.wait()
+      timer.cancel()
+    }
+  }
+
+  // MARK: News
+
+  /// Takes in what happened to jobs anywhere, on the database's writer thread.
+  func observe(_ events: [CommittedEvent]) {
+    var isScheduled = false
+    for event in events {
+      do {
+        guard let (kind, jobs) = try event.jobs() else { continue }
+        watches.publish(jobs)
+        let grace = kind == .cancelled ? limits.maximumGrace : nil
+        board.withLock { board in
+          if kind == .queueUpdated { board.unblock() }
+          if kind == .scheduleUpdated { isScheduled = true }
+          for job in jobs {
+            board.note(job, cancelled: grace.map { _ in cancellation(of: job) })
+            if job.state == .scheduled { isScheduled = true }
+          }
+        }
+      } catch {
+        logger.log(
+          .error, "A committed event does not decode.",
+          ["revision": "\(event.revision)", "type": event.type, "error": "\(error)"])
+      }
+    }
+    handOut.set()
+    if isScheduled { clock.set() }
+  }
+
+  private func cancellation(of job: API.Job) -> API.Cancellation {
+    var cancellation = API.Cancellation()
+    if let id = JobID(job.id) { cancellation.lease = .init(id, Int(job.attempt)) }
+    if let end = job.leaseExpireTime.flatMap({ try? $0.unixTime }) {
+      let left = max(0, end.microseconds - UnixTime.now.microseconds)
+      cancellation.grace = .init(Duration.microseconds(left))
+    }
+    return cancellation
+  }
+
+  // MARK: Workers
+
+  func connect(_ session: WorkerSession) throws {
+    try board.withLock { board in
+      guard !board.isStopping else {
+        throw RPCError(.unavailable, "The server stops; dial again.")
+      }
+      guard board.sessions.count < limits.workers else {
+        throw RPCError(
+          .resourceExhausted, "\(limits.workers) workers are connected, the most that may be.")
+      }
+      board.connect(session)
+    }
+  }
+
+  func disconnect(_ id: String) {
+    board.withLock { $0.disconnect(id) }
+  }
+
+  /// Changes what is known of a worker.
+  func update(_ id: String, _ body: (inout WorkerSession) -> Void) {
+    board.withLock { $0.update(id, body) }
+    handOut.set()
+  }
+
+  func session(_ id: String) -> WorkerSession? {
+    board.withLock { $0.sessions[id] }
+  }
+
+  var workers: [WorkerSession] { board.withLock { Array($0.sessions.values) } }
+
+  func hasWorker(for lane: JobEngine.Lane) -> Bool {
+    board.withLock { $0.hasWorker(for: lane) }
+  }
+
+  /// Prolongs a worker's leases, and tells it which are lost.
+  ///
+  /// - Parameter isNew: whether the leases are from a stream before.
+  func heartbeat(
+    _ leases: [(id: JobID, attempt: Int)], of session: String, isNew: Bool = false
+  ) async throws {
+    let lost = try await engine.prolong(leases)
+    let lostIDs = Set(lost.map(\.id))
+    board.withLock { board in
+      if isNew { board.adopt(leases.filter { !lostIDs.contains($0.id) }, by: session) }
+      board.lose(lost, of: session)
+    }
+  }
+
+  /// Waits until a worker that says no more has heard what became of its results.
+  ///
+  /// - Throws: `CancellationError` when the task is cancelled.
+  func drain(_ id: String) async throws {
+    update(id) { session in
+      session.isDraining = true
+      session.credit = 0
+    }
+    while let session = session(id), session.openResults > 0 || session.outbox != nil {
+      try await Task.sleep(for: .milliseconds(5))
+    }
+  }
+
+  /// What is to be sent to a worker next; waits until there is something. nil once its stream is
+  /// to end.
+  func next(for id: String) async -> API.WorkResponse? {
+    guard let wakeup = session(id)?.wakeup else { return nil }
+    while true {
+      let outbox = board.withLock { board in
+        var outbox: API.WorkResponse?
+        board.update(id) { session in
+          outbox = session.outbox
+          session.outbox = nil
+        }
+        return outbox
+      }
+      if let outbox { return outbox }
+      guard await wakeup.wait() else { return nil }
+    }
+  }
+}

@@ -1,0 +1,215 @@
+import KeelsonAPI
+import KeelsonCore
+import KeelsonJobRules
+
+/// Who works, what waits, and who is to be told what: the state of one server's workers, without
+/// I/O. The database decides; this only says where to look and whom to tell.
+struct WorkerBoard: Sendable {
+  typealias Lane = JobEngine.Lane
+
+  private(set) var sessions: [String: WorkerSession] = [:]
+  /// Lanes that may have pending jobs.
+  private(set) var ready: Set<Lane> = []
+  /// Lanes that have some, whose queue is paused or at a limit.
+  private(set) var blocked: Set<Lane> = []
+  /// Results that wait for the database, with the sessions that brought them.
+  private(set) var results: [(session: String, result: JobEngine.Result)] = []
+  private var sessionOfJob: [JobID: String] = [:]
+  private(set) var isStopping = false
+
+  // MARK: Workers
+
+  mutating func connect(_ session: WorkerSession) {
+    sessions[session.id] = session
+  }
+
+  /// What it holds stays its own until the leases end: it may come back.
+  mutating func disconnect(_ id: String) {
+    guard let session = sessions.removeValue(forKey: id) else { return }
+    for job in session.running.keys where sessionOfJob[job] == id { sessionOfJob[job] = nil }
+  }
+
+  mutating func update(_ id: String, _ body: (inout WorkerSession) -> Void) {
+    guard var session = sessions[id] else { return }
+    body(&session)
+    sessions[id] = session
+  }
+
+  /// It holds leases from a stream before.
+  mutating func adopt(_ leases: [(id: JobID, attempt: Int)], by session: String) {
+    update(session) { session in
+      for lease in leases { session.running[lease.id] = lease.attempt }
+    }
+    for lease in leases { sessionOfJob[lease.id] = session }
+  }
+
+  /// Ends the handing out, and tells all workers to go elsewhere.
+  mutating func stop() {
+    isStopping = true
+    for id in sessions.keys { update(id) { $0.send { $0.draining = true } } }
+  }
+
+  // MARK: Handing out
+
+  /// What workers would take and where there may be something for them; nil when nothing is to be
+  /// done.
+  func work() -> (demands: [JobEngine.Demand], lanes: [Lane])? {
+    guard !isStopping, !ready.isEmpty else { return nil }
+    let demands = sessions.values.filter { $0.credit > 0 && !$0.isDraining }.map {
+      JobEngine.Demand(
+        session: $0.id, worker: $0.name, queues: $0.queues, kinds: $0.kinds, credit: $0.credit)
+    }
+    guard !demands.isEmpty else { return nil }
+    let lanes = ready.filter { lane in demands.contains { $0.takes(lane) } }
+    return lanes.isEmpty ? nil : (demands, Array(lanes))
+  }
+
+  /// Takes lanes out of those that may have jobs, ahead of looking: what comes meanwhile puts them
+  /// back.
+  mutating func looking(at lanes: [Lane]) {
+    ready.subtract(lanes)
+  }
+
+  /// Looking has failed: there may be jobs still.
+  mutating func restore(_ lanes: [Lane]) {
+    ready.formUnion(lanes)
+  }
+
+  /// Hands claimed jobs to their workers.
+  ///
+  /// - Returns: those whose workers are gone, to be handed back.
+  mutating func deliver(_ claims: JobEngine.Claims) -> [JobEngine.Result] {
+    ready.formUnion(claims.more)
+    blocked.formUnion(claims.blocked)
+    var undeliverable: [JobEngine.Result] = []
+    for (id, jobs) in Dictionary(grouping: claims.jobs, by: \.session) {
+      guard sessions[id] != nil else {
+        undeliverable += jobs.map {
+          JobEngine.Result(id: $0.id, attempt: $0.lifecycle.attempt, outcome: .handedBack)
+        }
+        continue
+      }
+      update(id) { session in
+        session.credit = max(0, session.credit - jobs.count)
+        for job in jobs { session.running[job.id] = job.lifecycle.attempt }
+        session.send { $0.jobs += jobs.map(\.leased) }
+      }
+      for job in jobs { sessionOfJob[job.id] = id }
+    }
+    return undeliverable
+  }
+
+  /// Lanes whose limits may let jobs begin again: of one queue, or of all.
+  mutating func unblock(_ queue: String? = nil) {
+    let lanes = queue.map { queue in blocked.filter { $0.queue == queue } } ?? blocked
+    guard !lanes.isEmpty else { return }
+    blocked.subtract(lanes)
+    ready.formUnion(lanes)
+  }
+
+  // MARK: Results
+
+  mutating func add(_ results: [JobEngine.Result], from session: String) {
+    self.results += results.map { (session, $0) }
+    update(session) { session in
+      session.openResults += results.count
+      for result in results where session.running[result.id] == result.attempt {
+        session.running[result.id] = nil
+      }
+    }
+    for result in results where sessionOfJob[result.id] == session {
+      sessionOfJob[result.id] = nil
+    }
+  }
+
+  /// Takes up to so many results; the caller puts them to the database.
+  mutating func takeResults(_ limit: Int) -> [(session: String, result: JobEngine.Result)] {
+    let taken = Array(results.prefix(limit))
+    results.removeFirst(taken.count)
+    return taken
+  }
+
+  mutating func restore(_ results: [(session: String, result: JobEngine.Result)]) {
+    self.results.insert(contentsOf: results, at: 0)
+  }
+
+  /// Tells workers what became of their results.
+  mutating func deliver(
+    _ receipts: [JobState?], for results: [(session: String, result: JobEngine.Result)]
+  ) {
+    let pairs = zip(results, receipts).map { ($0.session, $0.result, $1) }
+    for (id, pairs) in Dictionary(grouping: pairs, by: \.0) {
+      update(id) { session in
+        session.openResults -= pairs.count
+        session.send { response in
+          response.receipts += pairs.map { _, result, state in
+            var receipt = KeelsonJobsV1.ResultReceipt()
+            receipt.lease = .init(result.id, result.attempt)
+            receipt.state = state.map { .init($0) } ?? .unspecified
+            return receipt
+          }
+        }
+      }
+    }
+  }
+
+  // MARK: News
+
+  /// A job that any server has moved.
+  mutating func note(_ news: KeelsonJobsV1.Job, cancelled: KeelsonJobsV1.Cancellation?) {
+    let lane = Lane(queue: news.queue, kind: news.kind)
+    if news.state == .pending { ready.insert(lane) }
+    if news.state != .running, news.attempt > 0, !blocked.isEmpty { unblock(news.queue) }
+    guard let id = JobID(news.id), let holder = sessionOfJob[id],
+      let attempt = sessions[holder]?.running[id], attempt <= Int(news.attempt)
+    else { return }
+    if news.state == .running, attempt == Int(news.attempt) {
+      guard news.cancelRequested, let cancelled else { return }
+      update(holder) { $0.send { $0.cancellations.append(cancelled) } }
+    } else {
+      lose([(id, attempt)], of: holder)
+    }
+  }
+
+  /// Leases that a worker holds no longer.
+  mutating func lose(_ leases: [(id: JobID, attempt: Int)], of session: String) {
+    guard !leases.isEmpty else { return }
+    update(session) { session in
+      for lease in leases { session.running[lease.id] = nil }
+      session.send { $0.lost += leases.map { .init($0.id, $0.attempt) } }
+    }
+    for lease in leases where sessionOfJob[lease.id] == session { sessionOfJob[lease.id] = nil }
+  }
+
+  /// Kinds of a queue that no worker here runs.
+  func hasWorker(for lane: Lane) -> Bool {
+    sessions.values.contains {
+      !$0.isDraining && $0.queues.contains(lane.queue) && $0.kinds.contains(lane.kind)
+    }
+  }
+}
+
+extension KeelsonJobsV1.LeaseID {
+  init(_ id: JobID, _ attempt: Int) {
+    self.init()
+    jobId = id.text
+    self.attempt = Int32(clamping: attempt)
+  }
+}
+
+extension StoredJob {
+  /// What a worker gets of it.
+  var leased: API.LeasedJob {
+    var leased = API.LeasedJob()
+    leased.lease = .init(id, lifecycle.attempt)
+    leased.queue = queue
+    leased.kind = kind
+    leased.parameters = created.parameters
+    leased.timeout = created.timeout
+    leased.attemptsLeft = Int32(clamping: lifecycle.allowedAttempts - lifecycle.attempt)
+    leased.tags = created.tags
+    leased.correlationId = created.correlationId
+    leased.createTime = .init(createTime)
+    return leased
+  }
+}
