@@ -100,7 +100,7 @@ let package = Package(
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
         "KeelsonCrypto", "KeelsonAuditTrail", "KeelsonConfigurationRules", "KeelsonSecrets",
         "KeelsonPostgres", "KeelsonHealth", "KeelsonReflection", "KeelsonFlags", "KeelsonEvents",
-        "KeelsonAudit", "KeelsonConfiguration",
+        "KeelsonAudit", "KeelsonConfiguration", "KeelsonJobs",
       ]),
     .executableTarget(
       name: "keelson",

@@ -16,7 +16,7 @@ enum JobEvent: String, Sendable {
   case queueUpdated = "keelson.jobs.JobQueueUpdated"
   case scheduleUpdated = "keelson.jobs.JobScheduleUpdated"
   case scheduleDeleted = "keelson.jobs.JobScheduleDeleted"
-  case scheduleRun = "keelson.jobs.JobScheduleSkipped"
+  case scheduleSkipped = "keelson.jobs.JobScheduleSkipped"
 
   /// What all types here begin with.
   static let typePrefix = "keelson.jobs."

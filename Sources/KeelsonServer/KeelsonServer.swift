@@ -6,6 +6,7 @@ import KeelsonCore
 import KeelsonEvents
 import KeelsonFlags
 import KeelsonHealth
+import KeelsonJobs
 import KeelsonPostgres
 import KeelsonReflection
 import KeelsonSQLite
@@ -135,6 +136,7 @@ package struct KeelsonServer: Sendable {
   /// Those of all services.
   private static let migrations = [
     FlagsMigrations.all, EventsMigrations.all, AuditMigrations.all, ConfigurationMigrations.all,
+    JobsMigrations.all,
   ]
 
   private func serve(
@@ -171,6 +173,10 @@ package struct KeelsonServer: Sendable {
       logger: logger.component("configuration"))
     try await configurations.start()
 
+    let jobs = JobService(
+      database: database, limits: settings.limits.jobs, logger: logger.component("jobs"))
+    try await jobs.start()
+
     let monitor = HealthMonitor(
       checks: [DatabaseHealthCheck(database)] + loaded.stores.healthChecks
         + sources.healthChecks, telemetry: telemetry,
@@ -179,7 +185,8 @@ package struct KeelsonServer: Sendable {
       monitor: monitor,
       identity: .init(
         version: KeelsonVersion.current, environment: settings.environment, startTime: startTime))
-    var routes = flags.routes + events.routes + audit.routes + configurations.routes + health.routes
+    var routes = flags.routes + events.routes + audit.routes + configurations.routes + jobs.routes
+      + health.routes
     var services = Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"])
     if settings.servesReflection {
       services.formUnion(ReflectionService.names)
@@ -229,6 +236,7 @@ package struct KeelsonServer: Sendable {
       group.addTask { await events.run() }
       group.addTask { await audit.run() }
       group.addTask { await configurations.run() }
+      group.addTask { await jobs.run() }
       group.addTask { await monitor.run() }
       group.addTask { await watch.run(hangups: termination.hangups) }
       if let certificates { group.addTask { await certificates.watch() } }
@@ -241,6 +249,7 @@ package struct KeelsonServer: Sendable {
       events.stop()
       audit.stop()
       configurations.stop()
+      jobs.stop()
       monitor.report.close()
       await server.drain(grace: grace)
       group.cancelAll()

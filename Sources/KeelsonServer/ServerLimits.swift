@@ -3,6 +3,7 @@ package import KeelsonConfiguration
 package import KeelsonCore
 package import KeelsonEvents
 package import KeelsonFlags
+package import KeelsonJobs
 package import KeelsonPostgres
 package import KeelsonSQLite
 package import KeelsonTransport
@@ -18,6 +19,7 @@ package struct ServerLimits: Sendable {
   package var events = EventLimits()
   package var audit = AuditLimits()
   package var configuration = ConfigurationLimits()
+  package var jobs = JobLimits()
 
   package init() {}
 

@@ -19,7 +19,7 @@ package struct EventType: Sendable, Hashable {
 /// TidyTests compares what the sources publish with what stands here.
 package enum EventCatalogue {
   /// By name.
-  package static let all: [EventType] = (flags + configuration + audit + health + events)
+  package static let all: [EventType] = (flags + configuration + audit + health + events + jobs)
     .sorted { $0.name < $1.name }
 
   private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
@@ -87,6 +87,26 @@ package enum EventCatalogue {
       "keelson.events.EventRetentionPolicyUpdated", "How long events are kept was changed."),
     telemetry(
       "keelson.events.EventsCompacted", "Events that the policy does not keep were removed."),
+  ]
+
+  private static let jobs: [EventType] = [
+    durable("keelson.jobs.BackgroundJobScheduled", "Jobs were created."),
+    durable(
+      "keelson.jobs.BackgroundJobStatusChanged",
+      "Jobs became due, were handed to workers, handed back, or are to be retried."),
+    durable("keelson.jobs.BackgroundJobExecuted", "Jobs were completed."),
+    durable(
+      "keelson.jobs.BackgroundJobFailed", "Attempts failed, with or without a retry to come."),
+    durable(
+      "keelson.jobs.BackgroundJobCancelled", "Jobs were called off, or their workers were told."),
+    durable("keelson.jobs.BackgroundJobPrioritized", "A job got another priority."),
+    durable("keelson.jobs.BackgroundJobDeleted", "A job that had ended was removed."),
+    durable("keelson.jobs.JobQueueUpdated", "A queue got other limits, was paused or resumed."),
+    durable("keelson.jobs.JobScheduleUpdated", "A schedule was created or changed."),
+    durable("keelson.jobs.JobScheduleDeleted", "A schedule was deleted."),
+    durable(
+      "keelson.jobs.JobScheduleSkipped",
+      "Schedules were due and created no job, as their overlap policy says."),
   ]
 
   private static func durable(_ name: String, _ summary: String) -> EventType {

@@ -14,6 +14,7 @@ enum House {
     "KeelsonStore": ["KeelsonCore", "KeelsonAuditTrail"],
     "KeelsonFlagRules": ["KeelsonCore"],
     "KeelsonConfigurationRules": ["KeelsonCore"],
+    "KeelsonJobRules": ["KeelsonCore"],
     "KeelsonSecrets": ["KeelsonCore", "KeelsonCrypto", "CLibCurl"],
     "KeelsonSQLite": ["KeelsonCore", "KeelsonStore", "CSQLite"],
     "KeelsonPostgres": ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "CLibPQ"],

@@ -55,7 +55,7 @@ extension JobEngine {
         if created.isEmpty {
           change.emit(
             EventDraft(
-              type: JobEvent.scheduleRun.rawValue, subject: "",
+              type: JobEvent.scheduleSkipped.rawValue, subject: "",
               data: JSONText(
                 .object(["schedules": .array(due.map { .string($0.name) })]))))
         } else {
