@@ -181,6 +181,11 @@ let package = Package(
       ]),
     tests("KeelsonFlagRulesTests", ["KeelsonCore", "KeelsonFlagRules"]),
     tests("KeelsonConfigurationRulesTests", ["KeelsonCore", "KeelsonConfigurationRules"]),
+    tests(
+      "KeelsonJobsTests",
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonJobRules", "KeelsonJobs",
+      ]),
     tests("KeelsonJobRulesTests", ["KeelsonCore", "KeelsonJobRules"]),
     tests(
       "KeelsonSecretsTests",

@@ -38,6 +38,8 @@ public final class KeelsonClient: Sendable {
   public let admin: Admin
   /// What happens in Keelson, as it happens and looked up.
   public let events: Events
+  /// Jobs that run in other processes.
+  public let jobs: Jobs
   /// How the server is.
   public let health: Health
   /// The connection, for generated clients of your own: `FlagServiceClient(channel:)` for
@@ -107,6 +109,7 @@ public final class KeelsonClient: Sendable {
       events: KeelsonEventsV1.EventServiceClient(channel: channel),
       audit: KeelsonAuditV1.AuditServiceClient(channel: channel),
       configuration: KeelsonConfigurationV1.ConfigurationServiceClient(channel: channel))
+    jobs = Jobs(channel: channel)
     health = Health(channel: channel)
     if configuration.subscribesToFlags {
       let subscription = FlagSubscription(

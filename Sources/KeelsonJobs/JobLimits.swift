@@ -47,6 +47,8 @@ package struct JobLimits: Sendable {
   package var kindsPerWorker = 256
   /// Bytes of an attempt's error.
   package var errorBytes = 8 * 1_024
+  /// Bytes of a line that a handler logs, and of what it says it does.
+  package var logLineBytes = 1_024
   /// Rows that one page of a list looks at.
   package var rowsPerPage = 10_000
   /// Attempts that `GetJob` tells of.

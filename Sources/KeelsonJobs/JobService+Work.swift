@@ -65,6 +65,10 @@ extension JobService {
         .resourceExhausted,
         "results: \(open) wait for an answer; at most \(limits.credit) may. Wait for receipts.")
     }
+    let progress = try request.progress.enumerated().map {
+      try self.progress($1, field: "progress[\($0)]")
+    }
+    dispatcher.add(progress, from: id)
     dispatcher.add(results, from: id)
     var isOver = false
     dispatcher.update(id) { session in
@@ -123,6 +127,36 @@ extension JobService {
     )
   }
 
+  private func progress(
+    _ given: API.JobProgress, field: String
+  ) throws -> (id: JobID, progress: API.JobProgress) {
+    let lease = try lease(given.lease, field: "\(field).lease")
+    guard given.progress <= 1 else {
+      throw RPCError.invalidArgument(
+        field: "\(field).progress", "\(given.progress) is not from 0 to 1")
+    }
+    var progress = API.JobProgress()
+    progress.lease = .init(lease.id, lease.attempt)
+    progress.progress = given.progress
+    progress.message = Self.cut(given.message, to: limits.logLineBytes)
+    progress.logs = given.logs.suffix(API.JobProgress.keptLines).map { line in
+      var kept = API.JobLogLine()
+      kept.time = line.time
+      kept.text = Self.cut(line.text, to: limits.logLineBytes)
+      return kept
+    }
+    return (lease.id, progress)
+  }
+
+  /// The beginning of a text, to the last whole character.
+  private static func cut(_ text: String, to bytes: Int) -> String {
+    guard text.utf8.count > bytes else { return text }
+    var cut = text.unicodeScalars
+    cut.removeLast(max(0, cut.count - bytes))
+    while String(cut).utf8.count > bytes { cut.removeLast() }
+    return String(cut)
+  }
+
   private func result(_ given: API.AttemptResult, field: String) throws -> JobEngine.Result {
     let lease = try lease(given.lease, field: "\(field).lease")
     let outcome: JobEngine.Result.Outcome
@@ -137,7 +171,7 @@ extension JobService {
       }
     case .failed(let failure):
       outcome = .failed(
-        message: String(decoding: failure.message.utf8.prefix(limits.errorBytes), as: UTF8.self),
+        message: Self.cut(failure.message, to: limits.errorBytes),
         isPermanent: failure.permanent,
         retryAfter: failure.retryAfter.map { max(.zero, $0.clampedDuration) })
     case .cancelled: outcome = .cancelled

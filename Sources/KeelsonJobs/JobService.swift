@@ -141,18 +141,28 @@ extension JobService {
   {
     let id = try JobValidation.id(request.id)
     let limit = limits.attemptsShown
-    let (job, attempts) = try await read { transaction in
+    let (job, attempts, progress) = try await read { transaction in
       guard let job = try await JobRepository.job(id, in: transaction) else {
         throw JobEngine.noJob(id)
       }
       return (
-        job, try await AttemptRepository.newest(of: id, limit: limit, in: transaction)
+        job, try await AttemptRepository.newest(of: id, limit: limit, in: transaction),
+        try await ProgressRepository.progress(of: id, in: transaction)
       )
     }
     var message = job.message
     message.attempts = attempts
     if let newest = job.newestAttempt, attempts.last?.attempt != newest.attempt {
       message.attempts.append(newest)
+    }
+    if let progress, let attempt = progress.lease?.attempt {
+      if attempt == message.attempt {
+        message.progress = max(0, progress.progress)
+        message.progressMessage = progress.message
+      }
+      if let index = message.attempts.lastIndex(where: { $0.attempt == attempt }) {
+        message.attempts[index].logs = progress.logs
+      }
     }
     if job.lifecycle.state == .pending,
       !dispatcher.hasWorker(for: .init(queue: job.queue, kind: job.kind))

@@ -358,7 +358,9 @@ extension JobEngine {
       return nil
     }
     counts.move(job, from: before.lifecycle.state)
-    moved.add(job, before: before, outcome: outcome, error: error, at: change.time)
+    let progress = try await ProgressRepository.progress(of: job.id, in: change)
+    moved.add(
+      job, before: before, outcome: outcome, error: error, progress: progress, at: change.time)
     return job.lifecycle.state
   }
 

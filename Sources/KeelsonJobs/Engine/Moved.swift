@@ -21,7 +21,7 @@ struct Moved {
   /// - Parameter outcome: how its attempt ended; nil when none did.
   mutating func add(
     _ job: StoredJob, before: StoredJob, outcome: KeelsonJobsV1.AttemptOutcome?, error: String,
-    at time: UnixTime
+    progress: KeelsonJobsV1.JobProgress? = nil, at time: UnixTime
   ) {
     byID[job.id] = job
     jobs.append(job)
@@ -33,6 +33,7 @@ struct Moved {
       attempt.endTime = .init(time)
       attempt.outcome = outcome
       attempt.error = error
+      if let progress, progress.lease?.attempt == attempt.attempt { attempt.logs = progress.logs }
       attempts.append(AttemptRepository.put(attempt, of: job.id))
     }
     var told = JobNews(job, error: error)

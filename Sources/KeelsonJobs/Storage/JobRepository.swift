@@ -250,6 +250,31 @@ enum JobRepository {
     ).map(StoredJob.init)
   }
 
+  struct Ended: Sendable {
+    var id: JobID
+    var queue: String
+    var kind: String
+    var state: JobState
+    var endTime: UnixTime
+  }
+
+  /// Jobs that have ended, the oldest first.
+  static func ended(
+    after first: UnixTime?, before last: UnixTime, limit: Int, in transaction: any Transaction
+  ) async throws -> [Ended] {
+    try await transaction.query(
+      """
+      SELECT id, queue, kind, state, end_time FROM jobs
+      WHERE end_time IS NOT NULL AND end_time >= $1 AND end_time < $2 ORDER BY end_time LIMIT $3
+      """, [.integer(first?.microseconds ?? .min), SQLValue(last), SQLValue(limit)]
+    ).compactMap { row in
+      guard let state = JobState(rawValue: try row.get(3)) else { return nil }
+      return Ended(
+        id: JobID(stored: try row.get(0)), queue: try row.get(1), kind: try row.get(2),
+        state: state, endTime: try row.get(4))
+    }
+  }
+
   /// When the next scheduled job is due, when the next lease ends, and when the next schedule runs.
   static func nextTimes(
     in transaction: any Transaction

@@ -57,6 +57,16 @@ enum QueueRepository {
     ).map(decode)
   }
 
+  /// Of every queue that has any, by name.
+  static func allSettings(
+    in transaction: any Transaction
+  ) async throws -> [String: QueueSettings] {
+    let all = try await transaction.query(
+      "SELECT name, paused, begun, begun_since, body FROM job_queues"
+    ).map(decode)
+    return Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
+  }
+
   private static func decode(_ row: Row) throws -> QueueSettings {
     var settings = QueueSettings(name: try row.get(0))
     settings.isPaused = try row.get(1)

@@ -107,6 +107,8 @@ final class JobDispatcher: Sendable {
         let taken = board.withLock { $0.takeResults(limits.resultsPerRound) }
         guard !taken.isEmpty else { break }
         do {
+          // What was said ahead of a result belongs to its attempt.
+          try await engine.keep(board.withLock { $0.takeProgress() })
           let receipts = try await engine.finish(taken.map(\.result))
           board.withLock { $0.deliver(receipts, for: taken) }
         } catch {
@@ -117,12 +119,66 @@ final class JobDispatcher: Sendable {
     }
   }
 
+  /// Takes what handlers say, of the jobs that the worker has.
+  func add(_ progress: [(id: JobID, progress: API.JobProgress)], from session: String) {
+    let told = board.withLock { board in
+      progress.filter { board.add($0.progress, of: $0.id, from: session) }
+    }
+    watches.publish(
+      told.map { id, progress in
+        var job = API.Job()
+        job.id = id.text
+        job.state = .running
+        job.attempt = progress.lease?.attempt ?? 0
+        job.progress = max(0, progress.progress)
+        job.progressMessage = progress.message
+        return job
+      })
+  }
+
   // MARK: Time
 
+  /// Whether this server leads, and when that was seen.
+  private func leads(_ seen: inout (isLeader: Bool, time: ContinuousClock.Instant)?) async throws
+    -> Bool
+  {
+    if let seen, .now - seen.time < Self.leaderInterval { return seen.isLeader }
+    let isLeader = try await engine.leads()
+    seen = (isLeader, .now)
+    return isLeader
+  }
+
+  /// How often it is looked at which server leads.
+  private static let leaderInterval: Duration = .seconds(3)
+  private static let pruningInterval: Duration = .seconds(60)
+
+  /// Removes what has been kept long enough.
+  private func prune(_ last: inout ContinuousClock.Instant?) async throws {
+    if let last, .now - last < Self.pruningInterval { return }
+    last = .now
+    var removed = 0
+    var place: UnixTime?
+    repeat {
+      let step = try await engine.prune(after: place)
+      // As many ended at the same moment as one step takes: what is left comes the next time.
+      place = step.last == place ? nil : step.last
+      removed += step.removed
+    } while place != nil && !Task.isCancelled
+    if removed > 0 { logger.log(.info, "Removed jobs that had ended.", ["jobs": "\(removed)"]) }
+  }
+
   private func runClock() async {
+    var leader: (isLeader: Bool, time: ContinuousClock.Instant)?
+    var pruned: ContinuousClock.Instant?
     while !Task.isCancelled {
       var sleep = Self.longestSleep
       do {
+        try await engine.keep(board.withLock { $0.takeProgress() })
+        guard try await leads(&leader) else {
+          try await Task.sleep(for: sleep)
+          continue
+        }
+        try await prune(&pruned)
         let isMore = try await engine.runSchedules(zones)
         let tick = try await engine.tick()
         if tick.isCut || isMore { continue }
@@ -131,6 +187,7 @@ final class JobDispatcher: Sendable {
           sleep = min(sleep, .microseconds(max(1_000, wait)))
         }
       } catch {
+        leader = nil
         await failed("move the jobs whose time has come", error)
       }
       let timer = Task { [clock] in

@@ -14,6 +14,8 @@ struct WorkerBoard: Sendable {
   private(set) var blocked: Set<Lane> = []
   /// Results that wait for the database, with the sessions that brought them.
   private(set) var results: [(session: String, result: JobEngine.Result)] = []
+  /// What handlers have said since it was kept last.
+  private var progress: [JobID: KeelsonJobsV1.JobProgress] = [:]
   private var sessionOfJob: [JobID: String] = [:]
   private(set) var isStopping = false
 
@@ -151,6 +153,21 @@ struct WorkerBoard: Sendable {
         }
       }
     }
+  }
+
+  // MARK: Progress
+
+  /// - Returns: whether the worker has the attempt.
+  mutating func add(_ new: KeelsonJobsV1.JobProgress, of id: JobID, from session: String) -> Bool {
+    guard let attempt = sessions[session]?.running[id], Int32(clamping: attempt) == new.lease?.attempt
+    else { return false }
+    progress[id] = new.following(progress[id])
+    return true
+  }
+
+  mutating func takeProgress() -> [JobID: KeelsonJobsV1.JobProgress] {
+    defer { progress = [:] }
+    return progress
   }
 
   // MARK: News

@@ -11,6 +11,7 @@ enum RootCommand {
     subcommands: [
       ServeCommand.command, FlagsCommand.command, SegmentsCommand.command,
       FlagSetsCommand.command, AuditCommand.command, EventsCommand.command, ConfigCommand.command,
+      JobsCommand.command, SchedulesCommand.command, QueuesCommand.command,
       HealthCommand.command,
       CertsCommand.command, LimitsCommand.command, version, completions,
     ])

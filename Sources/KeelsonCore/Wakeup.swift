@@ -1,7 +1,7 @@
 import Synchronization
 
 /// Wakes one task that waits; what happens while it is busy wakes it at once when it waits again.
-final class Wakeup: Sendable {
+package final class Wakeup: Sendable {
   private struct State {
     var isSet = false
     var isClosed = false
@@ -10,7 +10,9 @@ final class Wakeup: Sendable {
 
   private let state = Mutex(State())
 
-  func set() {
+  package init() {}
+
+  package func set() {
     let waiter = state.withLock { state in
       defer { state.waiter = nil }
       if state.waiter == nil { state.isSet = true }
@@ -20,7 +22,7 @@ final class Wakeup: Sendable {
   }
 
   /// Lets every wait end from now on.
-  func close() {
+  package func close() {
     state.withLock { $0.isClosed = true }
     set()
   }
@@ -28,7 +30,7 @@ final class Wakeup: Sendable {
   /// Waits until set; returns at once when it was set since the last wait.
   ///
   /// - Returns: false once closed, or when the task is cancelled.
-  func wait() async -> Bool {
+  package func wait() async -> Bool {
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let isDue = state.withLock { state in

@@ -1,0 +1,190 @@
+import KeelsonAPI
+import KeelsonCore
+
+/// What a worker has, what it has finished and what it has to say: its state without I/O.
+///
+/// A result stays here until the server has said what became of it, whatever happens to the stream
+/// meanwhile.
+struct WorkerDesk {
+  typealias API = KeelsonJobsV1
+
+  /// What follows from a message of the server's.
+  struct Effects {
+    var start: [API.LeasedJob] = []
+    var cancel: [Task<Void, Never>] = []
+    /// Whether the stream is to end, and another to be begun.
+    var isOver = false
+  }
+
+  private struct Running {
+    var task: Task<Void, Never>
+    var isCancelled = false
+    var isHandedBack = false
+  }
+
+  let concurrency: Int
+  private(set) var isStopping = false
+  /// Whether the stream has been welcomed.
+  private(set) var hasConnected = false
+  private(set) var heartbeatInterval: Duration = .seconds(10)
+  private var running: [API.LeaseID: Running] = [:]
+  /// Finished, and the server has not said that it knows.
+  private var open: [API.LeaseID: API.AttemptResult] = [:]
+  private var outgoing: API.WorkRequest?
+  /// Jobs that the server may still send.
+  private var credit = 0
+
+  init(concurrency: Int) {
+    self.concurrency = concurrency
+  }
+
+  var isDone: Bool { isStopping && running.isEmpty && open.isEmpty }
+
+  // MARK: Streams
+
+  /// The first message of a stream: who it is, what it holds, what it has finished meanwhile.
+  mutating func hello(name: String, queues: [String], kinds: [String]) -> API.WorkRequest {
+    var hello = API.WorkerHello()
+    hello.name = name
+    hello.queues = queues
+    hello.kinds = kinds
+    hello.held = Array(running.keys) + Array(open.keys)
+    var request = API.WorkRequest()
+    request.hello = hello
+    request.results = Array(open.values)
+    hasConnected = false
+    outgoing = nil
+    credit = isStopping ? 0 : max(0, concurrency - running.count)
+    request.credit = Int32(credit)
+    request.draining = isStopping
+    return request
+  }
+
+  mutating func takeOutgoing() -> API.WorkRequest? {
+    defer { outgoing = nil }
+    return outgoing
+  }
+
+  private mutating func say(_ body: (inout API.WorkRequest) -> Void) {
+    var request = outgoing ?? API.WorkRequest()
+    body(&request)
+    outgoing = request
+  }
+
+  mutating func beat() {
+    let leases = Array(running.keys)
+    guard !leases.isEmpty else { return }
+    say { $0.heartbeats = leases }
+  }
+
+  mutating func take(_ response: API.WorkResponse) -> Effects {
+    var effects = Effects()
+    if let welcome = response.welcome {
+      hasConnected = true
+      heartbeatInterval = max(
+        .milliseconds(10), welcome.heartbeatInterval?.clampedDuration ?? .seconds(10))
+    }
+    for job in response.jobs {
+      credit = max(0, credit - 1)
+      guard let lease = job.lease, running[lease] == nil, open[lease] == nil else { continue }
+      effects.start.append(job)
+    }
+    for receipt in response.receipts {
+      if let lease = receipt.lease { open[lease] = nil }
+    }
+    for cancellation in response.cancellations {
+      guard let lease = cancellation.lease, var job = running[lease] else { continue }
+      job.isCancelled = true
+      running[lease] = job
+      effects.cancel.append(job.task)
+    }
+    for lease in response.lost {
+      open[lease] = nil
+      // Its result would be refused.
+      if let job = running.removeValue(forKey: lease) {
+        effects.cancel.append(job.task)
+        extendCredit()
+      }
+    }
+    effects.isOver = response.draining
+    return effects
+  }
+
+  // MARK: Jobs
+
+  mutating func begin(_ job: API.LeasedJob, _ task: Task<Void, Never>) {
+    guard let lease = job.lease else { return }
+    running[lease] = Running(task: task)
+  }
+
+  mutating func add(_ progress: API.JobProgress) {
+    guard let lease = progress.lease, running[lease] != nil else { return }
+    say { request in
+      guard let index = request.progress.firstIndex(where: { $0.lease == lease }) else {
+        return request.progress.append(progress)
+      }
+      if progress.progress >= 0 {
+        request.progress[index].progress = progress.progress
+        request.progress[index].message = progress.message
+      }
+      request.progress[index].logs = Array((request.progress[index].logs + progress.logs).suffix(100))
+    }
+  }
+
+  /// A handler has ended.
+  mutating func end(_ job: API.LeasedJob, _ result: Result<API.Payload?, any Error>) {
+    // One that is not here has lost its lease.
+    guard let lease = job.lease, let run = running.removeValue(forKey: lease) else { return }
+    var told = API.AttemptResult()
+    told.lease = lease
+    switch result {
+    case .success(let payload): told.outcome = .succeeded(payload ?? .init())
+    case .failure(is CancellationError) where run.isCancelled: told.outcome = .cancelled(true)
+    case .failure where run.isHandedBack: told.outcome = .handedBack(true)
+    case .failure(let error):
+      var failure = API.AttemptFailure()
+      failure.message = "\(error)"
+      if let error = error as? JobFailure {
+        failure.permanent = error.isPermanent
+        failure.retryAfter = error.retryAfter.map { .init($0) }
+      }
+      told.outcome = run.isCancelled ? .cancelled(true) : .failed(failure)
+    }
+    open[lease] = told
+    say { $0.results.append(told) }
+    extendCredit()
+  }
+
+  /// Asks for as many jobs as there is room for.
+  private mutating func extendCredit() {
+    let room = concurrency - running.count - credit
+    guard !isStopping, room > 0 else { return }
+    credit += room
+    say { $0.credit += Int32(room) }
+  }
+
+  // MARK: The end
+
+  mutating func stop() {
+    guard !isStopping else { return }
+    isStopping = true
+    credit = 0
+    say { $0.draining = true }
+  }
+
+  /// Time is over: what still runs is cancelled, and its jobs handed back.
+  mutating func handBack() -> [Task<Void, Never>] {
+    for lease in running.keys { running[lease]?.isHandedBack = true }
+    return running.values.map(\.task)
+  }
+
+  /// Nothing more can be told the server.
+  mutating func abandon() -> [Task<Void, Never>] {
+    defer {
+      running = [:]
+      open = [:]
+    }
+    isStopping = true
+    return running.values.map(\.task)
+  }
+}
