@@ -33,8 +33,9 @@ struct JobNews: Sendable, Hashable {
   var session = ""
   /// When a scheduled job is due.
   var runTime: UnixTime
-  var cancelRequested = false
-  /// What its newest attempt ran into.
+  /// When a job that was called off while running loses its lease.
+  var cancelTime: UnixTime?
+  /// What its newest attempt ran into, or why it was called off.
   var error = ""
 
   init(_ job: StoredJob, error: String = "") {
@@ -46,7 +47,7 @@ struct JobNews: Sendable, Hashable {
     worker = job.worker
     session = job.session
     runTime = job.lifecycle.runTime
-    cancelRequested = job.lifecycle.lease?.cancelTime != nil
+    cancelTime = job.lifecycle.lease?.cancelTime
     self.error = error
   }
 
@@ -74,7 +75,8 @@ struct JobNews: Sendable, Hashable {
     job.attempt = Int32(clamping: attempt)
     job.worker = worker
     job.runTime = .init(runTime)
-    job.cancelRequested = cancelRequested
+    job.cancelRequested = cancelTime != nil
+    job.leaseExpireTime = cancelTime.map { .init($0) }
     job.stateMessage = error
     return job
   }
@@ -86,7 +88,7 @@ struct JobNews: Sendable, Hashable {
     ]
     if !worker.isEmpty { members["worker"] = .string(worker) }
     if !error.isEmpty { members["error"] = .string(error) }
-    if cancelRequested { members["cancelRequested"] = .bool(true) }
+    if cancelTime != nil { members["cancelRequested"] = .bool(true) }
     return .object(members)
   }
 }

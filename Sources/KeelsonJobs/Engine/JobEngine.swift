@@ -244,6 +244,8 @@ extension JobEngine {
       let found = try await JobRepository.candidates(
         queue: lane.queue, kind: lane.kind, without: room.fullKeys, limit: wanted, in: change)
       round.add(found, of: lane, isCut: found.count == wanted)
+      // It may have jobs of those keys, which were passed over.
+      if !room.fullKeys.isEmpty { round.claims.blocked.insert(lane) }
     }
     round.rooms[queue] = room
     if let settings, settings.limits.rate > 0 { round.rated[queue] = settings }
@@ -473,7 +475,7 @@ extension JobEngine {
             before: JSONText(before.message.json),
             after: JSONText(job.message.json),
             attributes: reason.isEmpty ? nil : JSONText(.object(["reason": .string(reason)]))))
-        change.emit(event, [JobNews(job)])
+        change.emit(event, [JobNews(job, error: reason)])
         return job
       }
     } catch let nothing as Nothing<StoredJob> {

@@ -208,12 +208,11 @@ final class JobDispatcher: Sendable {
       do {
         guard let (kind, jobs) = try event.jobs() else { continue }
         watches.publish(jobs)
-        let grace = kind == .cancelled ? limits.maximumGrace : nil
         board.withLock { board in
           if kind == .queueUpdated { board.unblock() }
           if kind == .scheduleUpdated { isScheduled = true }
           for job in jobs {
-            board.note(job, cancelled: grace.map { _ in cancellation(of: job) })
+            board.note(job, cancelled: job.cancelRequested ? cancellation(of: job) : nil)
             if job.state == .scheduled { isScheduled = true }
           }
         }
@@ -234,6 +233,7 @@ final class JobDispatcher: Sendable {
       let left = max(0, end.microseconds - UnixTime.now.microseconds)
       cancellation.grace = .init(Duration.microseconds(left))
     }
+    cancellation.reason = job.stateMessage
     return cancellation
   }
 

@@ -181,7 +181,7 @@ struct WorkerBoard: Sendable {
       let attempt = sessions[holder]?.running[id], attempt <= Int(news.attempt)
     else { return }
     if news.state == .running, attempt == Int(news.attempt) {
-      guard news.cancelRequested, let cancelled else { return }
+      guard let cancelled else { return }
       update(holder) { $0.send { $0.cancellations.append(cancelled) } }
     } else {
       lose([(id, attempt)], of: holder)
