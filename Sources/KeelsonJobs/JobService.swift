@@ -33,8 +33,9 @@ package final class JobService: KeelsonJobsV1.JobsServiceHandler {
   ///
   /// - Throws: `StoreError` when the database cannot be read.
   package func start() async throws {
-    let counts = try await database.feed.follow { [dispatcher] transaction in
-      let counts = try await QueueRepository.counts(in: transaction)
+    let counts = try await database.feed.follow { transaction in
+      try await QueueRepository.counts(in: transaction)
+    } taking: { [dispatcher] counts in
       dispatcher.start(
         at: counts.filter { $0.state == .pending }.map { .init(queue: $0.queue, kind: $0.kind) })
       return counts
