@@ -6,8 +6,8 @@
         ../../proto/keelson/jobs/v1/jobs.proto
     python3 worker.py --server 127.0.0.1:7400
 
-It runs jobs of the kinds `word-count` (parameters: {"text": ...}) and `fail`. Ctrl-C or SIGTERM ends
-it: it takes no more jobs, finishes those that run, and hears that the server knows.
+It runs jobs of the kinds `word-count` (parameters: {"text": ...}) and `fail`. Ctrl-C or SIGTERM
+ends it: it takes no more jobs, finishes those that run, and hears that the server knows.
 """
 
 import argparse
@@ -62,7 +62,10 @@ class Worker:
     def stream(self):
         self.outgoing = queue.Queue()
         with self.lock:
-            held = [jobs.LeaseID(job_id=id, attempt=n) for id, n in [*self.running, *self.unconfirmed]]
+            held = [
+                jobs.LeaseID(job_id=id, attempt=n)
+                for id, n in [*self.running, *self.unconfirmed]
+            ]
             self.outgoing.put(
                 jobs.WorkRequest(
                     hello=jobs.WorkerHello(

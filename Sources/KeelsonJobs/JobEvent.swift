@@ -106,7 +106,8 @@ extension Change {
         EventDraft(
           type: event.rawValue,
           subject: queues.count == 1
-            ? (chunk.count == 1 ? "\(chunk.first?.queue ?? "")/\(chunk.first?.id.text ?? "")"
+            ? (chunk.count == 1
+              ? "\(chunk.first?.queue ?? "")/\(chunk.first?.id.text ?? "")"
               : queues.first ?? "") : "",
           data: JSONText(.object(["jobs": .array(chunk.map(\.json))])),
           payload: response.encoded()))

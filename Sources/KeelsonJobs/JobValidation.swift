@@ -34,7 +34,8 @@ struct JobValidation: Sendable {
       abs(Int(job.priority)) > limits.priority
         ? "\(job.priority) is not from -\(limits.priority) to \(limits.priority)" : nil)
     if let timeout = job.timeout {
-      violations.check("timeout", durationProblem(timeout, from: .milliseconds(1), to: limits.timeout))
+      violations.check(
+        "timeout", durationProblem(timeout, from: .milliseconds(1), to: limits.timeout))
     }
     if let policy = job.retryPolicy { check(policy, &violations) }
     if let unique = job.uniqueKey {

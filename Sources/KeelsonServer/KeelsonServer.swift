@@ -185,7 +185,8 @@ package struct KeelsonServer: Sendable {
       monitor: monitor,
       identity: .init(
         version: KeelsonVersion.current, environment: settings.environment, startTime: startTime))
-    var routes = flags.routes + events.routes + audit.routes + configurations.routes + jobs.routes
+    var routes =
+      flags.routes + events.routes + audit.routes + configurations.routes + jobs.routes
       + health.routes
     var services = Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"])
     if settings.servesReflection {

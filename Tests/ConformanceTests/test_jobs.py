@@ -429,7 +429,7 @@ def test_workers_are_listed(service):
         ({"parameters": jobs.Payload(json="{")}, "job.parameters"),
         ({"parameters": jobs.Payload(data=bytes(65537))}, "job.parameters"),
         ({"timeout": duration_pb2.Duration(seconds=-1)}, "job.timeout"),
-        ({"retry_policy": jobs.RetryPolicy(maximum_retries=101)}, "job.retry_policy.maximum_retries"),
+        ({"retry_policy": jobs.RetryPolicy(maximum_retries=101)}, "retry_policy.maximum_retries"),
         ({"retry_policy": jobs.RetryPolicy(jitter=2)}, "job.retry_policy.jitter"),
         ({"unique_key": jobs.UniqueKey()}, "job.unique_key.key"),
         ({"tags": ["x"] * 33}, "job.tags"),

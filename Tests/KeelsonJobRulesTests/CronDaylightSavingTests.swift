@@ -85,8 +85,9 @@ import Testing
         let next = try #require(expression.next(after: time, in: zone))
         #expect(next > time)
         let between = (next.microseconds - time.microseconds) / 2
-        #expect(expression.next(after: .init(microseconds: time.microseconds + between), in: zone)
-          == next)
+        #expect(
+          expression.next(after: .init(microseconds: time.microseconds + between), in: zone)
+            == next)
         time = next
       }
     }

@@ -343,7 +343,8 @@ extension KeelsonJobsV1 {
       _ request: KeelsonJobsV1.PauseScheduleRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonJobsV1.Schedule
 
-    /// Lets a schedule create jobs again, from now on; what it has missed meanwhile is not made up for.
+    /// Lets a schedule create jobs again, from now on; what it has missed meanwhile is not made up
+    /// for.
     func resumeSchedule(
       _ request: KeelsonJobsV1.ResumeScheduleRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonJobsV1.Schedule
@@ -535,7 +536,8 @@ extension KeelsonJobsV1 {
       try await channel.unaryCall(JobsServiceMethods.pauseSchedule, request, options: options)
     }
 
-    /// Lets a schedule create jobs again, from now on; what it has missed meanwhile is not made up for.
+    /// Lets a schedule create jobs again, from now on; what it has missed meanwhile is not made up
+    /// for.
     public func resumeSchedule(
       _ request: KeelsonJobsV1.ResumeScheduleRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonJobsV1.Schedule {

@@ -199,7 +199,8 @@ extension KeelsonJobsV1 {
     /// From -1,000 to 1,000; the higher goes first, and what waits gains one for each minute, so that
     /// nothing starves.
     public var priority: Int32
-    /// When it is to run; empty when created for at once. While it waits for a retry, the time of that.
+    /// When it is to run; empty when created for at once. While it waits for a retry, the time of
+    /// that.
     public var runTime: GoogleProtobuf.Timestamp?
     /// How long an attempt may take; empty for no limit but the lease.
     public var timeout: GoogleProtobuf.Duration?
@@ -707,7 +708,8 @@ extension KeelsonJobsV1 {
 
 extension KeelsonJobsV1 {
   public struct BatchCreateJobsResponse: KeelsonAPI.Message {
-    /// In the order of the requests. Of the jobs `id`, `queue`, `kind`, `state` and the times are told.
+    /// In the order of the requests. Of the jobs `id`, `queue`, `kind`, `state` and the times are
+    /// told.
     public var responses: [KeelsonJobsV1.CreateJobResponse]
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()

@@ -127,7 +127,8 @@ struct WorkerDesk {
         request.progress[index].progress = progress.progress
         request.progress[index].message = progress.message
       }
-      request.progress[index].logs = Array((request.progress[index].logs + progress.logs).suffix(100))
+      request.progress[index].logs = Array(
+        (request.progress[index].logs + progress.logs).suffix(100))
     }
   }
 

@@ -11,7 +11,8 @@ extension CronExpression {
   /// while skipped, and twice while shown twice.
   package func next(after time: UnixTime, in zone: TimeZoneRules) -> UnixTime? {
     let moment = Int(time.microseconds / 1_000_000) - (time.microseconds % 1_000_000 < 0 ? 1 : 0)
-    let next = followsWallClock
+    let next =
+      followsWallClock
       ? nextShown(after: moment, in: zone) : nextFixed(after: moment, in: zone)
     return next.map { UnixTime(microseconds: Int64($0) * 1_000_000) }
   }
@@ -83,7 +84,8 @@ extension CronExpression {
       } else {
         day += days - date.day + 1
       }
-      date = date.month == 12
+      date =
+        date.month == 12
         ? CivilDate(year: date.year + 1, month: 1, day: 1)
         : CivilDate(year: date.year, month: date.month + 1, day: 1)
     }

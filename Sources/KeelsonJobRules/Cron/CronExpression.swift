@@ -37,8 +37,8 @@ package struct CronExpression: Sendable, Hashable {
     if fields.count == 1, fields[0].hasPrefix("@") {
       guard let expression = Self.aliases[fields[0].lowercased()] else {
         throw .whole(
-          "'\(fields[0])' is not known; there are \(Self.aliases.keys.sorted().joined(separator: ", "))"
-        )
+          "'\(fields[0])' is not known; there are "
+            + Self.aliases.keys.sorted().joined(separator: ", "))
       }
       fields = expression.split(separator: " ")
     }

@@ -80,7 +80,9 @@ package enum CronField: Int, Sendable, Hashable, CaseIterable {
   }
 
   private func value(_ text: Substring) throws(CronError.Problem) -> Int {
-    if let index = names.firstIndex(of: text.uppercased()) { return index + (self == .month ? 1 : 0) }
+    if let index = names.firstIndex(of: text.uppercased()) {
+      return index + (self == .month ? 1 : 0)
+    }
     guard !text.isEmpty else { throw problem("a number is missing") }
     guard let number = Self.number(text) else {
       throw problem(

@@ -26,8 +26,10 @@ struct JobCounts: Sendable {
   /// In one order always, so that the statements are the same.
   var statements: [SQLStatement] {
     changes.filter { $0.value != 0 }
-      .sorted { ($0.key.queue, $0.key.kind, $0.key.state.rawValue)
-        < ($1.key.queue, $1.key.kind, $1.key.state.rawValue) }
+      .sorted {
+        ($0.key.queue, $0.key.kind, $0.key.state.rawValue)
+          < ($1.key.queue, $1.key.kind, $1.key.state.rawValue)
+      }
       .map { key, number in
         SQLStatement(
           """

@@ -34,7 +34,8 @@ enum JobRepository {
   }
 
   static func delete(_ id: JobID) -> [SQLStatement] {
-    ["jobs WHERE id", "job_attempts WHERE job_id", "job_progress WHERE job_id",
+    [
+      "jobs WHERE id", "job_attempts WHERE job_id", "job_progress WHERE job_id",
       "job_unique_keys WHERE job_id",
     ].map { SQLStatement("DELETE FROM \($0) = $1", [.blob(id.bytes)]) }
   }

@@ -109,7 +109,8 @@ struct StoredJob: Sendable {
       SQLValue(startTime), SQLValue(endTime), SQLValue(lifecycle.attempt),
       SQLValue(lifecycle.allowedAttempts), SQLValue(lifecycle.handBacks), .text(worker),
       .text(session), SQLValue(lifecycle.lease?.expireTime), SQLValue(lifecycle.lease?.deadline),
-      SQLValue(lifecycle.lease?.cancelTime), timeoutMicroseconds, .text(concurrencyKey), .text(schedule),
+      SQLValue(lifecycle.lease?.cancelTime), timeoutMicroseconds, .text(concurrencyKey),
+      .text(schedule),
       SQLValue(result?.encoded()), .blob(created.encoded()),
     ]
   }

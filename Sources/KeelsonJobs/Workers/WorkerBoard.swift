@@ -159,7 +159,8 @@ struct WorkerBoard: Sendable {
 
   /// - Returns: whether the worker has the attempt.
   mutating func add(_ new: KeelsonJobsV1.JobProgress, of id: JobID, from session: String) -> Bool {
-    guard let attempt = sessions[session]?.running[id], Int32(clamping: attempt) == new.lease?.attempt
+    guard let attempt = sessions[session]?.running[id],
+      Int32(clamping: attempt) == new.lease?.attempt
     else { return false }
     progress[id] = new.following(progress[id])
     return true

@@ -17,7 +17,8 @@ enum JobOptions {
       defaultValue: "0"),
     .init(
       name: "time-limit", value: "TIME", help: "How long an attempt may take: 30s, 5m or 2h."),
-    .init(name: "retries", value: "N", help: "How often it runs again when it fails.",
+    .init(
+      name: "retries", value: "N", help: "How often it runs again when it fails.",
       defaultValue: "3"),
     .init(
       name: "concurrency-key", value: "KEY",
@@ -71,7 +72,8 @@ enum JobOptions {
 
   static let filter: [Command.Option] = [
     .init(
-      name: "state", value: "STATE", help: "Only in this state: "
+      name: "state", value: "STATE",
+      help: "Only in this state: "
         + states.map(\.name).joined(separator: ", ") + ".", isRepeatable: true),
     .init(name: "queue", value: "QUEUE", help: "Only in this queue."),
     .init(name: "kind", value: "KIND", help: "Only of this kind."),

@@ -133,7 +133,9 @@ enum JobsCommand {
 
   private static let prioritize = Command(
     name: "prioritize", summary: "Give a job that waits another priority",
-    arguments: [id, .init(name: "PRIORITY", help: "From -1000 to 1000; write -- ahead of a minus.")],
+    arguments: [
+      id, .init(name: "PRIORITY", help: "From -1000 to 1000; write -- ahead of a minus."),
+    ],
     options: Session.options
   ) { invocation in
     let text = invocation.argument("PRIORITY")

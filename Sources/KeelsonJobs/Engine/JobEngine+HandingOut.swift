@@ -1,0 +1,98 @@
+import KeelsonAPI
+import KeelsonCore
+import KeelsonJobRules
+import KeelsonStore
+
+extension JobEngine {
+  /// What a worker would take.
+  struct Demand: Sendable {
+    var session: String
+    var worker: String
+    var queues: Set<String>
+    var kinds: Set<String>
+    var credit: Int
+  }
+
+  /// A kind in a queue.
+  struct Lane: Sendable, Hashable {
+    var queue: String
+    var kind: String
+  }
+
+  struct Claims: Sendable {
+    var jobs: [StoredJob] = []
+    /// Lanes that may have more.
+    var more: Set<Lane> = []
+    /// Lanes whose queue is paused or at a limit: until something there ends, or the time comes.
+    var blocked: Set<Lane> = []
+    /// When a limit of the rate lets more jobs begin.
+    var retryTime: UnixTime?
+  }
+
+  /// Hands out jobs that are pending, by rank, to workers that would take them.
+  ///
+  /// - Parameter lanes: where there may be some.
+  func claim(_ demands: [Demand], lanes: [Lane]) async throws -> Claims {
+    do {
+      return try await database.change(.system(), isAudited: false) { change in
+        var round = ClaimRound(demands: demands, limit: limits.claimsPerRound)
+        for (queue, lanes) in Dictionary(grouping: lanes, by: \.queue) {
+          try await gather(queue, lanes, into: &round, in: change)
+        }
+        let assigned = round.assign()
+        guard !assigned.isEmpty else { throw Nothing(value: round.claims) }
+        let jobs = try await JobRepository.claim(
+          assigned.map { ($0.id, $0.worker, $0.session) }, lease: limits.lease, now: change.time,
+          dialect: database.dialect, in: change)
+        var counts = JobCounts()
+        for job in jobs { counts.move(job, from: .pending) }
+        try await change.executeAll(
+          counts.statements + round.begun(at: change.time).map(QueueRepository.begun))
+        change.emit(.statusChanged, jobs.map { JobNews($0) })
+        round.claims.jobs = jobs
+        return round.claims
+      }
+    } catch let nothing as Nothing<Claims> {
+      return nothing.value
+    }
+  }
+
+  /// Adds what a queue could give now.
+  private func gather(
+    _ queue: String, _ lanes: [Lane], into round: inout ClaimRound, in change: Change
+  ) async throws {
+    let settings = try await QueueRepository.settings(of: queue, in: change)
+    guard settings?.isPaused != true else {
+      round.claims.blocked.formUnion(lanes)
+      return
+    }
+    var room = QueueRoom(count: round.limit)
+    if let settings, settings.limits.concurrency > 0 {
+      let running = try await QueueRepository.running(in: queue, change)
+      room.limit(to: Int(settings.limits.concurrency) - Int(running))
+    }
+    if let settings, settings.limits.rate > 0 {
+      room.limit(to: settings.rateLeft(at: change.time))
+      if room.count == 0 { round.waitUntil(settings.ratePeriodEnd) }
+    }
+    guard room.count > 0 else {
+      round.claims.blocked.formUnion(lanes)
+      return
+    }
+    if let settings, settings.limits.concurrencyPerKey > 0 {
+      room.perKey = Int(settings.limits.concurrencyPerKey)
+      room.runningKeys = try await JobRepository.runningKeys(queue: queue, in: change)
+    }
+    for lane in lanes {
+      let wanted = min(room.count, round.credit(for: lane))
+      guard wanted > 0 else { continue }
+      let found = try await JobRepository.candidates(
+        queue: lane.queue, kind: lane.kind, without: room.fullKeys, limit: wanted, in: change)
+      round.add(found, of: lane, isCut: found.count == wanted)
+      // It may have jobs of those keys, which were passed over.
+      if !room.fullKeys.isEmpty { round.claims.blocked.insert(lane) }
+    }
+    round.rooms[queue] = room
+    if let settings, settings.limits.rate > 0 { round.rated[queue] = settings }
+  }
+}

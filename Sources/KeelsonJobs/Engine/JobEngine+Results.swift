@@ -1,0 +1,132 @@
+import KeelsonAPI
+import KeelsonCore
+import KeelsonJobRules
+import KeelsonStore
+
+extension JobEngine {
+  /// What a worker says of an attempt.
+  struct Result: Sendable {
+    enum Outcome: Sendable {
+      case succeeded(API.Payload?)
+      case failed(message: String, isPermanent: Bool, retryAfter: Duration?)
+      case cancelled
+      case handedBack
+    }
+
+    var id: JobID
+    var attempt: Int
+    var outcome: Outcome
+  }
+
+  /// What became of a result: the job's state, or nil when the lease was another's by then.
+  typealias Receipts = [JobState?]
+
+  /// Takes results, each if its lease is still the worker's.
+  ///
+  /// - Returns: what became of each, in their order.
+  func finish(_ results: [Result]) async throws -> Receipts {
+    do {
+      return try await database.change(.system(), isAudited: false) { change in
+        var receipts = Receipts(repeating: nil, count: results.count)
+        var counts = JobCounts()
+        var executed: [JobNews] = []
+        var completing: [(id: JobID, attempt: Int, result: API.Payload?)] = []
+        var places: [JobID: Int] = [:]
+        var others: [Int] = []
+        for (index, result) in results.enumerated() {
+          if case .succeeded(let payload) = result.outcome, places[result.id] == nil {
+            places[result.id] = index
+            completing.append((result.id, result.attempt, payload))
+          } else {
+            others.append(index)
+          }
+        }
+        for done in try await JobRepository.complete(
+          completing, now: change.time, dialect: database.dialect, in: change)
+        {
+          guard let index = places[done.id] else { continue }
+          receipts[index] = .completed
+          counts.add(-1, to: .running, queue: done.queue, kind: done.kind)
+          counts.add(1, to: .completed, queue: done.queue, kind: done.kind)
+          executed.append(
+            JobNews(
+              id: done.id, queue: done.queue, kind: done.kind, state: .completed,
+              attempt: results[index].attempt, worker: done.worker, session: done.session,
+              runTime: done.startTime))
+        }
+        var moved = Moved()
+        for index in others {
+          receipts[index] = try await apply(
+            results[index], counts: &counts, moved: &moved, in: change)
+        }
+        guard !executed.isEmpty || !moved.isEmpty else { throw Nothing(value: receipts) }
+        try await write(moved.jobs, counts, more: moved.attempts, in: change)
+        if !executed.isEmpty { change.emit(.executed, executed) }
+        moved.emit(in: change)
+        return receipts
+      }
+    } catch let nothing as Nothing<Receipts> {
+      return nothing.value
+    }
+  }
+
+  /// Applies a result that is not a plain success.
+  private func apply(
+    _ result: Result, counts: inout JobCounts, moved: inout Moved, in change: Change
+  ) async throws -> JobState? {
+    guard var job = try await moved.job(result.id, in: change) else { return nil }
+    let before = job
+    var error = ""
+    var outcome = API.AttemptOutcome.failed
+    do throws(JobLifecycle.Refusal) {
+      switch result.outcome {
+      case .succeeded(let payload):
+        try job.move(at: change.time) { life throws(JobLifecycle.Refusal) in
+          try life.complete(token: result.attempt)
+        }
+        job.result = payload
+        outcome = .succeeded
+      case .failed(let message, let isPermanent, let retryAfter):
+        error = message
+        try job.move(at: change.time) { life throws(JobLifecycle.Refusal) in
+          try life.fail(
+            token: result.attempt, isPermanent ? .permanent : .error, chance: Self.chance(),
+            now: change.time)
+          if let retryAfter { life.postpone(to: change.time + retryAfter) }
+        }
+      case .cancelled:
+        try job.move(at: change.time) { life throws(JobLifecycle.Refusal) in
+          try life.confirmCancellation(token: result.attempt)
+        }
+        outcome = .cancelled
+      case .handedBack:
+        try job.move(at: change.time) { life throws(JobLifecycle.Refusal) in
+          try life.handBack(token: result.attempt, chance: Self.chance(), now: change.time)
+        }
+        outcome = .handedBack
+      }
+    } catch {
+      return nil
+    }
+    counts.move(job, from: before.lifecycle.state)
+    let progress = try await ProgressRepository.progress(of: job.id, in: change)
+    moved.add(
+      job, before: before, outcome: outcome, error: error, progress: progress, at: change.time)
+    return job.lifecycle.state
+  }
+
+  /// Prolongs leases.
+  ///
+  /// - Returns: those that are lost.
+  func prolong(_ leases: [(id: JobID, attempt: Int)]) async throws -> [(id: JobID, attempt: Int)] {
+    guard !leases.isEmpty else { return [] }
+    let dialect = database.dialect
+    let length = limits.lease
+    return try await database.write { transaction in
+      let now = try await ChangeHead.current(in: transaction).nextTime
+      let held = try await JobRepository.prolong(
+        leases, until: now + length, dialect: dialect, in: transaction)
+      return leases.filter { !held.contains($0.id) }
+    }
+  }
+}

@@ -1,0 +1,64 @@
+import KeelsonAPI
+import KeelsonCore
+import KeelsonJobRules
+import KeelsonStore
+
+extension JobEngine {
+  struct Tick: Sendable {
+    /// Whether as much was done as one round may, so that more may wait.
+    var isCut = false
+    var nextTime: UnixTime?
+  }
+
+  /// Moves the jobs whose time has come, and those whose leases have ended.
+  func tick() async throws -> Tick {
+    let now = UnixTime.now
+    let times = try await database.read { transaction in
+      (
+        try await JobRepository.nextTimes(in: transaction),
+        try await ChangeHead.current(in: transaction).nextTime
+      )
+    }
+    let next = [times.0.due, times.0.expiry].compactMap { $0 }.min()
+    guard let next, next <= max(times.1, now) else {
+      return Tick(nextTime: [next, times.0.schedule].compactMap { $0 }.min())
+    }
+    let limit = limits.claimsPerRound
+    return try await database.change(.system(), isAudited: false) { change in
+      var counts = JobCounts()
+      var moved = Moved()
+      let due = try await JobRepository.due(at: change.time, limit: limit, in: change)
+      for var job in due {
+        let before = job
+        try job.move(at: change.time) { life throws(JobLifecycle.Refusal) in
+          try life.becomeDue(now: change.time)
+        }
+        counts.move(job, from: before.lifecycle.state)
+        moved.add(job, before: before, outcome: nil, error: "", at: change.time)
+      }
+      let expired = try await JobRepository.expired(at: change.time, limit: limit, in: change)
+      for var job in expired {
+        let before = job
+        let isOver = before.lifecycle.lease?.deadline.map { $0 <= change.time } ?? false
+        try job.move(at: change.time) { life throws(JobLifecycle.Refusal) in
+          try life.expire(chance: Self.chance(), now: change.time)
+        }
+        counts.move(job, from: before.lifecycle.state)
+        let wasCancelled = job.lifecycle.state == .cancelled
+        moved.add(
+          job, before: before,
+          outcome: wasCancelled ? .cancelled : isOver ? .timedOut : .leaseExpired,
+          error: wasCancelled
+            ? "It was called off, and its worker had not broken it off when the grace time was over."
+            : isOver
+              ? "It took longer than its timeout."
+              : "The worker '\(before.worker)' was not heard of in time.",
+          at: change.time)
+      }
+      guard !moved.isEmpty else { throw Nothing(value: Tick(nextTime: nil)) }
+      try await write(moved.jobs, counts, more: moved.attempts, in: change)
+      moved.emit(in: change)
+      return Tick(isCut: due.count == limit || expired.count == limit)
+    }
+  }
+}
