@@ -84,17 +84,25 @@ extension JobService {
     // Opened ahead of the first look, so that nothing is missed between the two.
     let watcher = try watches.open { $0.id == text }
     defer { watches.close(watcher) }
+    // What its handler has said last: told ahead of being kept.
+    var progress: API.Job?
     while true {
       let job = try await read { try await JobRepository.job(id, in: $0) }
       guard let job else { throw JobEngine.noJob(id) }
+      var message = job.message
+      if let progress, progress.attempt == message.attempt {
+        message.progress = progress.progress
+        message.progressMessage = progress.progressMessage
+      }
       var response = API.WatchJobsResponse()
-      response.job = job.message
+      response.job = message
       try await responses.write(response)
       guard !job.lifecycle.state.hasEnded else { return }
       var hasNews = false
       while !hasNews {
         guard let (jobs, _) = try await watches.next(for: watcher) else { return }
         hasNews = !jobs.isEmpty
+        if let news = jobs.last, news.progress > 0 { progress = news }
         if !hasNews { try await responses.write(API.WatchJobsResponse()) }
       }
     }

@@ -49,7 +49,7 @@ extension JobEngine {
           job, before: before,
           outcome: wasCancelled ? .cancelled : isOver ? .timedOut : .leaseExpired,
           error: wasCancelled
-            ? "It was called off, and its worker had not broken it off when the grace time was over."
+            ? "It was called off, and not broken off when the grace time was over."
             : isOver
               ? "It took longer than its timeout."
               : "The worker '\(before.worker)' was not heard of in time.",

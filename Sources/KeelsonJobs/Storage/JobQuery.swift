@@ -24,8 +24,8 @@ struct JobQuery: Sendable {
   /// How many rows are looked at when what they hold has to be decoded.
   private static let decodedRows = 1_000
 
-  /// - Returns: the jobs; and where the page has ended, when it has looked at as many rows as it may
-  ///   and there may be more behind.
+  /// - Returns: the jobs; and where the page has ended, when it has looked at as many rows as it
+  ///   may and there may be more behind.
   func run(
     rowsPerPage: Int, in transaction: any Transaction
   ) async throws -> (jobs: [StoredJob], end: JobID?) {

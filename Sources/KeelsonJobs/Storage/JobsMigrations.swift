@@ -2,8 +2,8 @@ package import KeelsonStore
 
 /// The tables of the jobs service.
 ///
-/// A job is one row: what its creator said as an encoded message (`body`), and beside it the columns
-/// by which it is found and claimed, and those that change. States are the numbers of `JobState`,
+/// A job is one row: what its creator said as an encoded message (`body`), and beside it the
+/// columns by which it is found and claimed, and those that change. States are the numbers of `JobState`,
 /// times microseconds UTC.
 package enum JobsMigrations {
   package static let all = MigrationSet(
