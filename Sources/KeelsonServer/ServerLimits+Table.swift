@@ -6,8 +6,8 @@ import KeelsonTransport
 extension ServerLimits {
   /// All of them, in the order that documents and help show. docs/operations.md has the same rows.
   package static let all: [ServerLimit] =
-    connections + calls + messages + frames + times + service + events + database + audit + jobs
-    + configuration
+    connections + calls + messages + frames + times + service + events + database + audit
+    + configuration + jobs
 
   private static let connections: [ServerLimit] = [
     count(
