@@ -43,11 +43,11 @@ enum JobsCommand {
     try await Session.run(invocation) { [request] session in
       let answer = try await session.client.jobs.service.createJob(request)
       guard invocation.has("wait"), let id = answer.job?.id else {
-        return session.output.print(answer) { answer.text }
+        return try session.output.print(answer) { answer.text }
       }
       let ended = try await session.client.jobs.wait(for: id)
       let full = try await session.client.jobs.get(ended.id)
-      session.output.print(full) { full.sheet }
+      try session.output.print(full) { full.sheet }
       guard full.state == .completed else {
         throw RPCError(.aborted, "The job has \(JobOptions.name(of: full.state)).")
       }
@@ -78,7 +78,7 @@ enum JobsCommand {
     request.pageToken = invocation.option("page-token") ?? ""
     try await Session.run(invocation) { [request] session in
       let answer = try await session.client.jobs.service.listJobs(request)
-      session.output.print(answer) { answer.table }
+      try session.output.print(answer) { answer.table }
     }
   }
 
@@ -88,7 +88,7 @@ enum JobsCommand {
   ) { invocation in
     try await Session.run(invocation) { session in
       let job = try await session.client.jobs.get(invocation.argument("ID"))
-      session.output.print(job) { job.sheet }
+      try session.output.print(job) { job.sheet }
     }
   }
 
@@ -105,7 +105,7 @@ enum JobsCommand {
     try await Session.run(invocation) { session in
       let job = try await session.client.jobs.cancel(
         invocation.argument("ID"), grace: grace, reason: invocation.option("reason") ?? "")
-      session.output.print(job) { job.sheet }
+      try session.output.print(job) { job.sheet }
     }
   }
 
@@ -116,7 +116,7 @@ enum JobsCommand {
     try await Session.run(invocation) { session in
       let job = try await session.client.jobs.service.retryJob(
         .init(id: invocation.argument("ID")))
-      session.output.print(job) { job.sheet }
+      try session.output.print(job) { job.sheet }
     }
   }
 
@@ -127,7 +127,7 @@ enum JobsCommand {
     try await Session.run(invocation) { session in
       let answer = try await session.client.jobs.service.deleteJob(
         .init(id: invocation.argument("ID")))
-      session.output.print(answer) { "Removed job \(invocation.argument("ID"))." }
+      try session.output.print(answer) { "Removed job \(invocation.argument("ID"))." }
     }
   }
 
@@ -147,7 +147,7 @@ enum JobsCommand {
       request.id = invocation.argument("ID")
       request.priority = priority
       let job = try await session.client.jobs.service.reprioritizeJob(request)
-      session.output.print(job) { job.sheet }
+      try session.output.print(job) { job.sheet }
     }
   }
 
@@ -167,7 +167,7 @@ enum JobsCommand {
             Output.note("\(response.skipped) states of jobs were passed over here.")
           }
           guard let job = response.job else { continue }
-          session.output.print(job) { job.line }
+          try session.output.print(job) { job.line }
         }
       }
     }
@@ -185,7 +185,7 @@ enum JobsCommand {
         all.workers += page.workers
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty
-      session.output.print(all) { [all] in all.table }
+      try session.output.print(all) { [all] in all.table }
     }
   }
 }

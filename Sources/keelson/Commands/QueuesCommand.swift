@@ -21,7 +21,7 @@ enum QueuesCommand {
         all.queues += page.queues
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty
-      session.output.print(all) { [all] in all.table }
+      try session.output.print(all) { [all] in all.table }
     }
   }
 
@@ -31,7 +31,7 @@ enum QueuesCommand {
     try await Session.run(invocation) { session in
       let queue = try await session.client.jobs.service.getQueue(
         .init(name: invocation.argument("QUEUE")))
-      session.output.print(queue) { queue.sheet }
+      try session.output.print(queue) { queue.sheet }
     }
   }
 
@@ -77,7 +77,7 @@ enum QueuesCommand {
     request.updateMask = .init(paths: fields)
     try await Session.run(invocation) { [request] session in
       let queue = try await session.client.jobs.service.updateQueue(request)
-      session.output.print(queue) { queue.sheet }
+      try session.output.print(queue) { queue.sheet }
     }
   }
 
@@ -88,7 +88,7 @@ enum QueuesCommand {
     try await Session.run(invocation) { session in
       let queue = try await session.client.jobs.service.pauseQueue(
         .init(name: invocation.argument("QUEUE")))
-      session.output.print(queue) { queue.sheet }
+      try session.output.print(queue) { queue.sheet }
     }
   }
 
@@ -99,7 +99,7 @@ enum QueuesCommand {
     try await Session.run(invocation) { session in
       let queue = try await session.client.jobs.service.resumeQueue(
         .init(name: invocation.argument("QUEUE")))
-      session.output.print(queue) { queue.sheet }
+      try session.output.print(queue) { queue.sheet }
     }
   }
 }

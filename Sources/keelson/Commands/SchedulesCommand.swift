@@ -60,7 +60,7 @@ enum SchedulesCommand {
       var request = KeelsonJobsV1.CreateScheduleRequest()
       request.schedule = schedule
       let made = try await session.client.jobs.service.createSchedule(request)
-      session.output.print(made) { made.sheet }
+      try session.output.print(made) { made.sheet }
     }
   }
 
@@ -84,7 +84,7 @@ enum SchedulesCommand {
     request.updateMask = .init(paths: fields)
     try await Session.run(invocation) { [request] session in
       let changed = try await session.client.jobs.service.updateSchedule(request)
-      session.output.print(changed) { changed.sheet }
+      try session.output.print(changed) { changed.sheet }
     }
   }
 
@@ -99,7 +99,7 @@ enum SchedulesCommand {
         all.schedules += page.schedules
         request.pageToken = page.nextPageToken
       } while !request.pageToken.isEmpty
-      session.output.print(all) { [all] in all.table }
+      try session.output.print(all) { [all] in all.table }
     }
   }
 
@@ -109,7 +109,7 @@ enum SchedulesCommand {
     try await Session.run(invocation) { session in
       let schedule = try await session.client.jobs.service.getSchedule(
         .init(name: invocation.argument("NAME")))
-      session.output.print(schedule) { schedule.sheet }
+      try session.output.print(schedule) { schedule.sheet }
     }
   }
 
@@ -121,7 +121,7 @@ enum SchedulesCommand {
       let name = invocation.argument("NAME")
       let answer = try await session.client.jobs.service.deleteSchedule(
         .init(name: name, etag: invocation.option("etag") ?? ""))
-      session.output.print(answer) { "Deleted schedule '\(name)'." }
+      try session.output.print(answer) { "Deleted schedule '\(name)'." }
     }
   }
 
@@ -132,7 +132,7 @@ enum SchedulesCommand {
     try await Session.run(invocation) { session in
       let schedule = try await session.client.jobs.service.pauseSchedule(
         .init(name: invocation.argument("NAME")))
-      session.output.print(schedule) { schedule.sheet }
+      try session.output.print(schedule) { schedule.sheet }
     }
   }
 
@@ -143,7 +143,7 @@ enum SchedulesCommand {
     try await Session.run(invocation) { session in
       let schedule = try await session.client.jobs.service.resumeSchedule(
         .init(name: invocation.argument("NAME")))
-      session.output.print(schedule) { schedule.sheet }
+      try session.output.print(schedule) { schedule.sheet }
     }
   }
 
@@ -154,7 +154,7 @@ enum SchedulesCommand {
     try await Session.run(invocation) { session in
       let job = try await session.client.jobs.service.triggerSchedule(
         .init(name: invocation.argument("NAME")))
-      session.output.print(job) { job.sheet }
+      try session.output.print(job) { job.sheet }
     }
   }
 
@@ -176,7 +176,7 @@ enum SchedulesCommand {
     request.after = try FlagOptions.time("after", invocation)
     try await Session.run(invocation) { [request] session in
       let answer = try await session.client.jobs.service.previewSchedule(request)
-      session.output.print(answer) {
+      try session.output.print(answer) {
         answer.times.isEmpty
           ? "It never runs." : answer.times.map { Optional($0).text }.joined(separator: "\n")
       }
