@@ -9,7 +9,7 @@ extension ServerLimits {
       "job-result-size", \.jobs.resultBytes, 0...1 << 20,
       "a job's result", "the attempt has failed"),
     count(
-      "jobs-per-batch", \.jobs.jobsPerBatch, 1...1_000,
+      "jobs-per-batch", \.jobs.jobsPerBatch, 1...10_000,
       "jobs of one `BatchCreateJobs`", "INVALID_ARGUMENT"),
     duration(
       "job-lease", \.jobs.lease, 1_000...86_400_000,
