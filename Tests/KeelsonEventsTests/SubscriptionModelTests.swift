@@ -49,7 +49,7 @@ struct SubscriptionModelTests {
   private func follow(
     _ server: EventServer, reader: Int, seed: UInt64, until end: Watchable<Int64?>
   ) async throws -> [Int64] {
-    var random = Generator(state: seed &* 31 &+ UInt64(reader) &+ 1)
+    var random = SeededGenerator(seed: seed &* 31 &+ UInt64(reader) &+ 1)
     var position: Int64 = 0
     var found: [Int64] = []
     let types = reader % 2 == 0 ? [] : ["keelson.flags.\(Self.types[reader / 2])"]
@@ -71,19 +71,6 @@ struct SubscriptionModelTests {
         if left == 0 { break }
       }
       stream.cancel()
-    }
-  }
-
-  /// The same numbers for the same seed. Source: SplitMix64.
-  private struct Generator: RandomNumberGenerator {
-    var state: UInt64
-
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var value = state
-      value = (value ^ value >> 30) &* 0xBF58_476D_1CE4_E5B9
-      value = (value ^ value >> 27) &* 0x94D0_49BB_1331_11EB
-      return value ^ value >> 31
     }
   }
 }

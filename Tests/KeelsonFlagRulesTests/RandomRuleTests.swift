@@ -1,20 +1,8 @@
 import KeelsonCore
+import KeelsonTestKit
 import Testing
 
 @testable import KeelsonFlagRules
-
-/// SplitMix64: the same rules in every run, so that a failure can be looked at again.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = state
-    mixed = (mixed ^ mixed >> 30) &* 0xbf58_476d_1ce4_e5b9
-    mixed = (mixed ^ mixed >> 27) &* 0x94d0_49bb_1331_11eb
-    return mixed ^ mixed >> 31
-  }
-}
 
 struct RandomRules {
   var generator: SeededGenerator
@@ -85,7 +73,7 @@ struct RandomRules {
   }
 
   @Test(arguments: [1, 2, 3, 4]) func compiledRulesAgreeWithTheReference(_ seed: UInt64) throws {
-    var rules = RandomRules(generator: SeededGenerator(state: seed))
+    var rules = RandomRules(generator: SeededGenerator(seed: seed))
     let reference = ReferenceInterpreter()
     for _ in 0..<300 {
       let rule = rules.rule(depth: 4)
@@ -102,7 +90,7 @@ struct RandomRules {
 
   /// Whatever object somebody stores as a rule: it compiles or is refused, and then evaluates.
   @Test(arguments: [5, 6]) func noRuleCrashes(_ seed: UInt64) {
-    var rules = RandomRules(generator: SeededGenerator(state: seed))
+    var rules = RandomRules(generator: SeededGenerator(seed: seed))
     let names = Operator.allCases.map(\.rawValue) + ["unknown", ""]
     func mangled(_ rule: JSONValue, _ generator: inout SeededGenerator) -> JSONValue {
       switch rule {

@@ -1,6 +1,7 @@
 import KeelsonAPI
 import KeelsonCore
 import KeelsonFlags
+import KeelsonTestKit
 import Testing
 
 /// Random changes while watchers come, go and resume: what a watcher folds from its streams must
@@ -87,7 +88,7 @@ import Testing
   private func change(
     _ client: API.FlagServiceClient, seed: UInt64, times: Int
   ) async throws -> Int64 {
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     for _ in 0..<times {
       let key = "flag-\(random.next() % 8)"
       do {
@@ -120,7 +121,7 @@ import Testing
   private func follow(
     _ client: API.FlagServiceClient, seed: UInt64, until end: Watchable<Int64?>
   ) async throws -> Folded {
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     var folded = Folded()
     while true {
       var left = random.next() % 20 + 1
@@ -132,18 +133,5 @@ import Testing
         if left == 0 { break }
       }
     }
-  }
-}
-
-/// A small seeded generator, so that a failing run can be repeated.
-struct SplitMix: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ (mixed >> 31)
   }
 }

@@ -142,7 +142,7 @@ import Testing
   /// Whatever happens, nobody has a connection that somebody else has, the limit holds, and
   /// whoever asked is answered once.
   @Test(arguments: 1...50) func randomEventsKeepTheRules(_ seed: UInt64) {
-    var random = SplitMix64(state: seed)
+    var random = SeededGenerator(seed: seed)
     var machine = Machine(limit: 3, waitingLimit: 4)
     var connecting: Set<Int> = []
     var idle: Set<Int> = []

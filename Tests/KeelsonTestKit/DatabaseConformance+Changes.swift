@@ -219,7 +219,7 @@ extension DatabaseConformance {
   /// ones and those in the table are the same, without gap and in order, and each was observed
   /// before it was acknowledged.
   private static func checkRevisions(_ database: any Database, seed: UInt64) async throws {
-    var random = SplitMix64(state: seed)
+    var random = SeededGenerator(seed: seed)
     let plans: [Plan] = (0..<40).map { _ in
       switch random.next() % 8 {
       case 0: .throwFirst
@@ -309,23 +309,5 @@ private final class ObservedRevisions: Sendable {
 
   func append(_ events: [CommittedEvent]) {
     revisions.withLock { $0 += events.map(\.revision) }
-  }
-}
-
-/// Random numbers that a seed repeats. Source: Steele, Lea and Flood, "Fast splittable
-/// pseudorandom number generators", 2014.
-package struct SplitMix64: RandomNumberGenerator {
-  private var state: UInt64
-
-  package init(state: UInt64) {
-    self.state = state
-  }
-
-  package mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var mixed = state
-    mixed = (mixed ^ mixed >> 30) &* 0xBF58_476D_1CE4_E5B9
-    mixed = (mixed ^ mixed >> 27) &* 0x94D0_49BB_1331_11EB
-    return mixed ^ mixed >> 31
   }
 }

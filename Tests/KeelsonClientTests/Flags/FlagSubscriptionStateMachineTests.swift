@@ -1,5 +1,6 @@
 import KeelsonAPI
 import KeelsonCore
+import KeelsonTestKit
 import Testing
 
 @testable import KeelsonClient

@@ -1,4 +1,5 @@
 import KeelsonCore
+import KeelsonTestKit
 import KeelsonTransport
 import Testing
 

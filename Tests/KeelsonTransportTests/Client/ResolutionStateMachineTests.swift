@@ -1,3 +1,4 @@
+import KeelsonTestKit
 import KeelsonTransport
 import Testing
 

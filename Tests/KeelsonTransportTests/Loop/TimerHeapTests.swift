@@ -1,3 +1,4 @@
+import KeelsonTestKit
 import Testing
 
 @testable import KeelsonTransport
