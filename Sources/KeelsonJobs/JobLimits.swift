@@ -36,6 +36,8 @@ package struct JobLimits: Sendable {
   package var credit = 10_000
   /// Workers connected to one server.
   package var workers = 10_000
+  /// Bytes of the reason for which a job is called off.
+  package var reasonBytes = 1_024
   /// Schedules.
   package var schedules = 10_000
   /// Bytes of a schedule's description.

@@ -80,9 +80,8 @@ extension JobService {
   private func watch(
     _ id: JobID, _ responses: ResponseWriter<API.WatchJobsResponse>
   ) async throws {
-    let text = id.text
     // Opened ahead of the first look, so that nothing is missed between the two.
-    let watcher = try watches.open { $0.id == text }
+    let watcher = try watches.open(job: id.text)
     defer { watches.close(watcher) }
     // What its handler has said last: told ahead of being kept.
     var progress: API.Job?

@@ -183,6 +183,9 @@ extension JobService {
     {
       throw RPCError.invalidArgument(field: "grace", problem)
     }
+    if let problem = validation.reasonProblem(request.reason) {
+      throw RPCError.invalidArgument(field: "reason", problem)
+    }
     return try await mapped {
       try await engine.cancel(
         id, grace: request.grace?.clampedDuration ?? limits.defaultGrace,

@@ -100,6 +100,10 @@ struct JobValidation: Sendable {
     return nil
   }
 
+  func reasonProblem(_ text: String) -> String? {
+    text.isEmpty ? nil : textProblem(text, limit: limits.reasonBytes)
+  }
+
   private func textProblem(_ text: String, limit: Int) -> String? {
     guard !text.isEmpty else { return "is empty" }
     guard text.utf8.count <= limit else {

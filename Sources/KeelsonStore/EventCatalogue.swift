@@ -106,7 +106,8 @@ package enum EventCatalogue {
     durable("keelson.jobs.JobScheduleDeleted", "A schedule was deleted."),
     durable(
       "keelson.jobs.JobScheduleSkipped",
-      "Schedules were due and created no job, as their overlap policy says."),
+      "Schedules were due and created no job: by their overlap policy, since the queue was full, or "
+        + "since they make up for nothing."),
   ]
 
   private static func durable(_ name: String, _ summary: String) -> EventType {

@@ -31,6 +31,10 @@ struct WorkerDesk {
   /// Finished, and the server has not said that it knows.
   private var open: [API.LeaseID: API.AttemptResult] = [:]
   private var outgoing: API.WorkRequest?
+  /// Results that this stream has not been told yet.
+  private var untold: [API.LeaseID] = []
+  /// Bytes of results in one message, roughly: a server takes 4 MiB.
+  private static let messageBytes = 1 << 20
   /// Jobs that the server may still send.
   private var credit = 0
 
@@ -51,7 +55,8 @@ struct WorkerDesk {
     hello.held = Array(running.keys) + Array(open.keys)
     var request = API.WorkRequest()
     request.hello = hello
-    request.results = Array(open.values)
+    untold = Array(open.keys)
+    request.results = takeUntold()
     hasConnected = false
     outgoing = nil
     credit = isStopping ? 0 : max(0, concurrency - running.count)
@@ -62,7 +67,28 @@ struct WorkerDesk {
 
   mutating func takeOutgoing() -> API.WorkRequest? {
     defer { outgoing = nil }
-    return outgoing
+    guard !untold.isEmpty else { return outgoing }
+    var request = outgoing ?? API.WorkRequest()
+    request.results = takeUntold()
+    return request
+  }
+
+  private mutating func takeUntold() -> [API.AttemptResult] {
+    var bytes = 0
+    var taken = 0
+    var results: [API.AttemptResult] = []
+    for lease in untold {
+      guard let result = open[lease] else {
+        taken += 1
+        continue
+      }
+      bytes += result.encoded().count
+      guard bytes <= Self.messageBytes || results.isEmpty else { break }
+      results.append(result)
+      taken += 1
+    }
+    untold.removeFirst(taken)
+    return results
   }
 
   private mutating func say(_ body: (inout API.WorkRequest) -> Void) {
@@ -152,7 +178,7 @@ struct WorkerDesk {
       told.outcome = run.isCancelled ? .cancelled(true) : .failed(failure)
     }
     open[lease] = told
-    say { $0.results.append(told) }
+    untold.append(lease)
     extendCredit()
   }
 

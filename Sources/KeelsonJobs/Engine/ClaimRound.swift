@@ -16,12 +16,6 @@ struct QueueRoom: Sendable {
     count = max(0, min(count, number))
   }
 
-  /// Keys of which no further job may begin: the fullest 1,000, so that a statement stays small.
-  var fullKeys: [String] {
-    guard let perKey else { return [] }
-    return runningKeys.filter { $0.value >= perKey }.map(\.key).sorted().prefix(1_000).map { $0 }
-  }
-
   /// Takes a place, if there is one.
   mutating func take(_ key: String) -> Bool {
     guard count > 0 else { return false }
@@ -116,12 +110,16 @@ struct ClaimRound {
     return assigned
   }
 
-  /// What the queues with a limit of their rate have begun, with this round.
-  func begun(at time: UnixTime) -> [QueueSettings] {
-    rated.compactMap { queue, settings in
-      guard let begun = begunByQueue[queue] else { return nil }
-      return settings.adding(begun: begun, at: time)
-    }.sorted { $0.name < $1.name }
+  /// What the queues with a limit of their rate have begun, with this round; and when those begin
+  /// more that had too many.
+  mutating func begun(at time: UnixTime) -> [QueueSettings] {
+    var changed: [QueueSettings] = []
+    for (queue, settings) in rated {
+      let begun = settings.adding(begun: begunByQueue[queue] ?? 0, at: time)
+      if claims.blocked.contains(where: { $0.queue == queue }) { waitUntil(begun.ratePeriodEnd) }
+      if begunByQueue[queue] != nil { changed.append(begun) }
+    }
+    return changed.sorted { $0.name < $1.name }
   }
 }
 

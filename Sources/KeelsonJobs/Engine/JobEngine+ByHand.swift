@@ -9,6 +9,7 @@ extension JobEngine {
   /// - Throws: `RPCError` NOT_FOUND; FAILED_PRECONDITION with what the job's state is.
   private func change(
     _ id: JobID, _ action: String, _ event: JobEvent, reason: String = "", origin: ChangeOrigin,
+    also: @escaping @Sendable (StoredJob, Change) async throws -> [SQLStatement] = { _, _ in [] },
     _ body: @escaping @Sendable (inout StoredJob, UnixTime) throws(JobLifecycle.Refusal) -> Void
   ) async throws -> StoredJob {
     do {
@@ -23,9 +24,10 @@ extension JobEngine {
           throw RPCError(error, of: job, action)
         }
         guard job.parameters != before.parameters else { throw Nothing(value: job) }
+        let more = try await also(job, change)
         var counts = JobCounts()
         counts.move(job, from: before.lifecycle.state)
-        try await write([job], counts, in: change)
+        try await write([job], counts, more: more, in: change)
         change.audit(
           AuditDraft(
             action: "job.\(action)", entityType: "job", entityID: id.text,
@@ -52,8 +54,24 @@ extension JobEngine {
   }
 
   func retry(_ id: JobID, origin: ChangeOrigin) async throws -> StoredJob {
-    try await change(id, "retried", .statusChanged, origin: origin) {
-      job, now throws(JobLifecycle.Refusal) in
+    try await change(
+      id, "retried", .statusChanged, origin: origin,
+      also: { job, change in
+        try await checkDepth(of: [job], in: change)
+        var created = job.created
+        created.queue = job.queue
+        created.kind = job.kind
+        guard let key = UniqueKey(created) else { return [] }
+        let holder = try await UniqueKeyRepository.holder(of: key, at: change.time, in: change)
+        guard holder == nil || holder?.id == job.id else {
+          throw RPCError(
+            .failedPrecondition,
+            "Job '\(job.id.text)' was not retried: its unique key is that of job "
+              + "'\(holder?.id.text ?? "")' by now.")
+        }
+        return [UniqueKeyRepository.take(key, for: job)]
+      }
+    ) { job, now throws(JobLifecycle.Refusal) in
       try job.move(at: now) { life throws(JobLifecycle.Refusal) in
         try life.retry(now: now)
       }

@@ -78,13 +78,14 @@ extension JobEngine {
     var job = new.job
     job.creator = origin.actor
     job.correlationId = origin.correlationID
+    job.traceparent = origin.traceparent
     return StoredJob(
       new: job, id: new.id ?? .make(at: now),
       runTime: new.runTime ?? new.delay.map { now + $0 } ?? now, now: now)
   }
 
   /// - Throws: `RPCError` RESOURCE_EXHAUSTED when a queue has no room for all of them.
-  private func checkDepth(of jobs: [StoredJob], in change: Change) async throws {
+  func checkDepth(of jobs: [StoredJob], in change: Change) async throws {
     for (queue, jobs) in Dictionary(grouping: jobs, by: \.queue) {
       let settings = try await QueueRepository.settings(of: queue, in: change)
       let limit = settings?.limits.depth ?? 0

@@ -40,6 +40,7 @@ extension JobEngine {
           try await gather(queue, lanes, into: &round, in: change)
         }
         let assigned = round.assign()
+        let begun = round.begun(at: change.time)
         guard !assigned.isEmpty else { throw Nothing(value: round.claims) }
         let jobs = try await JobRepository.claim(
           assigned.map { ($0.id, $0.worker, $0.session) }, lease: limits.lease, now: change.time,
@@ -47,7 +48,7 @@ extension JobEngine {
         var counts = JobCounts()
         for job in jobs { counts.move(job, from: .pending) }
         try await change.executeAll(
-          counts.statements + round.begun(at: change.time).map(QueueRepository.begun))
+          counts.statements + begun.map(QueueRepository.begun))
         change.emit(.statusChanged, jobs.map { JobNews($0) })
         round.claims.jobs = jobs
         return round.claims
@@ -87,10 +88,10 @@ extension JobEngine {
       let wanted = min(room.count, round.credit(for: lane))
       guard wanted > 0 else { continue }
       let found = try await JobRepository.candidates(
-        queue: lane.queue, kind: lane.kind, without: room.fullKeys, limit: wanted, in: change)
+        queue: lane.queue, kind: lane.kind, perKey: room.perKey, limit: wanted, in: change)
       round.add(found, of: lane, isCut: found.count == wanted)
-      // It may have jobs of those keys, which were passed over.
-      if !room.fullKeys.isEmpty { round.claims.blocked.insert(lane) }
+      // It may have jobs of keys at their limit, which were passed over.
+      if room.perKey != nil { round.claims.blocked.insert(lane) }
     }
     round.rooms[queue] = room
     if let settings, settings.limits.rate > 0 { round.rated[queue] = settings }

@@ -117,16 +117,15 @@ extension JobEngine {
 
   /// Prolongs leases.
   ///
-  /// - Returns: those that are lost.
-  func prolong(_ leases: [(id: JobID, attempt: Int)]) async throws -> [(id: JobID, attempt: Int)] {
-    guard !leases.isEmpty else { return [] }
+  /// - Returns: those that are held; of what was called off, when its grace time is over.
+  func prolong(_ leases: [(id: JobID, attempt: Int)]) async throws -> [JobID: UnixTime?] {
+    guard !leases.isEmpty else { return [:] }
     let dialect = database.dialect
     let length = limits.lease
     return try await database.write { transaction in
       let now = try await ChangeHead.current(in: transaction).nextTime
-      let held = try await JobRepository.prolong(
+      return try await JobRepository.prolong(
         leases, until: now + length, dialect: dialect, in: transaction)
-      return leases.filter { !held.contains($0.id) }
     }
   }
 }

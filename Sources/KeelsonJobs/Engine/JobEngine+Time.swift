@@ -5,7 +5,7 @@ import KeelsonStore
 
 extension JobEngine {
   struct Tick: Sendable {
-    /// Whether as much was done as one round may, so that more may wait.
+    /// Whether something was done, so that it is to be looked again at once.
     var isCut = false
     var nextTime: UnixTime?
   }
@@ -24,7 +24,8 @@ extension JobEngine {
       return Tick(nextTime: [next, times.0.schedule].compactMap { $0 }.min())
     }
     let limit = limits.claimsPerRound
-    return try await database.change(.system(), isAudited: false) { change in
+    do {
+      return try await database.change(.system(), isAudited: false) { change in
       var counts = JobCounts()
       var moved = Moved()
       let due = try await JobRepository.due(at: change.time, limit: limit, in: change)
@@ -55,10 +56,14 @@ extension JobEngine {
               : "The worker '\(before.worker)' was not heard of in time.",
           at: change.time)
       }
-      guard !moved.isEmpty else { throw Nothing(value: Tick(nextTime: nil)) }
+      guard !moved.isEmpty else { throw Nothing(value: ()) }
       try await write(moved.jobs, counts, more: moved.attempts, in: change)
       moved.emit(in: change)
-      return Tick(isCut: due.count == limit || expired.count == limit)
+      return Tick(isCut: true)
+      }
+    } catch is Nothing<Void> {
+      // Another server has done it, or a worker was heard of meanwhile.
+      return Tick(isCut: true)
     }
   }
 }

@@ -33,10 +33,15 @@ extension JobEngine {
     }
   }
 
-  /// Where a round of ``prune(after:)`` has come to.
-  struct Pruning: Sendable {
-    var last: UnixTime?
-    var removed = 0
+  /// Gives every worker the length of a lease to be heard of.
+  func prolongAll() async throws {
+    let (length, dialect) = (limits.lease, database.dialect)
+    try await database.write { transaction in
+      let now = try await ChangeHead.current(in: transaction).nextTime
+      try await transaction.executeAll([
+        JobRepository.prolongAll(until: now + length, dialect: dialect)
+      ])
+    }
   }
 
   /// How long jobs are kept that ended, where their queue does not say.
@@ -45,31 +50,34 @@ extension JobEngine {
 
   /// Removes jobs that have been kept long enough: a bounded number, so that nobody waits.
   ///
-  /// - Parameter last: where the step before has come to; nil to begin with the oldest.
-  func prune(after last: UnixTime?) async throws -> Pruning {
+  /// - Returns: how many; 0 when none are left.
+  func prune() async throws -> Int {
     let limit = limits.claimsPerRound
     return try await database.write { transaction in
       let now = try await ChangeHead.current(in: transaction).nextTime
       let settings = try await QueueRepository.allSettings(in: transaction)
-      func kept(_ queue: String, _ state: JobState) -> Duration {
-        let limits = settings[queue]?.limits
-        return state == .failed
-          ? limits?.keepFailed?.clampedDuration ?? Self.keepFailed
-          : limits?.keepEnded?.clampedDuration ?? Self.keepEnded
-      }
-      let shortest = settings.keys.flatMap { [kept($0, .failed), kept($0, .completed)] }
-        .reduce(min(Self.keepEnded, Self.keepFailed), min)
-      let ended = try await JobRepository.ended(
-        after: last, before: now - shortest, limit: limit, in: transaction)
+      let lanes = try await QueueRepository.counts(in: transaction).filter { $0.state.hasEnded }
       var counts = JobCounts()
       var statements: [SQLStatement] = []
-      for job in ended where job.endTime < now - kept(job.queue, job.state) {
-        counts.add(-1, to: job.state, queue: job.queue, kind: job.kind)
-        statements += JobRepository.delete(job.id)
+      var removed = 0
+      for (queue, states) in Dictionary(grouping: lanes, by: \.queue) {
+        let limits = settings[queue]?.limits
+        for state in Set(states.map(\.state)) where removed < limit {
+          let kept =
+            state == .failed
+            ? limits?.keepFailed?.clampedDuration ?? Self.keepFailed
+            : limits?.keepEnded?.clampedDuration ?? Self.keepEnded
+          let ended = try await JobRepository.ended(
+            in: queue, state, before: now - kept, limit: limit - removed, in: transaction)
+          for job in ended {
+            counts.add(-1, to: state, queue: queue, kind: job.kind)
+            statements += JobRepository.delete(job.id)
+          }
+          removed += ended.count
+        }
       }
       try await transaction.executeAll(statements + counts.statements)
-      return Pruning(
-        last: ended.count == limit ? ended.last?.endTime : nil, removed: statements.count / 4)
+      return removed
     }
   }
 }

@@ -29,11 +29,13 @@ extension JobEngine {
           let runs: [UnixTime]
           (schedule, runs) = times(of: schedule, at: change.time, zones)
           for run in runs {
-            guard try await makeRoom(for: &schedule, created, &moved, &counts, in: change) else {
+            let job = self.job(of: schedule, at: run, now: change.time)
+            guard try await makeRoom(for: &schedule, created, &moved, &counts, in: change),
+              try await hasRoom(for: job, beside: created, in: change)
+            else {
               schedule.message.skippedRuns += 1
               continue
             }
-            let job = self.job(of: schedule, at: run, now: change.time)
             schedule.message.lastJobId = job.id.text
             counts.add(1, to: job.lifecycle.state, queue: job.queue, kind: job.kind)
             created.append(job)
@@ -81,7 +83,7 @@ extension JobEngine {
       let cron = try CronExpression(schedule.message.cron)
       let zone = try zones.zone(schedule.message.timeZone, field: "time_zone")
       let runs = schedule.dueTimes(at: now, cron, zone)
-      if let due = runs.last ?? schedule.nextTime { schedule.message.lastRunTime = .init(due) }
+      if let due = runs.last { schedule.message.lastRunTime = .init(due) }
       schedule.plan(after: now, cron, zone)
       return (schedule, runs)
     } catch {
@@ -92,6 +94,25 @@ extension JobEngine {
       schedule.message.paused = true
       schedule.message.nextRunTime = nil
       return (schedule, [])
+    }
+  }
+
+  /// Jobs that one round creates at most.
+  private static let jobsPerRound = 1_000
+
+  /// Whether a job's queue takes one more.
+  private func hasRoom(
+    for job: StoredJob, beside created: [StoredJob], in change: Change
+  ) async throws -> Bool {
+    guard created.count < Self.jobsPerRound else { return false }
+    do {
+      try await checkDepth(of: created.filter { $0.queue == job.queue } + [job], in: change)
+      return true
+    } catch let error as RPCError where error.code == .resourceExhausted {
+      logger.log(
+        .warning, "A schedule was due, and its queue is full.",
+        ["schedule": job.schedule, "queue": job.queue])
+      return false
     }
   }
 
@@ -134,6 +155,7 @@ extension JobEngine {
         throw Self.noSchedule(name)
       }
       let job = self.job(of: schedule, at: change.time, now: change.time)
+      try await checkDepth(of: [job], in: change)
       schedule.message.lastJobId = job.id.text
       var counts = JobCounts()
       counts.add(1, to: job.lifecycle.state, queue: job.queue, kind: job.kind)

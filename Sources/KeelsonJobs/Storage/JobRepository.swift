@@ -91,19 +91,22 @@ enum JobRepository {
 
   /// The pending jobs of a kind in a queue that come first.
   ///
-  /// - Parameter keys: those whose jobs may not run now.
+  /// - Parameter perKey: how many jobs of one concurrency key may run; those of keys that have as
+  ///   many are passed over. nil for any number.
   static func candidates(
-    queue: String, kind: String, without keys: [String], limit: Int,
-    in transaction: any Transaction
+    queue: String, kind: String, perKey: Int?, limit: Int, in transaction: any Transaction
   ) async throws -> [(id: JobID, rank: Int64, key: String)] {
     var sql = """
       SELECT id, rank, concurrency_key FROM jobs WHERE state = 2 AND queue = $1 AND kind = $2
       """
     var parameters: [SQLValue] = [.text(queue), .text(kind), SQLValue(limit)]
-    if !keys.isEmpty {
-      let places = keys.indices.map { "$\($0 + 4)" }.joined(separator: ", ")
-      sql += " AND concurrency_key NOT IN (\(places))"
-      parameters += keys.map { .text($0) }
+    if let perKey {
+      sql += """
+         AND (concurrency_key = '' OR (SELECT count(*) FROM jobs AS running
+        WHERE running.state = 3 AND running.queue = $1 AND running.concurrency_key <> ''
+        AND running.concurrency_key = jobs.concurrency_key) < $4)
+        """
+      parameters.append(SQLValue(perKey))
     }
     sql += " ORDER BY rank, id LIMIT $3"
     return try await transaction.query(sql, parameters).map {
@@ -200,12 +203,12 @@ enum JobRepository {
 
   /// Prolongs leases, each no further than its limits.
   ///
-  /// - Returns: those that are held.
+  /// - Returns: those that are held, with the end of their grace time where they were called off.
   static func prolong(
     _ leases: [(id: JobID, attempt: Int)], until time: UnixTime, dialect: Dialect,
     in transaction: any Transaction
-  ) async throws -> Set<JobID> {
-    var held: Set<JobID> = []
+  ) async throws -> [JobID: UnixTime?] {
+    var held: [JobID: UnixTime?] = [:]
     let casts = [dialect.blobType, dialect.integerType]
     for chunk in chunks(of: leases) {
       let until = "CAST($\(chunk.count * 2 + 1) AS \(dialect.integerType))"
@@ -217,12 +220,25 @@ enum JobRepository {
         UPDATE jobs SET lease_expire_time =
           \(least)(\(until), coalesce(deadline, \(until)), coalesce(cancel_time, \(until)))
         FROM held WHERE jobs.id = held.id AND jobs.attempt = held.attempt AND jobs.state = 3
-        RETURNING jobs.id
+        RETURNING jobs.id, jobs.cancel_time
         """,
         chunk.flatMap { [.blob($0.id.bytes), SQLValue($0.attempt)] } + [SQLValue(time)])
-      for row in rows { held.insert(JobID(stored: try row.get(0))) }
+      for row in rows {
+        held.updateValue(try row.get(1), forKey: JobID(stored: try row.get(0)))
+      }
     }
     return held
+  }
+
+  /// Prolongs every lease that would end before a time, each no further than its limits.
+  static func prolongAll(until time: UnixTime, dialect: Dialect) -> SQLStatement {
+    let least = dialect == .sqlite ? "min" : "least"
+    return SQLStatement(
+      """
+      UPDATE jobs SET lease_expire_time =
+        \(least)($1, coalesce(deadline, $1), coalesce(cancel_time, $1))
+      WHERE state = 3 AND lease_expire_time < $1
+      """, [SQLValue(time)])
   }
 
   // MARK: Time
@@ -253,27 +269,21 @@ enum JobRepository {
 
   struct Ended: Sendable {
     var id: JobID
-    var queue: String
     var kind: String
-    var state: JobState
-    var endTime: UnixTime
   }
 
-  /// Jobs that have ended, the oldest first.
+  /// Jobs of a queue that ended in a state before a time, the oldest first.
   static func ended(
-    after first: UnixTime?, before last: UnixTime, limit: Int, in transaction: any Transaction
+    in queue: String, _ state: JobState, before time: UnixTime, limit: Int,
+    in transaction: any Transaction
   ) async throws -> [Ended] {
     try await transaction.query(
       """
-      SELECT id, queue, kind, state, end_time FROM jobs
-      WHERE end_time IS NOT NULL AND end_time >= $1 AND end_time < $2 ORDER BY end_time LIMIT $3
-      """, [.integer(first?.microseconds ?? .min), SQLValue(last), SQLValue(limit)]
-    ).compactMap { row in
-      guard let state = JobState(rawValue: try row.get(3)) else { return nil }
-      return Ended(
-        id: JobID(stored: try row.get(0)), queue: try row.get(1), kind: try row.get(2),
-        state: state, endTime: try row.get(4))
-    }
+      SELECT id, kind FROM jobs
+      WHERE end_time IS NOT NULL AND queue = $1 AND state = $2 AND end_time < $3
+      ORDER BY end_time LIMIT $4
+      """, [.text(queue), SQLValue(state.rawValue), SQLValue(time), SQLValue(limit)]
+    ).map { Ended(id: JobID(stored: try $0.get(0)), kind: try $0.get(1)) }
   }
 
   /// When the next scheduled job is due, when the next lease ends, and when the next schedule runs.

@@ -50,7 +50,7 @@ package enum JobsMigrations {
           CREATE INDEX jobs_running_keys ON jobs (queue, concurrency_key)
           WHERE state = 3 AND concurrency_key <> ''
           """,
-          "CREATE INDEX jobs_ended ON jobs (end_time) WHERE end_time IS NOT NULL",
+          "CREATE INDEX jobs_ended ON jobs (queue, state, end_time) WHERE end_time IS NOT NULL",
           // Attempts that have ended and are not the newest, which stands in the job's own row.
           """
           CREATE TABLE job_attempts (
@@ -77,6 +77,7 @@ package enum JobsMigrations {
             PRIMARY KEY (queue, kind, unique_key)
           )\(suffix)
           """,
+          "CREATE INDEX job_unique_keys_of_job ON job_unique_keys (job_id)",
           // Kept with every change of state, so that nothing need count rows.
           """
           CREATE TABLE job_counts (

@@ -17,6 +17,10 @@ final class JobDispatcher: Sendable {
   private let handOut = Wakeup()
   private let results = Wakeup()
   private let clock = Wakeup()
+  private let limitsClock = Wakeup()
+  /// When a limit of a rate lets jobs begin again.
+  private let retryTime = Mutex<UnixTime?>(nil)
+  private let isLeader = Atomic(false)
   private let watches: JobWatches
   private let zones: TimeZoneDatabase
   private let logger: Logger
@@ -25,6 +29,7 @@ final class JobDispatcher: Sendable {
   private static let pause: Duration = .milliseconds(200)
   /// How long the clock sleeps at most: other servers may have scheduled something since.
   private static let longestSleep: Duration = .seconds(1)
+  private static let limitsInterval: Duration = .seconds(5)
 
   init(
     engine: JobEngine, limits: JobLimits, watches: JobWatches, zones: TimeZoneDatabase,
@@ -50,6 +55,8 @@ final class JobDispatcher: Sendable {
       group.addTask { await self.runHandingOut() }
       group.addTask { await self.runResults() }
       group.addTask { await self.runClock() }
+      group.addTask { await self.runLimits() }
+      group.addTask { await self.runPruning() }
     }
   }
 
@@ -63,12 +70,15 @@ final class JobDispatcher: Sendable {
   private func runHandingOut() async {
     while await handOut.wait() {
       while !Task.isCancelled, let (demands, lanes) = board.withLock({ $0.work() }) {
-        board.withLock { $0.looking(at: lanes) }
+        let look = board.withLock { $0.looking(at: lanes) }
         do {
           let claims = try await engine.claim(demands, lanes: lanes)
-          let undeliverable = board.withLock { $0.deliver(claims) }
+          let undeliverable = board.withLock { $0.deliver(claims, since: look) }
           if !undeliverable.isEmpty { add(undeliverable, from: "") }
-          if let time = claims.retryTime { unblock(at: time) }
+          if let time = claims.retryTime {
+            retryTime.withLock { $0 = min($0 ?? time, time) }
+            limitsClock.set()
+          }
         } catch {
           board.withLock { $0.restore(lanes) }
           await failed("hand out jobs", error)
@@ -77,14 +87,32 @@ final class JobDispatcher: Sendable {
     }
   }
 
-  /// A limit of a rate lets jobs begin again at a time.
-  private func unblock(at time: UnixTime) {
-    let wait = time.microseconds - UnixTime.now.microseconds
-    Task {
-      try? await Task.sleep(for: .microseconds(max(1_000, wait)))
+  /// Looks again where limits stood in the way: when a rate lets jobs begin, and now and then in
+  /// any case.
+  private func runLimits() async {
+    while !Task.isCancelled {
+      let time = retryTime.withLock { $0 }
+      let left = time.map { Duration.microseconds($0.microseconds - UnixTime.now.microseconds) }
+      let isDue = await sleep(min(max(.milliseconds(1), left ?? Self.limitsInterval),
+        Self.limitsInterval), or: limitsClock)
+      guard isDue else { continue }
+      retryTime.withLock { $0 = nil }
       board.withLock { $0.unblock() }
       handOut.set()
     }
+  }
+
+  /// - Returns: whether the time is over; false when the wakeup was set before.
+  private func sleep(_ duration: Duration, or wakeup: Wakeup) async -> Bool {
+    let isOver = Atomic(false)
+    let timer = Task {
+      try await Task.sleep(for: duration)
+      isOver.store(true, ordering: .releasing)
+      wakeup.set()
+    }
+    _ = await wakeup.wait()
+    timer.cancel()
+    return isOver.load(ordering: .acquiring)
   }
 
   private func failed(_ what: String, _ error: any Error) async {
@@ -138,64 +166,83 @@ final class JobDispatcher: Sendable {
 
   // MARK: Time
 
-  /// Whether this server leads, and when that was seen.
-  private func leads(_ seen: inout (isLeader: Bool, time: ContinuousClock.Instant)?) async throws
-    -> Bool
-  {
-    if let seen, .now - seen.time < Self.leaderInterval { return seen.isLeader }
-    let isLeader = try await engine.leads()
-    seen = (isLeader, .now)
-    return isLeader
-  }
-
   /// How often it is looked at which server leads.
   private static let leaderInterval: Duration = .seconds(3)
-  private static let pruningInterval: Duration = .seconds(60)
 
-  /// Removes what has been kept long enough.
-  private func prune(_ last: inout ContinuousClock.Instant?) async throws {
-    if let last, .now - last < Self.pruningInterval { return }
-    last = .now
-    var removed = 0
-    var place: UnixTime?
-    repeat {
-      let step = try await engine.prune(after: place)
-      // As many ended at the same moment as one step takes: what is left comes the next time.
-      place = step.last == place ? nil : step.last
-      removed += step.removed
-    } while place != nil && !Task.isCancelled
-    if removed > 0 { logger.log(.info, "Removed jobs that had ended.", ["jobs": "\(removed)"]) }
+  /// Looks whether this server leads. One that begins to gives every worker the length of a lease to
+  /// be heard of: nobody may have listened for a while.
+  private func lead(_ seen: inout ContinuousClock.Instant?) async throws {
+    if let seen, .now - seen < Self.leaderInterval { return }
+    let leads = try await engine.leads()
+    if leads, !isLeader.load(ordering: .acquiring) { try await engine.prolongAll() }
+    isLeader.store(leads, ordering: .releasing)
+    seen = .now
   }
 
   private func runClock() async {
-    var leader: (isLeader: Bool, time: ContinuousClock.Instant)?
-    var pruned: ContinuousClock.Instant?
+    var seen: ContinuousClock.Instant?
     while !Task.isCancelled {
-      var sleep = Self.longestSleep
-      do {
+      var pause = Self.longestSleep
+      await trying("keep what handlers say") {
         try await engine.keep(board.withLock { $0.takeProgress() })
-        guard try await leads(&leader) else {
-          try await Task.sleep(for: sleep)
-          continue
-        }
-        try await prune(&pruned)
-        let isMore = try await engine.runSchedules(zones)
-        let tick = try await engine.tick()
-        if tick.isCut || isMore { continue }
-        if let next = tick.nextTime {
-          let wait = next.microseconds - UnixTime.now.microseconds
-          sleep = min(sleep, .microseconds(max(1_000, wait)))
-        }
+      }
+      do {
+        try await lead(&seen)
       } catch {
-        leader = nil
-        await failed("move the jobs whose time has come", error)
+        isLeader.store(false, ordering: .releasing)
+        seen = nil
+        await failed("find out which server moves jobs", error)
+        continue
       }
-      let timer = Task { [clock] in
-        try await Task.sleep(for: sleep)
-        clock.set()
+      if isLeader.load(ordering: .acquiring) {
+        var isMore = await trying("run schedules") { try await engine.runSchedules(zones) } ?? false
+        let tick = await trying("move the jobs whose time has come") { try await engine.tick() }
+        // After an outage nobody has been heard of for a while.
+        if tick == nil { seen = nil; isLeader.store(false, ordering: .releasing) }
+        isMore = isMore || tick?.isCut == true
+        if isMore { continue }
+        if let next = tick?.nextTime {
+          let left = next.microseconds - UnixTime.now.microseconds
+          pause = min(pause, .microseconds(max(1_000, left)))
+        }
       }
-      _ = await clock.wait()
-      timer.cancel()
+      _ = await sleep(pause, or: clock)
+    }
+  }
+
+  /// Does something that may fail for now.
+  @discardableResult
+  private func trying<Result>(
+    _ what: String, _ body: () async throws -> Result
+  ) async -> Result? {
+    do {
+      return try await body()
+    } catch {
+      await failed(what, error)
+      return nil
+    }
+  }
+
+  // MARK: Pruning
+
+  private static let pruningInterval: Duration = .seconds(60)
+
+  /// Removes what has been kept long enough, a bounded step after the other, so that nobody waits.
+  private func runPruning() async {
+    while !Task.isCancelled {
+      if isLeader.load(ordering: .acquiring) {
+        var removed = 0
+        while !Task.isCancelled,
+          let step = await trying("remove jobs that had ended", { try await engine.prune() }),
+          step > 0
+        {
+          removed += step
+        }
+        if removed > 0 {
+          logger.log(.info, "Removed jobs that had ended.", ["jobs": "\(removed)"])
+        }
+      }
+      try? await Task.sleep(for: Self.pruningInterval)
     }
   }
 
@@ -253,7 +300,7 @@ final class JobDispatcher: Sendable {
   }
 
   func disconnect(_ id: String) {
-    board.withLock { $0.disconnect(id) }
+    add(board.withLock { $0.disconnect(id) }, from: "")
   }
 
   /// Changes what is known of a worker.
@@ -278,11 +325,25 @@ final class JobDispatcher: Sendable {
   func heartbeat(
     _ leases: [(id: JobID, attempt: Int)], of session: String, isNew: Bool = false
   ) async throws {
-    let lost = try await engine.prolong(leases)
-    let lostIDs = Set(lost.map(\.id))
+    let held = try await engine.prolong(leases)
+    let now = UnixTime.now
     board.withLock { board in
-      if isNew { board.adopt(leases.filter { !lostIDs.contains($0.id) }, by: session) }
-      board.lose(lost, of: session)
+      let kept = leases.filter { held[$0.id] != nil }
+      if isNew {
+        board.adopt(kept, by: session)
+        board.update(session) { session in
+          for lease in kept {
+            guard case .some(.some(let end)) = held[lease.id] else { continue }
+            // It was called off while nobody could be told.
+            var cancellation = API.Cancellation()
+            cancellation.lease = .init(lease.id, lease.attempt)
+            let left = max(0, end.microseconds - now.microseconds)
+            cancellation.grace = .init(Duration.microseconds(left))
+            session.send { $0.cancellations.append(cancellation) }
+          }
+        }
+      }
+      board.lose(leases.filter { held[$0.id] == nil }, of: session)
     }
   }
 
@@ -307,8 +368,7 @@ final class JobDispatcher: Sendable {
       let outbox = board.withLock { board in
         var outbox: API.WorkResponse?
         board.update(id) { session in
-          outbox = session.outbox
-          session.outbox = nil
+          outbox = session.takeOutbox()
         }
         return outbox
       }

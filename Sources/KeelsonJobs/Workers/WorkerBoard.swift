@@ -18,6 +18,11 @@ struct WorkerBoard: Sendable {
   private var progress: [JobID: KeelsonJobsV1.JobProgress] = [:]
   private var sessionOfJob: [JobID: String] = [:]
   private(set) var isStopping = false
+  /// Counts what may have made room somewhere, so that a look which was under way meanwhile is known
+  /// to be out of date.
+  private var freed = 0
+  /// Calls to break off that came before their job was delivered, while a look is under way.
+  private var early: [JobID: (attempt: Int, cancellation: KeelsonJobsV1.Cancellation)]?
 
   // MARK: Workers
 
@@ -26,9 +31,18 @@ struct WorkerBoard: Sendable {
   }
 
   /// What it holds stays its own until the leases end: it may come back.
-  mutating func disconnect(_ id: String) {
-    guard let session = sessions.removeValue(forKey: id) else { return }
+  ///
+  /// - Returns: what it was never told of, to be handed back.
+  mutating func disconnect(_ id: String) -> [JobEngine.Result] {
+    guard let session = sessions.removeValue(forKey: id) else { return [] }
     for job in session.running.keys where sessionOfJob[job] == id { sessionOfJob[job] = nil }
+    return (session.outbox?.jobs ?? []).compactMap { job in
+      job.lease.flatMap { lease in
+        JobID(lease.jobId).map {
+          JobEngine.Result(id: $0, attempt: Int(lease.attempt), outcome: .handedBack)
+        }
+      }
+    }
   }
 
   mutating func update(_ id: String, _ body: (inout WorkerSession) -> Void) {
@@ -68,21 +82,30 @@ struct WorkerBoard: Sendable {
 
   /// Takes lanes out of those that may have jobs, ahead of looking: what comes meanwhile puts them
   /// back.
-  mutating func looking(at lanes: [Lane]) {
+  ///
+  /// - Returns: what ``deliver(_:since:)`` wants to know.
+  mutating func looking(at lanes: [Lane]) -> Int {
     ready.subtract(lanes)
+    early = [:]
+    return freed
   }
 
   /// Looking has failed: there may be jobs still.
   mutating func restore(_ lanes: [Lane]) {
     ready.formUnion(lanes)
+    early = nil
   }
 
   /// Hands claimed jobs to their workers.
   ///
+  /// - Parameter look: what ``looking(at:)`` gave.
   /// - Returns: those whose workers are gone, to be handed back.
-  mutating func deliver(_ claims: JobEngine.Claims) -> [JobEngine.Result] {
+  mutating func deliver(_ claims: JobEngine.Claims, since look: Int) -> [JobEngine.Result] {
     ready.formUnion(claims.more)
-    blocked.formUnion(claims.blocked)
+    // News is told before whoever looked is answered: room may have been made in between.
+    if freed == look { blocked.formUnion(claims.blocked) } else { ready.formUnion(claims.blocked) }
+    let early = early ?? [:]
+    self.early = nil
     var undeliverable: [JobEngine.Result] = []
     for (id, jobs) in Dictionary(grouping: claims.jobs, by: \.session) {
       guard sessions[id] != nil else {
@@ -94,7 +117,12 @@ struct WorkerBoard: Sendable {
       update(id) { session in
         session.credit = max(0, session.credit - jobs.count)
         for job in jobs { session.running[job.id] = job.lifecycle.attempt }
-        session.send { $0.jobs += jobs.map(\.leased) }
+        session.send { response in
+          response.jobs += jobs.map(\.leased)
+          response.cancellations += jobs.compactMap { job in
+            early[job.id].flatMap { $0.attempt == job.lifecycle.attempt ? $0.cancellation : nil }
+          }
+        }
       }
       for job in jobs { sessionOfJob[job.id] = id }
     }
@@ -103,6 +131,7 @@ struct WorkerBoard: Sendable {
 
   /// Lanes whose limits may let jobs begin again: of one queue, or of all.
   mutating func unblock(_ queue: String? = nil) {
+    freed += 1
     let lanes = queue.map { queue in blocked.filter { $0.queue == queue } } ?? blocked
     guard !lanes.isEmpty else { return }
     blocked.subtract(lanes)
@@ -177,7 +206,10 @@ struct WorkerBoard: Sendable {
   mutating func note(_ news: KeelsonJobsV1.Job, cancelled: KeelsonJobsV1.Cancellation?) {
     let lane = Lane(queue: news.queue, kind: news.kind)
     if news.state == .pending { ready.insert(lane) }
-    if news.state != .running, news.attempt > 0, !blocked.isEmpty { unblock(news.queue) }
+    if news.state != .running, news.attempt > 0 { unblock(news.queue) }
+    if let id = JobID(news.id), let cancelled, sessionOfJob[id] == nil {
+      early?[id] = (Int(news.attempt), cancelled)
+    }
     guard let id = JobID(news.id), let holder = sessionOfJob[id],
       let attempt = sessions[holder]?.running[id], attempt <= Int(news.attempt)
     else { return }
@@ -189,12 +221,16 @@ struct WorkerBoard: Sendable {
     }
   }
 
+  private static let mostLostTold = 10_000
+
   /// Leases that a worker holds no longer.
   mutating func lose(_ leases: [(id: JobID, attempt: Int)], of session: String) {
     guard !leases.isEmpty else { return }
     update(session) { session in
       for lease in leases { session.running[lease.id] = nil }
-      session.send { $0.lost += leases.map { .init($0.id, $0.attempt) } }
+      // Beyond that it hears of them with its next heartbeat.
+      let room = max(0, Self.mostLostTold - (session.outbox?.lost.count ?? 0))
+      session.send { $0.lost += leases.prefix(room).map { .init($0.id, $0.attempt) } }
     }
     for lease in leases where sessionOfJob[lease.id] == session { sessionOfJob[lease.id] = nil }
   }
@@ -227,6 +263,7 @@ extension StoredJob {
     leased.attemptsLeft = Int32(clamping: lifecycle.allowedAttempts - lifecycle.attempt)
     leased.tags = created.tags
     leased.correlationId = created.correlationId
+    leased.traceparent = created.traceparent
     leased.createTime = .init(createTime)
     return leased
   }

@@ -31,6 +31,24 @@ struct WorkerSession: Sendable {
     wakeup.set()
   }
 
+  /// Bytes of a message, roughly: below what any gRPC library takes without being told to.
+  private static let messageBytes = 1 << 20
+
+  /// Takes what is to be sent next, as much as one message should hold.
+  mutating func takeOutbox() -> API.WorkResponse? {
+    guard var response = outbox else { return nil }
+    var bytes = 0
+    let count = response.jobs.prefix { job in
+      bytes += job.roughBytes
+      return bytes <= Self.messageBytes
+    }.count
+    var rest = API.WorkResponse()
+    rest.jobs = Array(response.jobs.dropFirst(max(1, count)))
+    response.jobs = Array(response.jobs.prefix(max(1, count)))
+    outbox = rest.jobs.isEmpty ? nil : rest
+    return response
+  }
+
   var message: API.Worker {
     var worker = API.Worker()
     worker.name = name
@@ -44,5 +62,18 @@ struct WorkerSession: Sendable {
     worker.peer = peer
     worker.draining = isDraining
     return worker
+  }
+}
+
+extension KeelsonJobsV1.LeasedJob {
+  fileprivate var roughBytes: Int {
+    let payload =
+      switch parameters?.kind {
+      case .json(let text): text.utf8.count
+      case .data(let bytes): bytes.count
+      case nil: 0
+      }
+    return 256 + payload + kind.utf8.count + queue.utf8.count
+      + tags.reduce(0) { $0 + $1.utf8.count + 2 }
   }
 }
