@@ -245,6 +245,8 @@ extension KeelsonJobsV1 {
     public var correlationId: String
     /// The newest attempts, the first first; in the answer of GetJob only.
     public var attempts: [KeelsonJobsV1.JobAttempt]
+    /// Where the call that created it stood in a distributed trace (W3C Trace Context).
+    public var traceparent: String
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
 
@@ -276,6 +278,7 @@ extension KeelsonJobsV1 {
       self.creator = ""
       self.correlationId = ""
       self.attempts = []
+      self.traceparent = ""
     }
 
     public init(
@@ -305,7 +308,8 @@ extension KeelsonJobsV1 {
       schedule: String = "",
       creator: String = "",
       correlationId: String = "",
-      attempts: [KeelsonJobsV1.JobAttempt] = []
+      attempts: [KeelsonJobsV1.JobAttempt] = [],
+      traceparent: String = ""
     ) {
       self.id = id
       self.queue = queue
@@ -334,6 +338,7 @@ extension KeelsonJobsV1 {
       self.creator = creator
       self.correlationId = correlationId
       self.attempts = attempts
+      self.traceparent = traceparent
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
@@ -2858,6 +2863,7 @@ extension KeelsonJobsV1.Job: WireMessage {
     unsafe self.creator = Wire.string(c.pointee.creator_29)
     unsafe self.correlationId = Wire.string(c.pointee.correlation_id_30)
     unsafe self.attempts = UnsafeBufferPointer(start: c.pointee.attempts_31, count: c.pointee.n_attempts_31).map { unsafe $0.map { unsafe KeelsonJobsV1.JobAttempt(wire: $0) } ?? KeelsonJobsV1.JobAttempt() }
+    unsafe self.traceparent = Wire.string(c.pointee.traceparent_32)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2912,6 +2918,7 @@ extension KeelsonJobsV1.Job: WireMessage {
     unsafe c.pointee.correlation_id_30 = arena.copy(self.correlationId)
     unsafe c.pointee.n_attempts_31 = self.attempts.count
     unsafe c.pointee.attempts_31 = arena.messages(self.attempts)
+    unsafe c.pointee.traceparent_32 = arena.copy(self.traceparent)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
@@ -2946,6 +2953,7 @@ extension KeelsonJobsV1.Job {
     members["creator"] = .string(creator)
     members["correlation_id"] = .string(correlationId)
     members["attempts"] = .array(attempts.map { $0.json })
+    members["traceparent"] = .string(traceparent)
     return .object(members)
   }
 }

@@ -344,7 +344,7 @@ void   keelson__jobs__v1__cancellation__init
   static const Keelson__Jobs__V1__Cancellation init_value = KEELSON__JOBS__V1__CANCELLATION__INIT;
   *message = init_value;
 }
-static const ProtobufCFieldDescriptor keelson__jobs__v1__job__field_descriptors[27] =
+static const ProtobufCFieldDescriptor keelson__jobs__v1__job__field_descriptors[28] =
 {
   {
     "id_1",
@@ -670,6 +670,18 @@ static const ProtobufCFieldDescriptor keelson__jobs__v1__job__field_descriptors[
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "traceparent_32",
+    32,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Jobs__V1__Job, traceparent_32),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned keelson__jobs__v1__job__field_indices_by_name[] = {
   12,   /* field[12] = attempt_17 */
@@ -697,6 +709,7 @@ static const unsigned keelson__jobs__v1__job__field_indices_by_name[] = {
   22,   /* field[22] = state_message_27 */
   10,   /* field[10] = tags_11 */
   6,   /* field[6] = timeout_7 */
+  27,   /* field[27] = traceparent_32 */
   8,   /* field[8] = unique_key_9 */
   16,   /* field[16] = worker_21 */
 };
@@ -704,7 +717,7 @@ static const ProtobufCIntRange keelson__jobs__v1__job__number_ranges[2 + 1] =
 {
   { 1, 0 },
   { 16, 11 },
-  { 0, 27 }
+  { 0, 28 }
 };
 const ProtobufCMessageDescriptor keelson__jobs__v1__job__descriptor =
 {
@@ -714,7 +727,7 @@ const ProtobufCMessageDescriptor keelson__jobs__v1__job__descriptor =
   "Keelson__Jobs__V1__Job",
   "keelson.jobs.v1",
   sizeof(Keelson__Jobs__V1__Job),
-  27,
+  28,
   keelson__jobs__v1__job__field_descriptors,
   keelson__jobs__v1__job__field_indices_by_name,
   2,  keelson__jobs__v1__job__number_ranges,

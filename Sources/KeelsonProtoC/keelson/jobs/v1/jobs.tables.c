@@ -32,9 +32,10 @@ static const keelson_field keelson__jobs__v1__job__table_fields[] = {
   {29, KEELSON_STRING, 0, "creator", NULL},
   {30, KEELSON_STRING, 0, "correlation_id", NULL},
   {31, KEELSON_MESSAGE, 1, "attempts", &keelson__jobs__v1__job_attempt__table_data},
+  {32, KEELSON_STRING, 0, "traceparent", NULL},
 };
 const keelson_message_table keelson__jobs__v1__job__table_data = {
-  "keelson.jobs.v1.Job", 27, keelson__jobs__v1__job__table_fields, &keelson__jobs__v1__job__descriptor,
+  "keelson.jobs.v1.Job", 28, keelson__jobs__v1__job__table_fields, &keelson__jobs__v1__job__descriptor,
 };
 
 static const keelson_field keelson__jobs__v1__payload__table_fields[] = {

@@ -114,10 +114,11 @@ struct  Keelson__Jobs__V1__Job
   ProtobufCBinaryData correlation_id_30;
   size_t n_attempts_31;
   Keelson__Jobs__V1__JobAttempt **attempts_31;
+  ProtobufCBinaryData traceparent_32;
 };
 #define KEELSON__JOBS__V1__JOB__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__jobs__v1__job__descriptor) \
-    , {0,NULL}, {0,NULL}, {0,NULL}, NULL, 0, NULL, NULL, NULL, NULL, {0,NULL}, 0,NULL, 0, 0, NULL, NULL, NULL, {0,NULL}, NULL, 0, NULL, 0, {0,NULL}, {0,NULL}, {0,NULL}, {0,NULL}, {0,NULL}, 0,NULL }
+    , {0,NULL}, {0,NULL}, {0,NULL}, NULL, 0, NULL, NULL, NULL, NULL, {0,NULL}, 0,NULL, 0, 0, NULL, NULL, NULL, {0,NULL}, NULL, 0, NULL, 0, {0,NULL}, {0,NULL}, {0,NULL}, {0,NULL}, {0,NULL}, 0,NULL, {0,NULL} }
 
 
 typedef enum {
