@@ -26,40 +26,40 @@ extension JobEngine {
     let limit = limits.claimsPerRound
     do {
       return try await database.change(.system(), isAudited: false) { change in
-      var counts = JobCounts()
-      var moved = Moved()
-      let due = try await JobRepository.due(at: change.time, limit: limit, in: change)
-      for var job in due {
-        let before = job
-        try job.move(at: change.time) { life throws(JobLifecycle.Refusal) in
-          try life.becomeDue(now: change.time)
+        var counts = JobCounts()
+        var moved = Moved()
+        let due = try await JobRepository.due(at: change.time, limit: limit, in: change)
+        for var job in due {
+          let before = job
+          try job.move(at: change.time) { life throws(JobLifecycle.Refusal) in
+            try life.becomeDue(now: change.time)
+          }
+          counts.move(job, from: before.lifecycle.state)
+          moved.add(job, before: before, outcome: nil, error: "", at: change.time)
         }
-        counts.move(job, from: before.lifecycle.state)
-        moved.add(job, before: before, outcome: nil, error: "", at: change.time)
-      }
-      let expired = try await JobRepository.expired(at: change.time, limit: limit, in: change)
-      for var job in expired {
-        let before = job
-        let isOver = before.lifecycle.lease?.deadline.map { $0 <= change.time } ?? false
-        try job.move(at: change.time) { life throws(JobLifecycle.Refusal) in
-          try life.expire(chance: Self.chance(), now: change.time)
+        let expired = try await JobRepository.expired(at: change.time, limit: limit, in: change)
+        for var job in expired {
+          let before = job
+          let isOver = before.lifecycle.lease?.deadline.map { $0 <= change.time } ?? false
+          try job.move(at: change.time) { life throws(JobLifecycle.Refusal) in
+            try life.expire(chance: Self.chance(), now: change.time)
+          }
+          counts.move(job, from: before.lifecycle.state)
+          let wasCancelled = job.lifecycle.state == .cancelled
+          moved.add(
+            job, before: before,
+            outcome: wasCancelled ? .cancelled : isOver ? .timedOut : .leaseExpired,
+            error: wasCancelled
+              ? "It was called off, and not broken off when the grace time was over."
+              : isOver
+                ? "It took longer than its timeout."
+                : "The worker '\(before.worker)' was not heard of in time.",
+            at: change.time)
         }
-        counts.move(job, from: before.lifecycle.state)
-        let wasCancelled = job.lifecycle.state == .cancelled
-        moved.add(
-          job, before: before,
-          outcome: wasCancelled ? .cancelled : isOver ? .timedOut : .leaseExpired,
-          error: wasCancelled
-            ? "It was called off, and not broken off when the grace time was over."
-            : isOver
-              ? "It took longer than its timeout."
-              : "The worker '\(before.worker)' was not heard of in time.",
-          at: change.time)
-      }
-      guard !moved.isEmpty else { throw Nothing(value: ()) }
-      try await write(moved.jobs, counts, more: moved.attempts, in: change)
-      moved.emit(in: change)
-      return Tick(isCut: true)
+        guard !moved.isEmpty else { throw Nothing(value: ()) }
+        try await write(moved.jobs, counts, more: moved.attempts, in: change)
+        moved.emit(in: change)
+        return Tick(isCut: true)
       }
     } catch is Nothing<Void> {
       // Another server has done it, or a worker was heard of meanwhile.

@@ -93,8 +93,10 @@ final class JobDispatcher: Sendable {
     while !Task.isCancelled {
       let time = retryTime.withLock { $0 }
       let left = time.map { Duration.microseconds($0.microseconds - UnixTime.now.microseconds) }
-      let isDue = await sleep(min(max(.milliseconds(1), left ?? Self.limitsInterval),
-        Self.limitsInterval), or: limitsClock)
+      let isDue = await sleep(
+        min(
+          max(.milliseconds(1), left ?? Self.limitsInterval),
+          Self.limitsInterval), or: limitsClock)
       guard isDue else { continue }
       retryTime.withLock { $0 = nil }
       board.withLock { $0.unblock() }
@@ -198,7 +200,10 @@ final class JobDispatcher: Sendable {
         var isMore = await trying("run schedules") { try await engine.runSchedules(zones) } ?? false
         let tick = await trying("move the jobs whose time has come") { try await engine.tick() }
         // After an outage nobody has been heard of for a while.
-        if tick == nil { seen = nil; isLeader.store(false, ordering: .releasing) }
+        if tick == nil {
+          seen = nil
+          isLeader.store(false, ordering: .releasing)
+        }
         isMore = isMore || tick?.isCut == true
         if isMore { continue }
         if let next = tick?.nextTime {
