@@ -233,7 +233,7 @@ def test_options_that_say_nothing_about_a_file_are_refused(trail, tmp_path, kept
         assert ended.returncode == 2 and options[0] in ended.stderr, options
     header = tmp_path / "header.csv"
     run(
-        "audit", "export", "--entity", "nothing", "--format", "csv", "--file", header,
+        "audit", "export", "--entity-id", "nothing", "--format", "csv", "--file", header,
         "--server", server.address,
     )  # fmt: skip
     assert "no entries" in run("audit", "verify", header).stdout
