@@ -4,6 +4,9 @@ package import KeelsonCrypto
 package struct AuditConfiguration: Sendable {
   /// The PEM file with the key that signs checkpoints and archives; made when it is missing.
   package var signingKeyFile: String
+  /// A PEM file with the public keys of other servers, and of earlier signing keys, whose archives
+  /// and checkpoints count here too; nil: this server's own key alone counts.
+  package var trustedKeysFile: String?
   /// The folder of the archives; made when the first one is.
   package var archiveFolder: String
   /// What the keys of subjects are wrapped with; nil: entries with a subject are refused.
@@ -23,5 +26,12 @@ package struct AuditConfiguration: Sendable {
   package func checkSigningKey() throws {
     guard try AuditFileInput(signingKeyFile) != nil else { return }
     _ = try SigningKeyFile.load(signingKeyFile)
+  }
+
+  /// Whether the file of trusted keys can be used, where one is named.
+  ///
+  /// - Throws: an error whose description says what to do.
+  package func checkTrustedKeys() throws {
+    _ = try TrustedKeysFile.load(trustedKeysFile)
   }
 }

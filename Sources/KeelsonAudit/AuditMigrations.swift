@@ -8,7 +8,7 @@ package enum AuditMigrations {
     [
       Migration(1, "queries, checkpoints, archives, retention and subjects") { dialect in
         entryIndexes(dialect) + checkpoints(dialect) + archives(dialect) + policy(dialect)
-          + subjects(dialect) + appendOnly(dialect)
+          + subjects(dialect) + appendOnly(dialect) + SubjectRules.triggers(dialect)
       }
     ])
 

@@ -17,6 +17,17 @@ extension AuditService {
         field: "end_sequence",
         "\(request.endSequence) is below start_sequence, \(request.startSequence)")
     }
+    // One at a time: each hashes the whole trail on threads that archiving needs as well.
+    let isFree = isVerifying.withLock { isVerifying in
+      defer { isVerifying = true }
+      return !isVerifying
+    }
+    guard isFree else {
+      throw RPCError(
+        .resourceExhausted, "This server is verifying already; try again when it is done.",
+        details: [.retryInfo(.seconds(10))])
+    }
+    defer { isVerifying.withLock { $0 = false } }
     await recordRead(
       "audit.verify_entries", of: "", context,
       [
@@ -27,6 +38,7 @@ extension AuditService {
     do {
       let verification = AuditVerification(
         database: database, keys: try await verifyingKeys(),
+        trusted: Set(trustedKeys.keys),
         archiveFolder: configuration.archiveFolder, limits: limits)
       // Hashing takes long and files block, and a loop must not: elsewhere.
       report = try await offLoop {
@@ -50,18 +62,20 @@ extension AuditService {
       entries: report.entries, checkpoints: report.checkpoints,
       failedSequence: report.failure?.sequence ?? 0, failedEntryId: report.failedID,
       failure: report.failure?.message ?? "", endHash: report.endHash,
-      archivedSequence: report.archived)
+      archivedSequence: report.archived, trustedKeyIds: report.reliedUpon.sorted(),
+      untrustedKeyIds: report.untrusted.sorted(), unreadArchives: report.unreadArchives,
+      unreadArchiveCount: report.unreadArchiveCount)
   }
 
-  /// The keys that ever signed, by id; this server's own from its file.
+  /// The keys that ever signed, by id; those that are trusted from their files. Only what those
+  /// signed counts: whoever may write to the database may make any other known.
   func verifyingKeys() async throws -> [String: VerifyingKey] {
     var keys: [String: VerifyingKey] = [:]
     for stored in try await read({ try await AuditRepository.signingKeys(in: $0) }) {
       guard let key = try? VerifyingKey(pem: stored.pem), key.id == stored.id else { continue }
       keys[key.id] = key
     }
-    keys[signingKey.verifyingKey.id] = signingKey.verifyingKey
-    return keys
+    return keys.merging(trustedKeys) { $1 }
   }
 
   package func createCheckpoint(

@@ -200,7 +200,8 @@ extension AuditService {
         ]
         change.audit(
           AuditDraft(
-            action: "audit.subject_erased", entityType: "audit_subject", entityID: erased.keyID,
+            action: AuditRepository.erasureAction,
+            entityType: AuditRepository.erasureEntityType, entityID: erased.keyID,
             attributes: JSONText(.object(about)), category: "critical"))
         change.emit(
           EventDraft(

@@ -21,9 +21,12 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
   let subjects: SubjectKeys
   let tail: AuditTail
   let signingKey: SigningKey
+  /// The keys whose signatures count: its own, and those that it was configured to trust.
+  let trustedKeys: [String: VerifyingKey]
   let policy = Mutex(API.RetentionPolicy.initial)
   let exports = Mutex(0)
   let isArchiving = Mutex(false)
+  let isVerifying = Mutex(false)
   /// How many entries the last page came to read at once.
   private let lastPagePace = Mutex(ReadPace.first)
   let checkpointAllowance: Mutex<CheckpointAllowance>
@@ -52,6 +55,9 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
       database: database, subjects: subjects, limits: configuration.limits)
     tail = AuditTail(database: database, limits: configuration.limits)
     signingKey = try SigningKeyFile.load(configuration.signingKeyFile)
+    let trusted = try TrustedKeysFile.load(configuration.trustedKeysFile)
+    trustedKeys = Dictionary(
+      (trusted + [signingKey.verifyingKey]).map { ($0.id, $0) }, uniquingKeysWith: { $1 })
   }
 
   // MARK: Recording
@@ -241,7 +247,9 @@ package final class AuditService: KeelsonAuditV1.AuditServiceHandler {
   func message(_ entry: AuditEntry, _ keys: [String: SubjectKeys.Known]) -> API.AuditEntry {
     guard let key = keys[entry.subjectKeyID] else {
       return API.AuditEntry(
-        entry, stored: entry, subject: "", reading: entry.subjectKeyID.isEmpty ? .whole : .erased)
+        entry, stored: entry, subject: "",
+        // A key without a row was not erased through the service.
+        reading: entry.subjectKeyID.isEmpty ? .whole : .unreadable)
     }
     switch key {
     case .erased: return API.AuditEntry(entry, stored: entry, subject: "", reading: .erased)

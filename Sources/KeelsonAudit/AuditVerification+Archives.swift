@@ -22,6 +22,18 @@ extension AuditVerification {
       for stored in page {
         try Task.checkCancellation()
         let manifest = try manifest(of: stored)
+        let isTrusted = trusted.contains(manifest.keyID)
+        walk.know(key: manifest.keyID, isTrusted: isTrusted)
+        guard isTrusted else {
+          throw AuditChainBreak(
+            sequence: manifest.firstSequence, kind: .content,
+            message: """
+              Only key \(manifest.keyID) vouches for entries \(manifest.firstSequence) to \
+              \(manifest.lastSequence), in the archive '\(stored.name)', and this server does not \
+              trust that key. If another server of yours signs with it, or this one did, put its \
+              public key into the file of trusted audit keys.
+              """)
+        }
         guard manifest.firstSequence == end.sequence + 1, manifest.previousHash == end.hash else {
           throw AuditChainBreak(
             sequence: end.sequence + 1, kind: .missing,
@@ -62,7 +74,10 @@ extension AuditVerification {
   private func checkFile(
     of manifest: AuditArchiveManifest, _ walk: inout VerificationWalk
   ) async throws {
-    guard let input = try AuditFileInput("\(archiveFolder)/\(manifest.name)") else { return }
+    guard let input = try AuditFileInput("\(archiveFolder)/\(manifest.name)") else {
+      walk.know(unread: manifest.name)
+      return
+    }
     var reader = AuditFileReader()
     let decompressor = try GzipDecompressor()
     let hash = SHA256Stream()
@@ -70,6 +85,7 @@ extension AuditVerification {
     var chain = AuditChain(sequence: manifest.firstSequence - 1, hash: manifest.previousHash)
     // Of the entries that were read since the last comparison: their hashes, without a gap.
     var hashes: [[UInt8]] = []
+    var erasures: [String] = []
     do {
       while true {
         try Task.checkCancellation()
@@ -87,6 +103,7 @@ extension AuditVerification {
                 message: "In the file of the archive '\(manifest.name)': \(error.message)")
             }
             hashes.append(entry.hash)
+            if entry.isErasure { erasures.append(entry.entityID) }
           }
         }
         if hashes.count >= Self.pageSize || bytes.isEmpty {
@@ -102,6 +119,7 @@ extension AuditVerification {
         sequence: chain.sequence + 1, kind: .unreadable,
         message: "The file of the archive '\(manifest.name)' is damaged: \(error.message)")
     }
+    for key in erasures { walk.know(archivedErasureOf: key) }
     guard size == manifest.sizeBytes, hash.finish() == manifest.fileHash,
       chain == AuditChain(sequence: manifest.lastSequence, hash: manifest.lastHash)
     else {

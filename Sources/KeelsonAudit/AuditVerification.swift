@@ -13,16 +13,28 @@ struct AuditVerification: Sendable {
     var archived: Int64 = 0
     var endHash: [UInt8] = []
     var failure: AuditChainBreak?
+    /// The trusted keys whose signatures fitted.
+    var reliedUpon: Set<String> = []
+    /// Other keys that signed something: what they signed does not count.
+    var untrusted: Set<String> = []
+    /// Archives whose file does not lie here, so that a signature alone vouches for their entries:
+    /// the first ones' names, and how many there are.
+    var unreadArchives: [String] = []
+    var unreadArchiveCount: Int64 = 0
     /// The id of the entry that does not fit, when there is one.
     var failedID = ""
   }
 
   /// Entries, archives, or checkpoints, that are read at once.
   static let pageSize = 1_000
+  /// Archives without a file that are named.
+  static let maximumUnreadNames = 100
 
   let database: any Database
-  /// The keys that this server knows: its own first.
+  /// The keys that are known, by id.
   let keys: [String: VerifyingKey]
+  /// The ids of those whose signatures count.
+  let trusted: Set<String>
   /// Where the files of archives lie that this server made, or was given.
   let archiveFolder: String
   let limits: AuditLimits
@@ -101,6 +113,7 @@ struct AuditVerification: Sendable {
       if let previous = beginning.previous { try walk.begin(after: previous) }
       try await checkEntries(&walk)
       try walk.finish(head)
+      if start <= 1, last == head.sequence { try await checkErasures(walk) }
     } catch let broken as AuditChainBreak {
       walk.report.failure = broken
     }
@@ -118,6 +131,7 @@ struct AuditVerification: Sendable {
       }
       pace.took(entries)
       for entry in entries where entry.sequence <= walk.report.end { try walk.take(entry) }
+      try await checkSubjects(of: entries)
       position = entries.last?.sequence ?? walk.report.end
     }
   }
@@ -141,7 +155,7 @@ struct AuditVerification: Sendable {
       guard !page.isEmpty else { return }
       for checkpoint in page where checkpoint.number <= newest {
         try check(checkpoint, after: last, head: head)
-        walk.know(checkpoint)
+        walk.know(checkpoint, isTrusted: trusted.contains(checkpoint.keyID))
         last = checkpoint
       }
       guard page.last?.number ?? 0 < newest else { return }

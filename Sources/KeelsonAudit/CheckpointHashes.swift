@@ -9,15 +9,17 @@ struct CheckpointHashes: Sendable {
   private var sequences: [Int64] = []
   private var hashes: [UInt8] = []
   private var isCompared: [Bool] = []
-  /// How many an entry was found for.
+  /// How many that count an entry was found for.
   private(set) var compared: Int64 = 0
 
-  /// - Parameter checkpoint: has the number after the last one's, and no lower sequence.
-  mutating func append(_ checkpoint: AuditCheckpoint) {
+  /// - Parameters:
+  ///   - checkpoint: has the number after the last one's, and no lower sequence.
+  ///   - counts: false: it is compared, and not counted.
+  mutating func append(_ checkpoint: AuditCheckpoint, counts: Bool = true) {
     if sequences.isEmpty { firstNumber = checkpoint.number }
     sequences.append(checkpoint.sequence)
     hashes += checkpoint.hash
-    isCompared.append(false)
+    isCompared.append(!counts)
   }
 
   /// - Returns: the number of a checkpoint that was signed over another hash of that entry.

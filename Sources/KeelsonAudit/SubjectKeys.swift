@@ -17,8 +17,16 @@ final class SubjectKeys: Sendable {
   private struct State {
     var byID: [String: Known] = [:]
     var idsBySubject: [String: String] = [:]
+    /// How many keys were forgotten: one that was read before may be one of them.
+    var erasures = 0
     /// Those of which the log has said that they cannot be unwrapped.
     var lamented: Set<String> = []
+
+    mutating func makeRoom(_ capacity: Int) {
+      guard byID.count >= capacity else { return }
+      byID = [:]
+      idsBySubject = [:]
+    }
   }
 
   private let database: any Database
@@ -45,6 +53,7 @@ final class SubjectKeys: Sendable {
       state.idsBySubject[subject].flatMap { state.byID[$0] }
     }
     if case .key(let key)? = cached { return key }
+    let erasures = state.withLock { $0.erasures }
     let row = try await read {
       try await $0.first(
         """
@@ -52,7 +61,8 @@ final class SubjectKeys: Sendable {
         WHERE subject = $1
         """, [.text(subject)])
     }
-    guard let row, case .key(let key) = try await known(row) else { return nil }
+    guard let row, case .key(let key) = try await known(row, erasures: erasures)
+    else { return nil }
     return key
   }
 
@@ -73,6 +83,9 @@ final class SubjectKeys: Sendable {
       let wrapped = try await keyEncryptionKeys.wrap(try AES256GCM.makeKey())
       try await database.write { transaction in
         // Another call, on whatever node, may have been quicker: then its key is the one.
+        let made = try await transaction.first(
+          "SELECT 1 FROM audit_subjects WHERE subject = $1", [.text(subject)])
+        guard made == nil else { return }
         try await transaction.execute(
           """
           INSERT INTO audit_subjects (key_id, subject, wrapping_key_id, wrapped_key, create_time)
@@ -103,6 +116,7 @@ final class SubjectKeys: Sendable {
         known[id] = cached
         continue
       }
+      let erasures = state.withLock { $0.erasures }
       let row = try await read {
         try await $0.first(
           """
@@ -110,9 +124,12 @@ final class SubjectKeys: Sendable {
           WHERE key_id = $1
           """, [.text(id)])
       }
-      guard let row else { continue }
+      guard let row else {
+        lament(id, RPCError(.failedPrecondition, "It is not in the database: verify the trail."))
+        continue
+      }
       do {
-        known[id] = try await self.known(row)
+        known[id] = try await self.known(row, erasures: erasures)
       } catch let error as RPCError where error.code == .failedPrecondition {
         known[id] = .unreadable
         lament(id, error)
@@ -153,11 +170,14 @@ final class SubjectKeys: Sendable {
   func forget(_ id: String) {
     state.withLock { state in
       if case .key(let key)? = state.byID[id] { state.idsBySubject[key.subject] = nil }
+      state.erasures += 1
+      state.makeRoom(limits.cachedSubjects)
       state.byID[id] = .erased
     }
   }
 
-  private func known(_ row: Row) async throws -> Known {
+  /// - Parameter erasures: how many there had been before the row was read.
+  private func known(_ row: Row, erasures: Int) async throws -> Known {
     let id: String = try row.get(0)
     guard let subject: String = try row.get(1), let wrappingID: String = try row.get(2),
       let wrapped: [UInt8] = try row.get(3)
@@ -176,12 +196,10 @@ final class SubjectKeys: Sendable {
         id: id, subject: subject,
         key: try await keyEncryptionKeys.unwrap(WrappedKey(keyID: wrappingID, bytes: wrapped)))
       state.withLock { state in
-        // An erasure that came in between wins.
-        if case .erased? = state.byID[id] { return }
-        if state.byID.count >= limits.cachedSubjects {
-          state.byID = [:]
-          state.idsBySubject = [:]
-        }
+        // An erasure that came in between wins. Which key it was may be forgotten already, so one
+        // that was read before any erasure is not kept.
+        guard state.erasures == erasures else { return }
+        state.makeRoom(limits.cachedSubjects)
         state.byID[id] = .key(key)
         state.idsBySubject[subject] = id
       }
@@ -225,6 +243,7 @@ final class SubjectKeys: Sendable {
           let key = try await keyEncryptionKeys.unwrap(
             WrappedKey(keyID: old, bytes: try row.get(2)))
           new = try await keyEncryptionKeys.wrap(key)
+          guard new.keyID != old else { continue }
         } catch let error as CryptoError where error.code != .unavailable {
           lament(id, RPCError(.failedPrecondition, error.message))
           continue

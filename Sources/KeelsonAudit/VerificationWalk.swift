@@ -7,6 +7,8 @@ struct VerificationWalk: Sendable {
   private var checkpoints = CheckpointHashes()
   /// The hashes of the entries that archives end with, as they were signed.
   private var archiveEnds: [Int64: [UInt8]] = [:]
+  /// The keys of subjects of which archives say that they were erased.
+  private(set) var archivedErasures: Set<String> = []
   /// The run of entries without a gap that the last one belongs to.
   private var chain: AuditChain?
 
@@ -16,9 +18,30 @@ struct VerificationWalk: Sendable {
   }
 
   /// Learns of a checkpoint whose signature fits; they come in the order of their numbers.
-  mutating func know(_ checkpoint: AuditCheckpoint) {
-    if checkpoint.sequence <= report.end { checkpoints.append(checkpoint) }
+  ///
+  /// - Parameter isTrusted: its key is trusted. Another one's has to fit too, and counts for
+  ///   nothing.
+  mutating func know(_ checkpoint: AuditCheckpoint, isTrusted: Bool) {
+    guard checkpoint.sequence <= report.end else { return }
+    know(key: checkpoint.keyID, isTrusted: isTrusted)
+    checkpoints.append(checkpoint, counts: isTrusted)
   }
+
+  /// Learns of a key whose signature fits.
+  mutating func know(key: String, isTrusted: Bool) {
+    if isTrusted { report.reliedUpon.insert(key) } else { report.untrusted.insert(key) }
+  }
+
+  /// Learns of an archive whose file does not lie here.
+  mutating func know(unread archive: String) {
+    report.unreadArchiveCount += 1
+    if report.unreadArchives.count < AuditVerification.maximumUnreadNames {
+      report.unreadArchives.append(archive)
+    }
+  }
+
+  /// Learns that an archive has the entry about the erasure of a key.
+  mutating func know(archivedErasureOf key: String) { archivedErasures.insert(key) }
 
   /// Goes on after an entry that was not looked at itself.
   mutating func begin(after previous: AuditChain) throws(AuditChainBreak) {

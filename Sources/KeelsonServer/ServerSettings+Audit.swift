@@ -6,6 +6,7 @@ extension ServerSettings {
     var configuration = AuditConfiguration(dataFolder: dataFolder)
     configuration.limits = limits.audit
     if let file = auditSigningKeyFile { configuration.signingKeyFile = file }
+    configuration.trustedKeysFile = auditTrustedKeysFile
     if let folder = auditArchiveFolder { configuration.archiveFolder = folder }
     return configuration
   }

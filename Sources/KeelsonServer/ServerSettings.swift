@@ -22,6 +22,8 @@ package struct ServerSettings: Sendable {
   /// The PEM file with the key that signs checkpoints and archives of the audit trail; nil: in the
   /// data folder. Made when it is missing.
   package var auditSigningKeyFile: String?
+  /// The PEM file with other keys whose archives and checkpoints count; nil: its own alone does.
+  package var auditTrustedKeysFile: String?
   /// The folder of the audit trail's archives; nil: in the data folder.
   package var auditArchiveFolder: String?
   /// The default environment.

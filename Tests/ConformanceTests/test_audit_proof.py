@@ -233,7 +233,7 @@ def test_options_that_say_nothing_about_a_file_are_refused(trail, tmp_path, kept
         assert ended.returncode == 2 and options[0] in ended.stderr, options
     header = tmp_path / "header.csv"
     run(
-        "audit", "export", "--entity", "nothing", "--format", "csv", "--file", header,
+        "audit", "export", "--entity-id", "nothing", "--format", "csv", "--file", header,
         "--server", server.address,
     )  # fmt: skip
     assert "no entries" in run("audit", "verify", header).stdout
@@ -393,8 +393,21 @@ def test_a_new_signing_key_does_not_break_old_checkpoints(trail, dial):
     assert new.key_id != old.key_id
     keys = stub(client).ListSigningKeys(audit.ListSigningKeysRequest()).keys
     assert {key.key_id for key in keys} == {old.key_id, new.key_id}
+    # What the old key signed still has to fit, and counts when the server is told to trust it.
     report = verify(client)
-    assert report.valid and report.checkpoints >= 2
+    assert report.valid and list(report.untrusted_key_ids) == [old.key_id]
+    assert list(report.trusted_key_ids) == [new.key_id]
+    counted = report.checkpoints
+    server.stop()
+    trusted = server.data / "trusted.pem"
+    trusted.write_text("".join(key.public_key for key in keys))
+    server.more += ["--audit-trusted-keys", str(trusted)]
+    server.start()
+    report = verify(dial(server))
+    assert report.valid and not report.untrusted_key_ids
+    assert report.checkpoints > counted
+    shown = run("audit", "verify", "--server", server.address).stdout
+    assert old.key_id in shown and new.key_id in shown
 
 
 def test_openssl_checks_a_checkpoint(trail, tmp_path, kept):

@@ -11,7 +11,7 @@ import Testing
 /// Retention: what is archived verifies, and nothing is deleted that is not archived.
 @Suite(.serialized, .timeLimit(.minutes(5))) struct ArchiveTests {
   /// Makes everything recorded so far that much older. The triggers are away meanwhile, and the
-  /// chain is made anew.
+  /// chain is made anew; an entry of now comes after it.
   static func age(_ server: AuditServer, days: Int64) async throws {
     let entries = try await server.database.read {
       try await AuditEntries.select(after: 0, limit: 10_000, in: $0)
@@ -30,7 +30,29 @@ import Testing
         WHERE sequence = \(aged.sequence)
         """)
     }
-    statements.append("UPDATE change_sequence SET last_audit_hash = \(dialect.blob(chain.hash))")
+    // A server takes the head only where it goes on from the one it has seen, so an entry is added.
+    var added = try #require(entries.last)
+    added.id = UUIDv7.make()
+    added = chain.append(added)
+    let columns = AuditEntries.columns
+      .replacing("sequence, entry_id", with: "\(added.sequence), '\(added.id)'")
+      .replacing(
+        "previous_hash, hash",
+        with: "\(dialect.blob(added.previousHash)), \(dialect.blob(added.hash))")
+    statements.append(
+      """
+      INSERT INTO audit_entries (\(AuditEntries.columns))
+      SELECT \(columns) FROM audit_entries WHERE sequence = \(added.sequence - 1)
+      """)
+    // Its time is not what was made older.
+    statements.append(
+      "UPDATE audit_entries SET time = \(added.time.microseconds) WHERE sequence = \(added.sequence)"
+    )
+    statements.append(
+      """
+      UPDATE change_sequence SET last_audit_sequence = \(added.sequence),
+        last_audit_hash = \(dialect.blob(chain.hash))
+      """)
     try await server.tamper(statements)
   }
 

@@ -90,11 +90,17 @@ final class AuditServer: Sendable {
   }
 
   /// A client of another server on the same database, which has other keys.
-  func other(_ keys: [String: [UInt8]], currentID: String) async throws -> (
+  func other(
+    _ keys: [String: [UInt8]] = [:], currentID: String = "",
+    configure: (inout AuditConfiguration) -> Void = { _ in }
+  ) async throws -> (
     service: AuditService, client: API.AuditServiceClient, end: @Sendable () async -> Void
   ) {
     var configuration = AuditConfiguration(dataFolder: folder)
-    configuration.keyEncryptionKeys = try LocalKeys(keys, currentID: currentID)
+    if !keys.isEmpty {
+      configuration.keyEncryptionKeys = try LocalKeys(keys, currentID: currentID)
+    }
+    configure(&configuration)
     let service = try AuditService(
       database: database, configuration: configuration, telemetry: telemetry, logger: .silent)
     try await service.start()
@@ -150,7 +156,7 @@ final class AuditServer: Sendable {
     let dialect = database.dialect
     let tables = [
       "audit_entries", "change_sequence", "audit_archives", "audit_checkpoints",
-      "audit_signing_keys",
+      "audit_signing_keys", "audit_subjects",
     ]
     try await database.write { transaction in
       var guards: [String] = []

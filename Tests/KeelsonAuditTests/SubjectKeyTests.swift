@@ -3,6 +3,8 @@ import KeelsonAPI
 import KeelsonCore
 import KeelsonCrypto
 import KeelsonStore
+import KeelsonTestKit
+import Synchronization
 import Testing
 
 @testable import KeelsonAudit
@@ -64,9 +66,9 @@ import Testing
       let sealed = AuditAppender.Pending(entry: try key.seal(entry), key: key, hasNewID: true)
       let plain = AuditAppender.Pending(entry: entry, hasNewID: true)
       // By another server, of which this one has not heard.
-      try await server.database.write { transaction in
-        _ = try await AuditRepository.erase("mona@example.org", at: .now, in: transaction)
-      }
+      let other = try await server.other()
+      _ = try await other.client.eraseSubject(.init(subject: "mona@example.org"))
+      await other.end()
       let appender = server.service.appender
       #expect(await code { _ = try await appender.append([plain, sealed]) } == .aborted)
       #expect(try await server.list(.init(entityId: "2")).isEmpty)
@@ -93,6 +95,56 @@ import Testing
         break
       }
       #expect(found == ["mona@example.org 1"])
+    }
+  }
+
+  /// Keys in a vault that lets the first one that is unwrapped wait.
+  private final class SlowKeys: KeyEncryptionKeys {
+    let keys: LocalKeys
+    let isAsked = Gate()
+    let answers = Gate()
+    private let calls = Mutex(0)
+
+    init(_ keys: LocalKeys) { self.keys = keys }
+
+    var currentID: String { keys.currentID }
+    func wrap(_ key: [UInt8]) async throws -> WrappedKey { try await keys.wrap(key) }
+    func unwrap(_ wrapped: WrappedKey) async throws -> [UInt8] {
+      let isFirst = calls.withLock { calls in
+        calls += 1
+        return calls == 1
+      }
+      if isFirst {
+        isAsked.open()
+        await answers.wait()
+      }
+      return try await keys.unwrap(wrapped)
+    }
+  }
+
+  @Test func aKeyThatIsErasedWhileItIsReadIsNotKept() async throws {
+    try await AuditServer.run(.sqlite) { server in
+      let other = SubjectTests.other
+      try await server.record([SubjectTests.personal(), other])
+      let slow = SlowKeys(try LocalKeys(["a": Self.first], currentID: "a"))
+      var limits = AuditLimits()
+      limits.cachedSubjects = 1
+      let subjects = SubjectKeys(
+        database: server.database, keyEncryptionKeys: slow, limits: limits, logger: .silent)
+      async let early = subjects.key(of: "mona@example.org")
+      await slow.isAsked.wait()
+      let key = try await server.service.subjects.key(of: "mona@example.org")
+      let id = try #require(key?.id)
+      _ = try await server.client.eraseSubject(.init(subject: "mona@example.org"))
+      subjects.forget(id)
+      // There is room for one: what was known of the erased key goes.
+      _ = try await subjects.key(of: other.subject)
+      slow.answers.open()
+      _ = try await early
+      guard case .erased? = try await subjects.known([id])[id] else {
+        Issue.record("an erased key is still known")
+        return
+      }
     }
   }
 

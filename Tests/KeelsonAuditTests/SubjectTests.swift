@@ -16,6 +16,13 @@ import Testing
       subject: "mona@example.org")
   }
 
+  static var other: KeelsonAuditV1.EntryDraft {
+    var draft = personal("other")
+    draft.actor = "otto@example.org"
+    draft.subject = "otto@example.org"
+    return draft
+  }
+
   private static let marks = ["mona", "Secret Lane", "192.0.2.77", "MonasPhone", "555-0199"]
 
   @Test(arguments: Engine.allCases)

@@ -227,6 +227,7 @@ extension KeelsonAuditV1 {
     /// Recomputes the hashes of a range of entries and checks them against one another, against the
     /// checkpoints in the range with their signatures, and against the newest hash. Names the first
     /// thing that does not fit. That something does not fit is an answer, not an error.
+    /// RESOURCE_EXHAUSTED while the server runs another verification: it does one at a time.
     func verifyEntries(
       _ request: KeelsonAuditV1.VerifyEntriesRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonAuditV1.VerifyEntriesResponse
@@ -368,6 +369,7 @@ extension KeelsonAuditV1 {
     /// Recomputes the hashes of a range of entries and checks them against one another, against the
     /// checkpoints in the range with their signatures, and against the newest hash. Names the first
     /// thing that does not fit. That something does not fit is an answer, not an error.
+    /// RESOURCE_EXHAUSTED while the server runs another verification: it does one at a time.
     public func verifyEntries(
       _ request: KeelsonAuditV1.VerifyEntriesRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonAuditV1.VerifyEntriesResponse {

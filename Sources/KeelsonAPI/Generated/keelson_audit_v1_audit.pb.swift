@@ -1026,7 +1026,7 @@ extension KeelsonAuditV1 {
     public var endSequence: Int64
     /// How many entries were checked.
     public var entries: Int64
-    /// How many checkpoints were checked.
+    /// How many checkpoints were checked that count: those that a trusted key signed.
     public var checkpoints: Int64
     /// Where the first thing that does not fit is.
     public var failedSequence: Int64
@@ -1039,6 +1039,17 @@ extension KeelsonAuditV1 {
     /// Entries up to this one have been moved to archives, where
     /// `keelson audit verify ARCHIVE` checks them; those that are still kept were checked alone.
     public var archivedSequence: Int64
+    /// The keys that the answer relies upon: the server's own, and those that it was configured to
+    /// trust, as far as they signed something in the range.
+    public var trustedKeyIds: [String]
+    /// Other keys that signed something. Their checkpoints do not count, and an archive of theirs
+    /// makes the answer invalid: whoever may write to the database may have put such a key there.
+    public var untrustedKeyIds: [String]
+    /// Archives whose file does not lie on this server: a signature alone vouches for their entries.
+    /// The first 100 names.
+    public var unreadArchives: [String]
+    /// How many there are.
+    public var unreadArchiveCount: Int64
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
 
@@ -1053,6 +1064,10 @@ extension KeelsonAuditV1 {
       self.failure = ""
       self.endHash = []
       self.archivedSequence = 0
+      self.trustedKeyIds = []
+      self.untrustedKeyIds = []
+      self.unreadArchives = []
+      self.unreadArchiveCount = 0
     }
 
     public init(
@@ -1065,7 +1080,11 @@ extension KeelsonAuditV1 {
       failedEntryId: String = "",
       failure: String = "",
       endHash: [UInt8] = [],
-      archivedSequence: Int64 = 0
+      archivedSequence: Int64 = 0,
+      trustedKeyIds: [String] = [],
+      untrustedKeyIds: [String] = [],
+      unreadArchives: [String] = [],
+      unreadArchiveCount: Int64 = 0
     ) {
       self.valid = valid
       self.startSequence = startSequence
@@ -1077,6 +1096,10 @@ extension KeelsonAuditV1 {
       self.failure = failure
       self.endHash = endHash
       self.archivedSequence = archivedSequence
+      self.trustedKeyIds = trustedKeyIds
+      self.untrustedKeyIds = untrustedKeyIds
+      self.unreadArchives = unreadArchives
+      self.unreadArchiveCount = unreadArchiveCount
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
@@ -2726,6 +2749,10 @@ extension KeelsonAuditV1.VerifyEntriesResponse: WireMessage {
     unsafe self.failure = Wire.string(c.pointee.failure_8)
     unsafe self.endHash = Wire.bytes(c.pointee.end_hash_9)
     unsafe self.archivedSequence = c.pointee.archived_sequence_10
+    unsafe self.trustedKeyIds = UnsafeBufferPointer(start: c.pointee.trusted_key_ids_11, count: c.pointee.n_trusted_key_ids_11).map { unsafe Wire.string($0) }
+    unsafe self.untrustedKeyIds = UnsafeBufferPointer(start: c.pointee.untrusted_key_ids_12, count: c.pointee.n_untrusted_key_ids_12).map { unsafe Wire.string($0) }
+    unsafe self.unreadArchives = UnsafeBufferPointer(start: c.pointee.unread_archives_13, count: c.pointee.n_unread_archives_13).map { unsafe Wire.string($0) }
+    unsafe self.unreadArchiveCount = c.pointee.unread_archive_count_14
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -2741,6 +2768,13 @@ extension KeelsonAuditV1.VerifyEntriesResponse: WireMessage {
     unsafe c.pointee.failure_8 = arena.copy(self.failure)
     unsafe c.pointee.end_hash_9 = arena.copy(self.endHash)
     unsafe c.pointee.archived_sequence_10 = self.archivedSequence
+    unsafe c.pointee.n_trusted_key_ids_11 = self.trustedKeyIds.count
+    unsafe c.pointee.trusted_key_ids_11 = arena.array(self.trustedKeyIds) { unsafe arena.copy($0) }
+    unsafe c.pointee.n_untrusted_key_ids_12 = self.untrustedKeyIds.count
+    unsafe c.pointee.untrusted_key_ids_12 = arena.array(self.untrustedKeyIds) { unsafe arena.copy($0) }
+    unsafe c.pointee.n_unread_archives_13 = self.unreadArchives.count
+    unsafe c.pointee.unread_archives_13 = arena.array(self.unreadArchives) { unsafe arena.copy($0) }
+    unsafe c.pointee.unread_archive_count_14 = self.unreadArchiveCount
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
@@ -2758,6 +2792,10 @@ extension KeelsonAuditV1.VerifyEntriesResponse {
     members["failure"] = .string(failure)
     members["end_hash"] = JSONValue(base64: endHash)
     members["archived_sequence"] = JSONValue(number: archivedSequence)
+    members["trusted_key_ids"] = .array(trustedKeyIds.map { .string($0) })
+    members["untrusted_key_ids"] = .array(untrustedKeyIds.map { .string($0) })
+    members["unread_archives"] = .array(unreadArchives.map { .string($0) })
+    members["unread_archive_count"] = JSONValue(number: unreadArchiveCount)
     return .object(members)
   }
 }

@@ -16,6 +16,7 @@ package enum ServerSchema {
     SettingName.environment: "environment", SettingName.listen: "listen",
     SettingName.probeListen: "probe-listen", SettingName.data: "data",
     SettingName.auditSigningKeyFile: "audit-signing-key",
+    SettingName.auditTrustedKeysFile: "audit-trusted-keys",
     SettingName.auditArchiveFolder: "audit-archives",
     SettingName.database: "database", SettingName.databaseOwner: "database-owner",
     SettingName.eventSource: "event-source",
@@ -84,6 +85,10 @@ package enum ServerSchema {
       SettingName.auditSigningKeyFile, .string, nil,
       "Signs checkpoints and archives, PEM; made when missing. `audit-signing-key.pem` in the data "
         + "folder when not set."),
+    rule(
+      SettingName.auditTrustedKeysFile, .string, nil,
+      "Public keys, PEM, of other servers and of earlier signing keys whose archives and checkpoints "
+        + "count too; this server's own key alone when not set."),
     rule(
       SettingName.auditArchiveFolder, .string, nil,
       "Where archives go; made when missing. `audit-archives` in the data folder when not set."),

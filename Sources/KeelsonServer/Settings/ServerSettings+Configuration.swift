@@ -21,6 +21,7 @@ extension ServerSettings {
     settings.database = reader.text(SettingName.database)
     settings.databaseOwner = reader.text(SettingName.databaseOwner)
     settings.auditSigningKeyFile = reader.text(SettingName.auditSigningKeyFile)
+    settings.auditTrustedKeysFile = reader.text(SettingName.auditTrustedKeysFile)
     settings.auditArchiveFolder = reader.text(SettingName.auditArchiveFolder)
     settings.allowsInsecureRemote = reader.flag(SettingName.insecureRemotePlaintext)
     settings.servesReflection = reader.flag(SettingName.reflection)

@@ -8,6 +8,7 @@ package enum SettingName {
   package static let databaseOwner = "DatabaseOwner"
   package static let eventSource = "EventSource"
   package static let auditSigningKeyFile = "Audit:SigningKeyFile"
+  package static let auditTrustedKeysFile = "Audit:TrustedKeysFile"
   package static let auditArchiveFolder = "Audit:ArchiveFolder"
   package static let insecureRemotePlaintext = "InsecureRemotePlaintext"
   package static let reflection = "Reflection"

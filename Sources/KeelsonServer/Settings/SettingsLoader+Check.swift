@@ -62,6 +62,11 @@ extension SettingsLoader.Loaded {
     } catch {
       all.append(problem(SettingName.auditSigningKeyFile, "key", "\(error)"))
     }
+    do {
+      try settings.auditConfiguration.checkTrustedKeys()
+    } catch {
+      all.append(problem(SettingName.auditTrustedKeysFile, "key", "\(error)"))
+    }
     let isEmbedded = settings.database == nil
     do {
       try settings.encryption.checkFiles(

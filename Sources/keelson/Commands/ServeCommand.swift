@@ -56,6 +56,10 @@ enum ServeCommand {
         help: "The Ed25519 key that signs checkpoints and archives of the audit trail, PEM; made "
           + "when it is missing. Without: audit-signing-key.pem in the data folder."),
       .init(
+        name: "audit-trusted-keys", value: "FILE",
+        help: "Public keys, PEM, of other servers and of earlier signing keys whose archives and "
+          + "checkpoints count too. Without: this server's own key alone."),
+      .init(
         name: "audit-archives", value: "FOLDER",
         help: "Where archives of the audit trail are put. Without: audit-archives in the data "
           + "folder."),

@@ -86,6 +86,15 @@ extension KeelsonAuditV1.VerifyEntriesResponse {
     if archivedSequence > 0 {
       sheet.add("archived", "up to \(archivedSequence): verify the archives by themselves")
     }
+    sheet.add("keys relied upon", trustedKeyIds.joined(separator: ", "))
+    sheet.add("keys not trusted", untrustedKeyIds.joined(separator: ", "))
+    if unreadArchiveCount > 0 {
+      let more = unreadArchiveCount > unreadArchives.count ? ", ..." : ""
+      sheet.add(
+        "files not here",
+        "\(unreadArchiveCount) archives, believed by their signatures: "
+          + unreadArchives.joined(separator: ", ") + more)
+    }
     sheet.add("hash at the end", valid ? Hexadecimal.text(endHash) : "")
     return sheet.text
   }

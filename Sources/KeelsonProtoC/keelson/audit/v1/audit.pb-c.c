@@ -1905,7 +1905,7 @@ const ProtobufCMessageDescriptor keelson__audit__v1__verify_entries_request__des
   (ProtobufCMessageInit) keelson__audit__v1__verify_entries_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor keelson__audit__v1__verify_entries_response__field_descriptors[10] =
+static const ProtobufCFieldDescriptor keelson__audit__v1__verify_entries_response__field_descriptors[14] =
 {
   {
     "valid_1",
@@ -2027,6 +2027,54 @@ static const ProtobufCFieldDescriptor keelson__audit__v1__verify_entries_respons
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "trusted_key_ids_11",
+    11,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Keelson__Audit__V1__VerifyEntriesResponse, n_trusted_key_ids_11),
+    offsetof(Keelson__Audit__V1__VerifyEntriesResponse, trusted_key_ids_11),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "untrusted_key_ids_12",
+    12,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Keelson__Audit__V1__VerifyEntriesResponse, n_untrusted_key_ids_12),
+    offsetof(Keelson__Audit__V1__VerifyEntriesResponse, untrusted_key_ids_12),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unread_archives_13",
+    13,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_BYTES,
+    offsetof(Keelson__Audit__V1__VerifyEntriesResponse, n_unread_archives_13),
+    offsetof(Keelson__Audit__V1__VerifyEntriesResponse, unread_archives_13),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "unread_archive_count_14",
+    14,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Audit__V1__VerifyEntriesResponse, unread_archive_count_14),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned keelson__audit__v1__verify_entries_response__field_indices_by_name[] = {
   9,   /* field[9] = archived_sequence_10 */
@@ -2038,12 +2086,16 @@ static const unsigned keelson__audit__v1__verify_entries_response__field_indices
   5,   /* field[5] = failed_sequence_6 */
   7,   /* field[7] = failure_8 */
   1,   /* field[1] = start_sequence_2 */
+  10,   /* field[10] = trusted_key_ids_11 */
+  13,   /* field[13] = unread_archive_count_14 */
+  12,   /* field[12] = unread_archives_13 */
+  11,   /* field[11] = untrusted_key_ids_12 */
   0,   /* field[0] = valid_1 */
 };
 static const ProtobufCIntRange keelson__audit__v1__verify_entries_response__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 10 }
+  { 0, 14 }
 };
 const ProtobufCMessageDescriptor keelson__audit__v1__verify_entries_response__descriptor =
 {
@@ -2053,7 +2105,7 @@ const ProtobufCMessageDescriptor keelson__audit__v1__verify_entries_response__de
   "Keelson__Audit__V1__VerifyEntriesResponse",
   "keelson.audit.v1",
   sizeof(Keelson__Audit__V1__VerifyEntriesResponse),
-  10,
+  14,
   keelson__audit__v1__verify_entries_response__field_descriptors,
   keelson__audit__v1__verify_entries_response__field_indices_by_name,
   1,  keelson__audit__v1__verify_entries_response__number_ranges,

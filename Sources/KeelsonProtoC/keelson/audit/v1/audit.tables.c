@@ -218,9 +218,13 @@ static const keelson_field keelson__audit__v1__verify_entries_response__table_fi
   {8, KEELSON_STRING, 0, "failure", NULL},
   {9, KEELSON_BYTES, 0, "end_hash", NULL},
   {10, KEELSON_VARINT, 0, "archived_sequence", NULL},
+  {11, KEELSON_STRING, 1, "trusted_key_ids", NULL},
+  {12, KEELSON_STRING, 1, "untrusted_key_ids", NULL},
+  {13, KEELSON_STRING, 1, "unread_archives", NULL},
+  {14, KEELSON_VARINT, 0, "unread_archive_count", NULL},
 };
 const keelson_message_table keelson__audit__v1__verify_entries_response__table_data = {
-  "keelson.audit.v1.VerifyEntriesResponse", 10, keelson__audit__v1__verify_entries_response__table_fields, &keelson__audit__v1__verify_entries_response__descriptor,
+  "keelson.audit.v1.VerifyEntriesResponse", 14, keelson__audit__v1__verify_entries_response__table_fields, &keelson__audit__v1__verify_entries_response__descriptor,
 };
 
 static const keelson_field keelson__audit__v1__checkpoint__table_fields[] = {

@@ -376,10 +376,17 @@ struct  Keelson__Audit__V1__VerifyEntriesResponse
   ProtobufCBinaryData failure_8;
   ProtobufCBinaryData end_hash_9;
   int64_t archived_sequence_10;
+  size_t n_trusted_key_ids_11;
+  ProtobufCBinaryData *trusted_key_ids_11;
+  size_t n_untrusted_key_ids_12;
+  ProtobufCBinaryData *untrusted_key_ids_12;
+  size_t n_unread_archives_13;
+  ProtobufCBinaryData *unread_archives_13;
+  int64_t unread_archive_count_14;
 };
 #define KEELSON__AUDIT__V1__VERIFY_ENTRIES_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__audit__v1__verify_entries_response__descriptor) \
-    , 0, 0, 0, 0, 0, 0, {0,NULL}, {0,NULL}, {0,NULL}, 0 }
+    , 0, 0, 0, 0, 0, 0, {0,NULL}, {0,NULL}, {0,NULL}, 0, 0,NULL, 0,NULL, 0,NULL, 0 }
 
 
 struct  Keelson__Audit__V1__Checkpoint
