@@ -34,12 +34,6 @@ package struct TimeZoneRules: Sendable {
 
   package static let utc = TimeZoneRules(firstOffsetSeconds: 0, transitions: [], rule: nil)
 
-  init(firstOffsetSeconds: Int, transitions: [Transition], rule: PosixTimeZoneRule?) {
-    self.firstOffsetSeconds = firstOffsetSeconds
-    self.transitions = transitions
-    self.rule = rule
-  }
-
   /// The period that a moment lies in.
   package func period(at moment: Int) -> Period {
     var low = 0

@@ -55,28 +55,29 @@ extension JobEngine {
 
   func retry(_ id: JobID, origin: ChangeOrigin) async throws -> StoredJob {
     try await change(
-      id, "retried", .statusChanged, origin: origin,
-      also: { job, change in
-        try await checkDepth(of: [job], in: change)
-        var created = job.created
-        created.queue = job.queue
-        created.kind = job.kind
-        guard let key = UniqueKey(created) else { return [] }
-        let holder = try await UniqueKeyRepository.holder(of: key, at: change.time, in: change)
-        guard holder == nil || holder?.id == job.id else {
-          throw RPCError(
-            .failedPrecondition,
-            "Job '\(job.id.text)' was not retried: its unique key is that of job "
-              + "'\(holder?.id.text ?? "")' by now.")
-        }
-        return [UniqueKeyRepository.take(key, for: job)]
-      }
+      id, "retried", .statusChanged, origin: origin, also: takingItsPlace
     ) { job, now throws(JobLifecycle.Refusal) in
       try job.move(at: now) { life throws(JobLifecycle.Refusal) in
         try life.retry(now: now)
       }
       job.result = nil
     }
+  }
+
+  /// What a job that runs again needs anew: room in its queue, and its unique key.
+  private func takingItsPlace(
+    _ job: StoredJob, in change: Change
+  ) async throws -> [SQLStatement] {
+    try await checkDepth(of: [job], in: change)
+    guard let key = job.uniqueKey else { return [] }
+    let holder = try await UniqueKeyRepository.holder(of: key, at: change.time, in: change)
+    guard holder == nil || holder?.id == job.id else {
+      throw RPCError(
+        .failedPrecondition,
+        "Job '\(job.id.text)' was not retried: its unique key is that of job "
+          + "'\(holder?.id.text ?? "")' by now.")
+    }
+    return [UniqueKeyRepository.take(key, for: job)]
   }
 
   func reprioritize(_ id: JobID, to priority: Int, origin: ChangeOrigin) async throws -> StoredJob {

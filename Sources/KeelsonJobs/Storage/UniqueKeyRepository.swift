@@ -18,6 +18,21 @@ struct UniqueKey: Sendable, Hashable {
   }
 }
 
+extension StoredJob {
+  /// nil when it has none.
+  var uniqueKey: UniqueKey? {
+    created.uniqueKey.map { UniqueKey(queue: queue, kind: kind, key: $0.key) }
+  }
+}
+
+extension UniqueKey {
+  init(queue: String, kind: String, key: String) {
+    self.queue = queue
+    self.kind = kind
+    self.key = key
+  }
+}
+
 /// The SQL of unique keys. A key is free again by itself: when its window is over, or without one
 /// when its job has ended or is gone.
 enum UniqueKeyRepository {
