@@ -55,11 +55,13 @@ extension ConfigurationService {
     let scope = try scope(request.application, request.environment)
     let edits = try SettingEdit.edits(request.changes, names: names)
     var (room, _) = book.room(scope)
+    let budget = budget()
     if request.reload {
       room = room.with(lower: try await readLower(scope, schema: room.schema))
     }
     if let schema = request.schema {
-      room = room.with(schema: try ConfigurationSchema(checking: schema, limits: limits))
+      room = room.with(
+        schema: try ConfigurationSchema(checking: schema, limits: limits), budget: budget)
     }
     var trial = API.StoredChange(
       application: scope.application, environment: scope.environment)
@@ -80,7 +82,7 @@ extension ConfigurationService {
     let known = book.room(scope).room.secretKeys
     let violations = violations(
       in: room, scope, trying: trial, secrets: secrets, known: known,
-      checksKnown: request.schema == nil || Self.isEntitled(context), budget: budget()
+      checksKnown: request.schema == nil || Self.isEntitled(context), budget: budget
     ).fitting(count: limits.validatedViolations, bytes: limits.violationBytes)
     telemetry?.publish(type: ConfigurationEvent.validated.rawValue) {
       TelemetryEvent(
@@ -204,7 +206,7 @@ extension ConfigurationService {
       let stored = plan.stored[edit.key]
       return setting(
         edit.key,
-        stored.flatMap(room.entry) ?? room.base[edit.key].map(ConfigurationRoom.Entry.init),
+        stored.flatMap { room.entry($0) } ?? room.base[edit.key].map(ConfigurationRoom.Entry.init),
         stored: stored, scope, reveals: false)
     }
     guard !plan.outcomes.isEmpty else {

@@ -87,10 +87,11 @@ extension ConfigurationService {
       schema.etag = current
       throw SchemaUnchanged(response: API.DefineSchemaResponse(schema: schema))
     }
-    let rooms = try await rooms(of: application, schema: definition.rules, in: change)
+    let budget = budget()
+    let rooms = try await rooms(
+      of: application, schema: definition.rules, budget: budget, in: change)
     let before = ConfigurationSchema(stored: stored)
     try Self.checkSecrecy(of: definition, after: before, in: rooms.map(\.1))
-    let budget = budget()
     let violations = rooms.flatMap { scope, room in
       self.violations(
         in: room, scope, known: room.with(schema: before).secretKeys,
@@ -171,7 +172,8 @@ extension ConfigurationService {
   /// Every environment of an application as it would be under a schema: what is stored as the
   /// transaction sees it, the layers below as this server has them.
   private func rooms(
-    of application: String, schema: ConfigurationSchema, in change: Change
+    of application: String, schema: ConfigurationSchema, budget: ValidationBudget,
+    in change: Change
   ) async throws -> [(ConfigurationScope, ConfigurationRoom)] {
     let stored = try await EnvironmentRepository.environments(of: application, in: change)
     let known = book.applications()[application].map { Set($0.keys) } ?? []
@@ -184,7 +186,8 @@ extension ConfigurationService {
           scope,
           ConfigurationRoom(
             schema: schema, lower: book.room(scope).room.lower,
-            api: Dictionary(settings.map { ($0.key, $0) }, uniquingKeysWith: { $1 }))
+            api: Dictionary(settings.map { ($0.key, $0) }, uniquingKeysWith: { $1 }),
+            budget: budget)
         ))
     }
     return rooms

@@ -82,7 +82,8 @@ extension ConfigurationService {
           topic, revision: event.revision, keys: change.settings.map(\.key) + change.removedKeys,
           tag: room.lower.tag
         ) { key in
-          settings[key].flatMap(room.entry) ?? room.base[key].map(ConfigurationRoom.Entry.init)
+          settings[key].flatMap { room.entry($0) }
+            ?? room.base[key].map(ConfigurationRoom.Entry.init)
         }
         guard case .message(let bytes) = news else { return nil }
         messages.append(bytes)

@@ -33,7 +33,7 @@ extension RPCError {
       fields.append(next)
     }
     let shown = fields.prefix(5).map { field in
-      field.description.count > 400 ? "\(field.description.prefix(400))..." : field.description
+      field.description.cut(toBytes: 400)
     }.joined(separator: "; ")
     let rest = violations.count - min(5, fields.count)
     let more =

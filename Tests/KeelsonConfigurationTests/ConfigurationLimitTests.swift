@@ -98,6 +98,33 @@ import Testing
     }
   }
 
+  /// What a caller's own schema costs is bounded before anything is compared with it: without the
+  /// bound this takes a quarter of an hour.
+  @Test func aSchemaThatIsTriedKeepsNobodyBusy() async throws {
+    var limits = ConfigurationLimits()
+    limits.validationSteps = 100_000
+    try await ConfigurationServer.run(limits: limits) { server in
+      let text = String(repeating: "a", count: 8_000)
+      let changes = (0..<350).map { number in
+        API.SettingChange(
+          key: "A:\(number)", change: .value(.init(kind: .stringValue(text))))
+      }
+      _ = try await server.client.batchSetSettings(.init(application: "shop", changes: changes))
+      let slow = API.Schema(
+        application: "shop",
+        rules: [.init(key: "A:**", type: .string, pattern: "(?:[a-y]?){900}")])
+      let start = ContinuousClock.now
+      let answer = try await server.client.validateSettings(
+        .init(application: "shop", schema: slow))
+      #expect(answer.violations.contains { $0.rule == "steps" })
+      let refused = await failure {
+        try await server.client.defineSchema(.init(schema: slow, allowViolations: true))
+      }
+      #expect(refused?.code == .resourceExhausted)
+      #expect(.now - start < .seconds(300))
+    }
+  }
+
   @Test func theStepsOfARequestAreBounded() async throws {
     var limits = ConfigurationLimits()
     limits.validationSteps = 50_000

@@ -44,9 +44,11 @@ struct ConfigurationRoom: Sendable {
   /// The last change through the API.
   var revision: Int64
 
+  /// - Parameter budget: what comparing the values with the schema may take: of one that was
+  ///   accepted, whatever it takes; of one that a caller has just brought, what its request may.
   init(
     schema: ConfigurationSchema, lower: Lower = Lower(), api: [String: API.StoredSetting] = [:],
-    revision: Int64 = 0
+    revision: Int64 = 0, budget: ValidationBudget = .unlimited
   ) {
     self.schema = schema
     self.lower = lower
@@ -57,15 +59,19 @@ struct ConfigurationRoom: Sendable {
     // How large a value may be was checked when it was set; the limit may have been lowered since.
     base =
       EffectiveConfiguration.merging(
-        layers, schema: schema, maximumValueBytes: .max, budget: .unlimited
+        layers, schema: schema, maximumValueBytes: .max, budget: budget
       ).configuration.settings
     entries = base.mapValues(Entry.init)
-    for key in api.keys { entries[key] = entry(key) }
+    for (key, stored) in api {
+      entries[key] = entry(stored, budget: budget) ?? base[key].map(Entry.init)
+    }
   }
 
   /// The room with another schema.
-  func with(schema: ConfigurationSchema) -> ConfigurationRoom {
-    ConfigurationRoom(schema: schema, lower: lower, api: api, revision: revision)
+  func with(
+    schema: ConfigurationSchema, budget: ValidationBudget = .unlimited
+  ) -> ConfigurationRoom {
+    ConfigurationRoom(schema: schema, lower: lower, api: api, revision: revision, budget: budget)
   }
 
   /// The room with other layers below the API.
@@ -90,11 +96,11 @@ struct ConfigurationRoom: Sendable {
   }
 
   private func entry(_ key: String) -> Entry? {
-    api[key].flatMap(entry) ?? base[key].map(Entry.init)
+    api[key].flatMap { entry($0) } ?? base[key].map(Entry.init)
   }
 
   /// What a setting of the API comes to; nil when it breaks the schema, and so does not count.
-  func entry(_ stored: API.StoredSetting) -> Entry? {
+  func entry(_ stored: API.StoredSetting, budget: ValidationBudget = .unlimited) -> Entry? {
     switch stored.value?.content {
     case nil: return nil
     case .sealed:
@@ -103,7 +109,7 @@ struct ConfigurationRoom: Sendable {
     case .plain(let plain):
       guard let value = plain.known,
         case .success(let setting) = schema.check(
-          stored.key, LayerValue(value), in: .api, maximumValueBytes: .max, budget: .unlimited)
+          stored.key, LayerValue(value), in: .api, maximumValueBytes: .max, budget: budget)
       else { return nil }
       return Entry(setting)
     }

@@ -12,18 +12,22 @@ package struct ConfigurationViolation: Sendable, Hashable {
   package init(
     key: String, layer: ConfigurationLayer, source: String = "", rule: Rule, message: String
   ) {
-    self.key = Self.cut(key, to: SettingKey.maximumBytes)
+    // Files and variables can have keys of any length.
+    self.key = key.cut(toBytes: SettingKey.maximumBytes)
     self.layer = layer
-    self.source = Self.cut(source, to: 256)
+    self.source = source.cut(toBytes: 256)
     self.rule = rule
     self.message = message
   }
 
-  /// Files and variables can have keys of any length.
-  private static func cut(_ text: String, to bytes: Int) -> String {
-    text.utf8.count <= bytes
-      ? text : String(decoding: text.utf8.prefix(bytes), as: UTF8.self) + "..."
+  /// What is wrong where, whatever words tell it.
+  package struct Place: Sendable, Hashable {
+    package var key: String
+    package var layer: ConfigurationLayer
+    package var rule: Rule
   }
+
+  package var place: Place { Place(key: key, layer: layer, rule: rule) }
 
   /// How much room it takes in an answer, about.
   package var byteCount: Int {
@@ -71,5 +75,12 @@ extension ConfigurationViolation: CustomStringConvertible {
   /// `Database:Url (appsettings.json): is required ...`, for people.
   package var description: String {
     "\(key) (\(source.isEmpty ? layer.name : source)): \(message)"
+  }
+}
+
+extension String {
+  /// The beginning where it is long; by bytes, since one character may have thousands.
+  package func cut(toBytes bytes: Int) -> String {
+    utf8.count <= bytes ? self : String(decoding: utf8.prefix(bytes), as: UTF8.self) + "..."
   }
 }

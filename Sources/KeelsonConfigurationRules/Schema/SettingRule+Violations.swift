@@ -97,9 +97,9 @@ extension SettingRule {
   /// A value in a sentence, cut where it is long.
   private static func shown(_ value: SettingValue) -> String {
     let text = value.text
-    let cut = text.count > 60 ? text.prefix(57) + "..." : text[...]
+    let cut = text.cut(toBytes: 60)
     if case .string = value { return "'\(cut)'" }
-    return String(cut)
+    return cut
   }
 }
 
