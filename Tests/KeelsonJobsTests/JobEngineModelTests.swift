@@ -228,8 +228,8 @@ import Testing
     private mutating func prolong() async throws -> String {
       guard let id = anyJob(), let job = reference[id] else { return "nothing" }
       let token = number(0...2) == 0 ? job.attempt - 1 : job.attempt
-      let lost = try await engine.prolong([(id, token)])
-      #expect(lost.isEmpty == (job.state == .running && token == job.attempt))
+      let held = try await engine.prolong([(id, token)])
+      #expect((held[id] != nil) == (job.state == .running && token == job.attempt))
       return "prolong"
     }
 

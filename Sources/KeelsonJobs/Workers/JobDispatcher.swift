@@ -215,7 +215,7 @@ final class JobDispatcher: Sendable {
     }
   }
 
-  /// Does something that may fail for now.
+  /// Does something that is tried again later when it fails.
   @discardableResult
   private func trying<Result>(
     _ what: String, _ body: () async throws -> Result

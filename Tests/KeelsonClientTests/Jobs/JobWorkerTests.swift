@@ -43,7 +43,8 @@ import Testing
       }
       await server.crash()
       let again = try await KeelsonProcess.start(data: folder, listen: server.address)
-      let late = try await retried { try await client.jobs.create("sum", Numbers(numbers: [7])) }
+      let late = try await client.jobs.create(
+        "sum", Numbers(numbers: [7]), options: CallOptions(waitForReady: true))
       #expect(try await client.jobs.wait(for: late.id).state == .completed)
       worker.stop()
       try await running.value
@@ -58,7 +59,7 @@ import Testing
         throw JobFailure("not today", isPermanent: true)
       }
       worker.handle("long") { _, _ in
-        try await Task.sleep(for: .seconds(600))
+        try await Self.untilCancelled()
         return nil
       }
       let running = Task { try await worker.run() }
@@ -85,7 +86,7 @@ import Testing
     try await withServer { server, _, client in
       let first = JobWorker(client, name: "first", drainTimeout: .milliseconds(50))
       first.handle("long") { _, _ in
-        try await Task.sleep(for: .seconds(600))
+        try await Self.untilCancelled()
         return nil
       }
       let running = Task { try await first.run() }
@@ -107,15 +108,12 @@ import Testing
     }
   }
 
-  /// Again while the server is away.
-  private func retried<Result>(_ body: () async throws -> Result) async throws -> Result {
-    while true {
-      do {
-        return try await body()
-      } catch let error as RPCError where error.code == .unavailable {
-        try await Task.sleep(for: .milliseconds(50))
-      }
-    }
+  /// What a handler does that only ends when it is told to.
+  private static func untilCancelled() async throws {
+    let (never, continuation) = AsyncStream.makeStream(of: Never.self)
+    for await _ in never {}
+    continuation.finish()
+    try Task.checkCancellation()
   }
 }
 
