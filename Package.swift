@@ -85,7 +85,7 @@ let package = Package(
     service("KeelsonFlags", ["KeelsonFlagRules"]),
     service("KeelsonEvents"),
     service("KeelsonAudit", ["KeelsonCrypto", "KeelsonAuditTrail"]),
-    service("KeelsonJobs", ["KeelsonJobRules"]),
+    service("KeelsonJobs", ["KeelsonJobRules", "KeelsonAuditTrail"]),
 
     // The client library, the server and the one binary
     library(

@@ -9,10 +9,31 @@ package protocol HealthCheck: Sendable {
   func check() async throws -> HealthOutcome
 }
 
-/// How a component is that works.
-package enum HealthOutcome: Sendable, Equatable {
-  case healthy
-  /// It serves, but not everything. The reason is shown to probes, so nothing internal stands in
-  /// it.
-  case degraded(reason: String)
+/// What a check has found.
+package struct HealthOutcome: Sendable, Equatable {
+  package enum Level: Sendable, Hashable {
+    case healthy
+    /// It serves, but not everything.
+    case degraded
+    /// It does not work.
+    case unhealthy
+  }
+
+  package var level: Level
+  /// What is wrong; empty when healthy. It is shown to probes, so nothing internal stands in it.
+  package var reason: String
+  /// What was measured, by name; shown to probes as well.
+  package var details: [String: JSONValue]
+
+  package init(_ level: Level, reason: String = "", details: [String: JSONValue] = [:]) {
+    self.level = level
+    self.reason = reason
+    self.details = details
+  }
+
+  package static let healthy = HealthOutcome(.healthy)
+
+  package static func degraded(reason: String) -> HealthOutcome {
+    HealthOutcome(.degraded, reason: reason)
+  }
 }

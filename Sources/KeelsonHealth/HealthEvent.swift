@@ -1,16 +1,23 @@
 import KeelsonCore
 import KeelsonStore
 
-/// What is told of the checks to whoever listens. Source: SYS-100, SYS-101.
+/// What is told of the checks to whoever listens. Source: SYS-100, SYS-101,
+/// SYS-104.
 enum HealthEvent {
   /// A round of checks has ended.
   static let systemChecked = "keelson.health.SystemHealthChecked"
   /// The database was checked.
   static let databaseChecked = "keelson.health.DatabaseHealthChecked"
+  /// The jobs were looked at.
+  static let jobsChecked = "keelson.health.BackgroundJobHealthChecked"
 
   /// The type of event that tells of one component's check; nil for one that has none.
   static func checkedType(of component: String) -> String? {
-    component == "database" ? databaseChecked : nil
+    switch component {
+    case "database": databaseChecked
+    case "jobs": jobsChecked
+    default: nil
+    }
   }
 }
 
@@ -46,6 +53,7 @@ extension HealthReport.Component {
     ]
     if let status { data["status"] = .string("\(status)") }
     if !message.isEmpty { data["message"] = .string(message) }
+    if !details.isEmpty { data["details"] = .object(details) }
     if let responseTime {
       data["response_time_ms"] = .number(responseTime / .milliseconds(1))
     }

@@ -87,6 +87,7 @@ package final class HealthMonitor: Sendable {
   private struct Finding: Sendable {
     var status: HealthReport.Status
     var message = ""
+    var details: [String: JSONValue] = [:]
   }
 
   private func check(_ index: Int) async {
@@ -126,7 +127,8 @@ package final class HealthMonitor: Sendable {
       switch step {
       case .ended(var finding):
         if finding.status == .healthy, elapsed > settings.slowAfter {
-          finding = Finding(status: .degraded, message: "It answers, but took \(elapsed).")
+          finding.status = .degraded
+          finding.message = "It answers, but took \(elapsed)."
         }
         // What a check says that was cancelled with its round, neither.
         if !Task.isCancelled { record(finding, of: index, after: elapsed) }
@@ -149,10 +151,9 @@ package final class HealthMonitor: Sendable {
 
   private static func finding(of check: any HealthCheck) async -> Finding {
     do {
-      switch try await check.check() {
-      case .healthy: return Finding(status: .healthy)
-      case .degraded(let reason): return Finding(status: .degraded, message: reason)
-      }
+      let outcome = try await check.check()
+      return Finding(
+        status: .init(outcome.level), message: outcome.reason, details: outcome.details)
     } catch let error as RPCError {
       return Finding(status: .unhealthy, message: error.message)
     } catch {
@@ -168,6 +169,7 @@ package final class HealthMonitor: Sendable {
     component.checkTime = .now
     component.status = finding.status
     component.message = finding.message
+    component.details = finding.details
     component.consecutiveFailures =
       finding.status == .unhealthy ? component.consecutiveFailures + 1 : 0
     let result = component

@@ -6,6 +6,14 @@ package struct HealthReport: Sendable, Equatable {
     case healthy, degraded, unhealthy
 
     package static func < (lhs: Status, rhs: Status) -> Bool { lhs.rawValue < rhs.rawValue }
+
+    init(_ level: HealthOutcome.Level) {
+      switch level {
+      case .healthy: self = .healthy
+      case .degraded: self = .degraded
+      case .unhealthy: self = .unhealthy
+      }
+    }
   }
 
   /// The last look at one component.
@@ -18,6 +26,8 @@ package struct HealthReport: Sendable, Equatable {
     package var checkTime: UnixTime?
     /// What is wrong; empty when healthy.
     package var message = ""
+    /// What the last check measured, by name.
+    package var details: [String: JSONValue] = [:]
     package var consecutiveFailures = 0
   }
 

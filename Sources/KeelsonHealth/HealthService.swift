@@ -1,7 +1,7 @@
 package import KeelsonAPI
 package import KeelsonCore
 
-/// `keelson.health.v1.HealthService`. Source: SYS-100 to SYS-102.
+/// `keelson.health.v1.HealthService`. Source: SYS-100 to SYS-104.
 package final class HealthService: KeelsonHealthV1.HealthServiceHandler {
   /// What answers say about the server itself.
   package struct Identity: Sendable {
@@ -107,5 +107,6 @@ extension KeelsonHealthV1.Component {
     message = component.message
     essential = component.isEssential
     consecutiveFailures = Int32(clamping: component.consecutiveFailures)
+    if !component.details.isEmpty { details = GoogleProtobuf.Struct(component.details) }
   }
 }

@@ -19,6 +19,18 @@ package struct JobLimits: Sendable {
   package var jobsPerBatch = 1_000
   /// Jobs that wait in one queue, where the queue has no limit of its own.
   package var queueDepth: Int64 = 10_000_000
+  /// Pending jobs in one queue beyond which health is degraded and an event says so (SYS-104).
+  package var queueDepthAlert = 1_000
+  /// Queues that metrics tell of each; the others as one.
+  package var queuesInMetrics = 100
+  /// How often it is looked for jobs that SQL has made.
+  package var inboxInterval: Duration = .milliseconds(50)
+  /// Jobs that SQL has made and one transaction takes up.
+  package var inboxRows = 1_000
+  /// Bytes of their parameters; one job is taken up in any case.
+  package var inboxBytes = 4 << 20
+  /// How long those are kept that were refused.
+  package var inboxKeepRefused: Duration = .seconds(30 * 86_400)
   /// How long an attempt may be allowed to take at most.
   package var timeout: Duration = .seconds(7 * 86_400)
   /// How long a lease lasts from each heartbeat on.

@@ -13,6 +13,9 @@ package final class JobService: KeelsonJobsV1.JobsServiceHandler {
   let engine: JobEngine
   let dispatcher: JobDispatcher
   let watches: JobWatches
+  let inbox: JobInbox
+  /// How the jobs are.
+  package let healthCheck: JobHealthCheck
   let zones = TimeZoneDatabase()
   let logger: Logger
 
@@ -25,6 +28,11 @@ package final class JobService: KeelsonJobsV1.JobsServiceHandler {
     watches = JobWatches(limits: limits)
     dispatcher = JobDispatcher(
       engine: engine, limits: limits, watches: watches, zones: zones, logger: logger)
+    inbox = JobInbox(
+      engine: engine, dispatcher: dispatcher, validation: validation, limits: limits,
+      logger: logger)
+    healthCheck = JobHealthCheck(
+      engine: engine, dispatcher: dispatcher, limits: limits, logger: logger)
   }
 
   // MARK: Life
@@ -46,11 +54,20 @@ package final class JobService: KeelsonJobsV1.JobsServiceHandler {
     }
     let waiting = counts.filter { !$0.state.hasEnded }.reduce(0) { $0 + $1.number }
     logger.log(.info, "Loaded the queues.", ["waiting": "\(waiting)"])
+    try await inbox.start()
   }
 
   /// Hands out jobs until the task is cancelled.
   package func run() async {
-    await dispatcher.run()
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.dispatcher.run() }
+      group.addTask { await self.inbox.run() }
+    }
+  }
+
+  /// For Prometheus: what this server has done, and how the jobs stood at the last check.
+  package var metricFamilies: [MetricFamily] {
+    healthCheck.metricFamilies(queues: limits.queuesInMetrics)
   }
 
   /// Hands out no more, and tells the workers to go elsewhere.

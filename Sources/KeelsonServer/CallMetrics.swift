@@ -2,7 +2,8 @@ import KeelsonCore
 import KeelsonTransport
 import Synchronization
 
-/// Counts calls as they begin and end, for Prometheus. Source: SYS-110.
+/// Counts calls as they begin and end, for Prometheus, and tells what other parts count beside.
+/// Source: SYS-110.
 final class CallMetrics: Sendable {
   /// The upper bounds of the histogram of durations, in milliseconds; above the last is infinity.
   static let boundsMilliseconds: [Int64] = [
@@ -49,8 +50,12 @@ final class CallMetrics: Sendable {
   private let methods = Mutex<[Counters]>([])
   /// Taken before `methods`.
   private let recent = Mutex(Recent())
+  private let others: @Sendable () -> [MetricFamily]
 
-  init() {}
+  /// - Parameter others: what other parts count.
+  init(beside others: @escaping @Sendable () -> [MetricFamily] = { [] }) {
+    self.others = others
+  }
 
   var interceptor: ServerInterceptor {
     ServerInterceptor { method in
@@ -107,6 +112,7 @@ final class CallMetrics: Sendable {
       &text, "keelson_rpc_sent_bytes_total", "counter", "Bytes of messages sent.", called
     ) { [("", $0.sentBytes.load(ordering: .relaxed))] }
     Self.addDurations(&text, called)
+    for family in others() { Self.add(&text, family) }
     return text
   }
 
@@ -138,6 +144,30 @@ final class CallMetrics: Sendable {
       let seconds = Double(counters.milliseconds.load(ordering: .relaxed)) / 1_000
       text += "\(name)_sum{\(labels)} \(seconds)\n\(name)_count{\(labels)} \(sum)\n"
     }
+  }
+
+  private static func add(_ text: inout String, _ family: MetricFamily) {
+    text += "# HELP \(family.name) \(family.help)\n# TYPE \(family.name) \(family.kind.rawValue)\n"
+    for sample in family.samples {
+      let labels = sample.labels.map { "\($0.name)=\"\(escaped($0.value))\"" }
+      text += family.name
+      if !labels.isEmpty { text += "{\(labels.joined(separator: ","))}" }
+      text += " \(sample.value)\n"
+    }
+  }
+
+  /// Source: Prometheus, "Exposition formats", text format.
+  private static func escaped(_ value: String) -> String {
+    var escaped = ""
+    for character in value {
+      switch character {
+      case "\\": escaped += "\\\\"
+      case "\"": escaped += "\\\""
+      case "\n": escaped += "\\n"
+      default: escaped.append(character)
+      }
+    }
+    return escaped
   }
 
   private static func labels(_ method: MethodDescriptor) -> String {

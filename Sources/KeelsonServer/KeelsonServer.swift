@@ -178,7 +178,7 @@ package struct KeelsonServer: Sendable {
     try await jobs.start()
 
     let monitor = HealthMonitor(
-      checks: [DatabaseHealthCheck(database)] + loaded.stores.healthChecks
+      checks: [DatabaseHealthCheck(database), jobs.healthCheck] + loaded.stores.healthChecks
         + sources.healthChecks, telemetry: telemetry,
       logger: logger.component("health"))
     let health = HealthService(
@@ -196,7 +196,7 @@ package struct KeelsonServer: Sendable {
     }
     let standardHealth = StandardHealthService(monitor: monitor, services: services)
 
-    let metrics = CallMetrics()
+    let metrics = CallMetrics(beside: { jobs.metricFamilies })
     var configuration = settings.limits.transport
     configuration.listeners = listeners.map(\.listener)
     let server = Server(

@@ -26,5 +26,20 @@ extension ServerLimits {
     count(
       "job-schedules", \.jobs.schedules, 1...1_000_000,
       "schedules", "RESOURCE_EXHAUSTED"),
+    count(
+      "job-queue-depth-alert", \.jobs.queueDepthAlert, 1...1_000_000_000,
+      "pending jobs in a queue", "health is degraded, an event says so"),
+    count(
+      "job-metrics-queues", \.jobs.queuesInMetrics, 0...1_000,
+      "queues that `/metrics` tells of each", "they are told of as one"),
+    duration(
+      "job-inbox-interval", \.jobs.inboxInterval, 1...3_600_000,
+      "time between two looks for jobs made by SQL", "they wait"),
+    count(
+      "job-inbox-rows", \.jobs.inboxRows, 1...1_000,
+      "jobs made by SQL that one transaction takes up", "the next takes over"),
+    duration(
+      "job-inbox-keep-refused", \.jobs.inboxKeepRefused, 60_000...315_360_000_000,
+      "how long jobs made by SQL are kept that were refused", "they are removed"),
   ]
 }

@@ -80,6 +80,7 @@ package enum EventCatalogue {
   private static let health: [EventType] = [
     telemetry("keelson.health.SystemHealthChecked", "A round of health checks ended."),
     telemetry("keelson.health.DatabaseHealthChecked", "The database was checked."),
+    telemetry("keelson.health.BackgroundJobHealthChecked", "The jobs were looked at."),
   ]
 
   private static let events: [EventType] = [
@@ -101,7 +102,15 @@ package enum EventCatalogue {
       "keelson.jobs.BackgroundJobCancelled", "Jobs were called off, or their workers were told."),
     durable("keelson.jobs.BackgroundJobPrioritized", "A job got another priority."),
     durable("keelson.jobs.BackgroundJobDeleted", "A job that had ended was removed."),
+    durable(
+      "keelson.jobs.BackgroundJobRefused",
+      "A job that SQL had made was not taken up: the entry in the audit trail says why."),
     durable("keelson.jobs.JobQueueUpdated", "A queue got other limits, was paused or resumed."),
+    durable(
+      "keelson.jobs.JobQueueDepthExceeded", "A queue holds more pending jobs than is alerted of."),
+    durable(
+      "keelson.jobs.JobQueueDepthRecovered",
+      "A queue that was alerted of holds no more than four fifths of that again."),
     durable("keelson.jobs.JobScheduleUpdated", "A schedule was created or changed."),
     durable("keelson.jobs.JobScheduleDeleted", "A schedule was deleted."),
     durable(

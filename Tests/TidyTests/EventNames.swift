@@ -4,7 +4,8 @@ enum EventNames {
 
   /// The names that SPEC.md (Events) has for the areas there are.
   static let specified: Set<String> = [
-    "SystemHealthChecked", "DatabaseHealthChecked", "AuditLogCreated", "LogsArchived",
+    "SystemHealthChecked", "DatabaseHealthChecked", "BackgroundJobHealthChecked",
+    "AuditLogCreated", "LogsArchived",
     "FeatureFlagCreated", "FeatureFlagToggled", "FeatureFlagTargetingUpdated",
     "FeatureFlagEvaluated", "FeatureFlagArchived", "ConfigurationLoaded",
     "ConfigurationValidated", "ConfigurationReloaded", "ConfigurationEncrypted",

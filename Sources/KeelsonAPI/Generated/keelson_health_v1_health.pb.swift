@@ -70,6 +70,9 @@ extension KeelsonHealthV1 {
     public var essential: Bool
     /// How many checks in a row have failed.
     public var consecutiveFailures: Int32
+    /// What the last check measured, by name. Of `jobs`: `active`, `pending`, `scheduled`, `failed`,
+    /// `failed_recently`, `oldest_pending_seconds`, `workers`, and `queues`, the deepest first.
+    public var details: GoogleProtobuf.Struct?
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
 
@@ -81,6 +84,7 @@ extension KeelsonHealthV1 {
       self.message = ""
       self.essential = false
       self.consecutiveFailures = 0
+      self.details = nil
     }
 
     public init(
@@ -90,7 +94,8 @@ extension KeelsonHealthV1 {
       checkTime: GoogleProtobuf.Timestamp? = nil,
       message: String = "",
       essential: Bool = false,
-      consecutiveFailures: Int32 = 0
+      consecutiveFailures: Int32 = 0,
+      details: GoogleProtobuf.Struct? = nil
     ) {
       self.name = name
       self.status = status
@@ -99,6 +104,7 @@ extension KeelsonHealthV1 {
       self.message = message
       self.essential = essential
       self.consecutiveFailures = consecutiveFailures
+      self.details = details
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
@@ -367,6 +373,7 @@ extension KeelsonHealthV1.Component: WireMessage {
     unsafe self.message = Wire.string(c.pointee.message_5)
     unsafe self.essential = c.pointee.essential_6 != 0
     unsafe self.consecutiveFailures = c.pointee.consecutive_failures_7
+    unsafe self.details = c.pointee.details_8.map { unsafe GoogleProtobuf.Struct(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -383,6 +390,9 @@ extension KeelsonHealthV1.Component: WireMessage {
     unsafe c.pointee.message_5 = arena.copy(self.message)
     unsafe c.pointee.essential_6 = self.essential ? 1 : 0
     unsafe c.pointee.consecutive_failures_7 = self.consecutiveFailures
+    if let value = self.details {
+      unsafe c.pointee.details_8 = arena.make(value)
+    }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
@@ -397,6 +407,7 @@ extension KeelsonHealthV1.Component {
     members["message"] = .string(message)
     members["essential"] = .bool(essential)
     members["consecutive_failures"] = JSONValue(number: consecutiveFailures)
+    if let value = details { members["details"] = value.json }
     return .object(members)
   }
 }

@@ -11,6 +11,8 @@ extension JobEngine {
     var id: JobID?
     var runTime: UnixTime?
     var delay: Duration?
+    /// Who creates it, where that is not the origin of the change.
+    var origin: ChangeOrigin?
   }
 
   struct Created: Sendable {
@@ -22,56 +24,64 @@ extension JobEngine {
   func create(_ new: [NewJob], origin: ChangeOrigin) async throws -> [Created] {
     do {
       return try await database.change(origin) { change in
-        var created: [Created] = []
-        var byKey: [UniqueKey: StoredJob] = [:]
-        var byID: [JobID: StoredJob] = [:]
-        var more: [SQLStatement] = []
-        for new in new {
-          let key = UniqueKey(new.job)
-          if let id = new.id {
-            let there =
-              if let made = byID[id] { made } else {
-                try await JobRepository.job(id, in: change)
-              }
-            if let there {
-              created.append(Created(job: there, isExisting: true))
-              continue
-            }
-          }
-          if let key {
-            let holder =
-              if let made = byKey[key] { made } else {
-                try await UniqueKeyRepository.holder(of: key, at: change.time, in: change)
-              }
-            if let holder {
-              created.append(Created(job: holder, isExisting: true))
-              continue
-            }
-          }
-          let job = made(new, origin: origin, now: change.time)
-          created.append(Created(job: job))
-          byID[job.id] = job
-          if let key {
-            byKey[key] = job
-            more.append(UniqueKeyRepository.take(key, for: job))
-          }
-        }
-        let jobs = created.filter { !$0.isExisting }.map(\.job)
-        guard !jobs.isEmpty else { throw Nothing(value: created) }
-        try await checkDepth(of: jobs, in: change)
-        var counts = JobCounts()
-        for job in jobs {
-          counts.add(1, to: job.lifecycle.state, queue: job.queue, kind: job.kind)
-        }
-        try await change.executeAll(
-          JobRepository.insertions(of: jobs) + more + counts.statements)
-        audit(created: jobs, in: change)
-        change.emit(.scheduled, jobs.map { JobNews($0) })
+        let created = try await add(new, from: origin, in: change)
+        guard created.contains(where: { !$0.isExisting }) else { throw Nothing(value: created) }
         return created
       }
     } catch let nothing as Nothing<[Created]> {
       return nothing.value
     }
+  }
+
+  /// The same as a part of a change.
+  func add(
+    _ new: [NewJob], from origin: ChangeOrigin, in change: Change
+  ) async throws -> [Created] {
+    var created: [Created] = []
+    var byKey: [UniqueKey: StoredJob] = [:]
+    var byID: [JobID: StoredJob] = [:]
+    var more: [SQLStatement] = []
+    for new in new {
+      let key = UniqueKey(new.job)
+      if let id = new.id {
+        let there =
+          if let made = byID[id] { made } else {
+            try await JobRepository.job(id, in: change)
+          }
+        if let there {
+          created.append(Created(job: there, isExisting: true))
+          continue
+        }
+      }
+      if let key {
+        let holder =
+          if let made = byKey[key] { made } else {
+            try await UniqueKeyRepository.holder(of: key, at: change.time, in: change)
+          }
+        if let holder {
+          created.append(Created(job: holder, isExisting: true))
+          continue
+        }
+      }
+      let job = made(new, origin: new.origin ?? origin, now: change.time)
+      created.append(Created(job: job))
+      byID[job.id] = job
+      if let key {
+        byKey[key] = job
+        more.append(UniqueKeyRepository.take(key, for: job))
+      }
+    }
+    let jobs = created.filter { !$0.isExisting }.map(\.job)
+    guard !jobs.isEmpty else { return created }
+    try await checkDepth(of: jobs, in: change)
+    var counts = JobCounts()
+    for job in jobs {
+      counts.add(1, to: job.lifecycle.state, queue: job.queue, kind: job.kind)
+    }
+    try await change.executeAll(JobRepository.insertions(of: jobs) + more + counts.statements)
+    audit(created: jobs, in: change)
+    change.emit(.scheduled, jobs.map { JobNews($0) })
+    return created
   }
 
   private func made(_ new: NewJob, origin: ChangeOrigin, now: UnixTime) -> StoredJob {
@@ -87,14 +97,11 @@ extension JobEngine {
   /// - Throws: `RPCError` RESOURCE_EXHAUSTED when a queue has no room for all of them.
   func checkDepth(of jobs: [StoredJob], in change: Change) async throws {
     for (queue, jobs) in Dictionary(grouping: jobs, by: \.queue) {
-      let settings = try await QueueRepository.settings(of: queue, in: change)
-      let limit = settings?.limits.depth ?? 0
-      let depth = limit > 0 ? limit : limits.queueDepth
-      let waiting = try await QueueRepository.waiting(in: queue, change)
-      guard waiting + Int64(jobs.count) <= depth else {
+      let (left, depth) = try await depthLeft(of: queue, in: change)
+      guard Int64(jobs.count) <= left else {
         throw RPCError(
           .resourceExhausted,
-          "Queue '\(queue)' holds \(waiting) waiting jobs; at most \(depth) are allowed. Try again "
+          "Queue '\(queue)' holds \(depth - left) waiting jobs; at most \(depth) are allowed. Try again "
             + "once workers have done some, or raise its limit.",
           details: [
             .quotaFailure([
@@ -103,6 +110,16 @@ extension JobEngine {
           ])
       }
     }
+  }
+
+  /// How many more jobs may wait in a queue, of how many in all.
+  func depthLeft(
+    of queue: String, in change: Change
+  ) async throws -> (left: Int64, depth: Int64) {
+    let settings = try await QueueRepository.settings(of: queue, in: change)
+    let limit = settings?.limits.depth ?? 0
+    let depth = limit > 0 ? limit : limits.queueDepth
+    return (depth - (try await QueueRepository.waiting(in: queue, change)), depth)
   }
 
   /// One entry for a job, or for all jobs of one call.

@@ -8,6 +8,9 @@ extension JobEngine {
     /// Whether something was done, so that it is to be looked again at once.
     var isCut = false
     var nextTime: UnixTime?
+    /// Attempts that ended since their worker was not heard of, or at their timeout.
+    var expiredLeases = 0
+    var timeouts = 0
   }
 
   /// Moves the jobs whose time has come, and those whose leases have ended.
@@ -37,6 +40,7 @@ extension JobEngine {
           counts.move(job, from: before.lifecycle.state)
           moved.add(job, before: before, outcome: nil, error: "", at: change.time)
         }
+        var tick = Tick(isCut: true)
         let expired = try await JobRepository.expired(at: change.time, limit: limit, in: change)
         for var job in expired {
           let before = job
@@ -46,6 +50,8 @@ extension JobEngine {
           }
           counts.move(job, from: before.lifecycle.state)
           let wasCancelled = job.lifecycle.state == .cancelled
+          if !wasCancelled, isOver { tick.timeouts += 1 }
+          if !wasCancelled, !isOver { tick.expiredLeases += 1 }
           moved.add(
             job, before: before,
             outcome: wasCancelled ? .cancelled : isOver ? .timedOut : .leaseExpired,
@@ -59,7 +65,7 @@ extension JobEngine {
         guard !moved.isEmpty else { throw Nothing(value: ()) }
         try await write(moved.jobs, counts, more: moved.attempts, in: change)
         moved.emit(in: change)
-        return Tick(isCut: true)
+        return tick
       }
     } catch is Nothing<Void> {
       // Another server has done it, or a worker was heard of meanwhile.

@@ -106,6 +106,19 @@ package enum JobsMigrations {
           )\(suffix)
           """,
         ]
-      }
+      },
+      Migration(2, "alerts of queues' depths") { dialect in
+        [
+          """
+          CREATE TABLE job_queue_alerts (
+            queue TEXT NOT NULL PRIMARY KEY,
+            since \(dialect.integerType) NOT NULL
+          )\(dialect.tableSuffix)
+          """
+        ]
+      },
+      Migration(3, "jobs made by SQL") { dialect in
+        dialect == .postgreSQL ? InboxSchema.statements : []
+      },
     ])
 }

@@ -109,6 +109,10 @@ enum QueueRepository {
     try await count(of: queue, where: "state IN (1, 2)", in: transaction)
   }
 
+  static func pending(in queue: String, _ transaction: any Transaction) async throws -> Int64 {
+    try await count(of: queue, where: "state = 2", in: transaction)
+  }
+
   static func running(in queue: String, _ transaction: any Transaction) async throws -> Int64 {
     try await count(of: queue, where: "state = 3", in: transaction)
   }

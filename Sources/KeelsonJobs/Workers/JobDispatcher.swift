@@ -21,6 +21,9 @@ final class JobDispatcher: Sendable {
   /// When a limit of a rate lets jobs begin again.
   private let retryTime = Mutex<UnixTime?>(nil)
   private let isLeader = Atomic(false)
+  /// When the clock's loop last got round.
+  private let clockRound = Mutex(ContinuousClock.now)
+  let tallies = JobTallies()
   private let watches: JobWatches
   private let zones: TimeZoneDatabase
   private let logger: Logger
@@ -73,6 +76,7 @@ final class JobDispatcher: Sendable {
         let look = board.withLock { $0.looking(at: lanes) }
         do {
           let claims = try await engine.claim(demands, lanes: lanes)
+          tallies.claimed(claims.jobs.count)
           let undeliverable = board.withLock { $0.deliver(claims, since: look) }
           if !undeliverable.isEmpty { add(undeliverable, from: "") }
           if let time = claims.retryTime {
@@ -139,7 +143,9 @@ final class JobDispatcher: Sendable {
         do {
           // What was said ahead of a result belongs to its attempt.
           try await engine.keep(board.withLock { $0.takeProgress() })
-          let receipts = try await engine.finish(taken.map(\.result))
+          let results = taken.map(\.result)
+          let receipts = try await engine.finish(results)
+          tallies.took(results, receipts)
           board.withLock { $0.deliver(receipts, for: taken) }
         } catch {
           board.withLock { $0.restore(taken) }
@@ -181,6 +187,13 @@ final class JobDispatcher: Sendable {
     seen = .now
   }
 
+  /// Whether this server moves the jobs whose time has come.
+  var leads: Bool { isLeader.load(ordering: .acquiring) }
+
+  /// How long ago it was that this server found out who leads, and moved what was due where it
+  /// does.
+  var timeSinceClockRound: Duration { .now - clockRound.withLock { $0 } }
+
   private func runClock() async {
     var seen: ContinuousClock.Instant?
     while !Task.isCancelled {
@@ -200,7 +213,10 @@ final class JobDispatcher: Sendable {
         var isMore = await trying("run schedules") { try await engine.runSchedules(zones) } ?? false
         let tick = await trying("move the jobs whose time has come") { try await engine.tick() }
         // After an outage nobody has been heard of for a while.
-        if tick == nil {
+        if let tick {
+          tallies.moved(tick)
+          clockRound.withLock { $0 = .now }
+        } else {
           seen = nil
           isLeader.store(false, ordering: .releasing)
         }
@@ -210,6 +226,8 @@ final class JobDispatcher: Sendable {
           let left = next.microseconds - UnixTime.now.microseconds
           pause = min(pause, .microseconds(max(1_000, left)))
         }
+      } else {
+        clockRound.withLock { $0 = .now }
       }
       _ = await sleep(pause, or: clock)
     }
@@ -260,6 +278,7 @@ final class JobDispatcher: Sendable {
       do {
         guard let (kind, jobs) = try event.jobs() else { continue }
         watches.publish(jobs)
+        tallies.heard(kind, jobs)
         board.withLock { board in
           if kind == .queueUpdated { board.unblock() }
           if kind == .scheduleUpdated { isScheduled = true }

@@ -56,7 +56,7 @@ void   keelson__health__v1__watch_health_request__init
   static const Keelson__Health__V1__WatchHealthRequest init_value = KEELSON__HEALTH__V1__WATCH_HEALTH_REQUEST__INIT;
   *message = init_value;
 }
-static const ProtobufCFieldDescriptor keelson__health__v1__component__field_descriptors[7] =
+static const ProtobufCFieldDescriptor keelson__health__v1__component__field_descriptors[8] =
 {
   {
     "name_1",
@@ -142,10 +142,23 @@ static const ProtobufCFieldDescriptor keelson__health__v1__component__field_desc
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "details_8",
+    8,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Health__V1__Component, details_8),
+    &google__protobuf__struct__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned keelson__health__v1__component__field_indices_by_name[] = {
   3,   /* field[3] = check_time_4 */
   6,   /* field[6] = consecutive_failures_7 */
+  7,   /* field[7] = details_8 */
   5,   /* field[5] = essential_6 */
   4,   /* field[4] = message_5 */
   0,   /* field[0] = name_1 */
@@ -155,7 +168,7 @@ static const unsigned keelson__health__v1__component__field_indices_by_name[] = 
 static const ProtobufCIntRange keelson__health__v1__component__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 7 }
+  { 0, 8 }
 };
 const ProtobufCMessageDescriptor keelson__health__v1__component__descriptor =
 {
@@ -165,7 +178,7 @@ const ProtobufCMessageDescriptor keelson__health__v1__component__descriptor =
   "Keelson__Health__V1__Component",
   "keelson.health.v1",
   sizeof(Keelson__Health__V1__Component),
-  7,
+  8,
   keelson__health__v1__component__field_descriptors,
   keelson__health__v1__component__field_indices_by_name,
   1,  keelson__health__v1__component__number_ranges,

@@ -16,6 +16,7 @@ PROTOBUF_C__BEGIN_DECLS
 #endif
 
 #include "google/protobuf/duration.pb-c.h"
+#include "google/protobuf/struct.pb-c.h"
 #include "google/protobuf/timestamp.pb-c.h"
 
 typedef struct Keelson__Health__V1__Component Keelson__Health__V1__Component;
@@ -43,10 +44,11 @@ struct  Keelson__Health__V1__Component
   ProtobufCBinaryData message_5;
   protobuf_c_boolean essential_6;
   int32_t consecutive_failures_7;
+  Google__Protobuf__Struct *details_8;
 };
 #define KEELSON__HEALTH__V1__COMPONENT__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__health__v1__component__descriptor) \
-    , {0,NULL}, 0, NULL, NULL, {0,NULL}, 0, 0 }
+    , {0,NULL}, 0, NULL, NULL, {0,NULL}, 0, 0, NULL }
 
 
 struct  Keelson__Health__V1__GetHealthRequest
