@@ -36,7 +36,7 @@ extension ServerLimits {
       "job-inbox-interval", \.jobs.inboxInterval, 1...3_600_000,
       "time between two looks for jobs made by SQL", "they wait"),
     count(
-      "job-inbox-rows", \.jobs.inboxRows, 1...1_000,
+      "job-inbox-rows", \.jobs.inboxRows, 1...10_000,
       "jobs made by SQL that one transaction takes up", "the next takes over"),
     duration(
       "job-inbox-keep-refused", \.jobs.inboxKeepRefused, 60_000...315_360_000_000,

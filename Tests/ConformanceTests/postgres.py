@@ -85,15 +85,21 @@ class PrivatePostgres:
             )
         assert ended.returncode == 0, (self.folder / "said").read_text() + self.log_text()
 
-    def query(self, sql, database="postgres"):
+    def query(self, sql, database="postgres", user=USER, password=PASSWORD):
         """The rows, columns parted by `|`."""
-        ended = subprocess.run(
+        with self.session(database, user, password) as psql:
+            said, errors = psql.communicate(sql, timeout=60)
+        assert psql.returncode == 0, errors
+        return said.splitlines()
+
+    def session(self, database="postgres", user=USER, password=PASSWORD):
+        """A psql that reads statements from its input and ends at the first that fails."""
+        return subprocess.Popen(
             [str(BIN / "psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.folder),
-             "-p", str(self.port), "-U", USER, "-d", database, "-c", sql],
-            capture_output=True, text=True, env={**os.environ, "PGPASSWORD": PASSWORD}, timeout=60,
+             "-p", str(self.port), "-U", user, "-d", database],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "PGPASSWORD": password},
         )
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout.splitlines()
 
     def create_database(self):
         """The address of a new, empty database."""

@@ -41,6 +41,7 @@ import Testing
     var random: SeededGenerator
     var reference: [JobID: JobLifecycle] = [:]
     var uniqueKeys: [String: JobID] = [:]
+    var keys: [JobID: String] = [:]
     /// When the reference thinks it is: later than all times of the store.
     let late = UnixTime(microseconds: 4_000_000_000_000_000)
 
@@ -108,7 +109,10 @@ import Testing
         reference[created.job.id] = JobLifecycle(
           runTime: UnixTime(microseconds: 0), retryPolicy: policy,
           now: UnixTime(microseconds: 0))
-        if let key { uniqueKeys[key] = created.job.id }
+        if let key {
+          uniqueKeys[key] = created.job.id
+          keys[created.job.id] = key
+        }
       }
       return "create \(new.count)"
     }
@@ -240,7 +244,14 @@ import Testing
       var isAllowed = true
       switch choice {
       case 0: do { try job.cancel(grace: .seconds(3_600), now: late) } catch { isAllowed = false }
-      case 1: do { try job.retry(now: late) } catch { isAllowed = false }
+      case 1:
+        do { try job.retry(now: late) } catch { isAllowed = false }
+        // Its key may be that of another by now.
+        if let holder = keys[id].flatMap({ uniqueKeys[$0] }), holder != id,
+          reference[holder]?.state.hasEnded == false
+        {
+          isAllowed = false
+        }
       case 2: isAllowed = job.state == .scheduled || job.state == .pending
       default: isAllowed = job.state.hasEnded
       }
@@ -252,6 +263,7 @@ import Testing
         default: try await engine.delete(id, origin: origin)
         }
         #expect(isAllowed)
+        if choice == 1, let key = keys[id] { uniqueKeys[key] = id }
         reference[id] = choice == 3 ? nil : job
       } catch let error as RPCError {
         #expect(!isAllowed && error.code == .failedPrecondition, "\(error)")

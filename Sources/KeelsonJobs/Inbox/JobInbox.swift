@@ -13,7 +13,8 @@ final class JobInbox: Sendable {
   private let logger: Logger
   private let full = Mutex(Full())
 
-  /// How long a queue is passed over that is full, and how long nothing is tried after a failure.
+  /// How long a queue is passed over that is full, and how long nothing is tried after a failure or
+  /// while another server leads.
   private static let pause: Duration = .seconds(1)
   private static let pruningInterval: Duration = .seconds(60)
   /// Looking takes this share of the time at most: one of 1 ms is followed by 19 ms without.
@@ -54,12 +55,12 @@ final class JobInbox: Sendable {
     guard isThere else { return }
     var pruned = ContinuousClock.now
     while !Task.isCancelled {
-      var pause = limits.inboxInterval
+      var pause = Self.pause
       if dispatcher.leads {
         let start = ContinuousClock.now
         do {
           if try await takeUp() { continue }
-          pause = max(pause, (ContinuousClock.now - start) * Self.shareOfTime)
+          pause = max(limits.inboxInterval, (ContinuousClock.now - start) * Self.shareOfTime)
           if start - pruned > Self.pruningInterval {
             pruned = start
             while try await engine.pruneInbox() > 0 {}
@@ -70,7 +71,6 @@ final class JobInbox: Sendable {
               .warning, "Jobs made by SQL could not be taken up; the server tries again.",
               ["error": "\(error)"])
           }
-          pause = Self.pause
         }
       }
       try? await Task.sleep(for: pause)
