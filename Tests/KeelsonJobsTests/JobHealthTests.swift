@@ -202,16 +202,19 @@ import Testing
         try await JobFigures.read(in: $0, dialect: .sqlite)
       }
       let long = UnixTime.now - .seconds(86_400)
-      func found(_ figures: JobFigures, since start: UnixTime) -> [HealthOutcome.Level] {
+      func found(
+        _ figures: JobFigures, sinceRound: Duration = .seconds(1), since start: UnixTime
+      ) -> [HealthOutcome.Level] {
         var levels: [HealthOutcome.Level] = []
-        bench.service.healthCheck.findStandstill(figures, since: start) { level, _ in
-          levels.append(level)
-        }
+        bench.service.healthCheck.findStandstill(
+          figures, sinceRound: sinceRound, since: start
+        ) { level, _ in levels.append(level) }
         return levels
       }
       #expect(found(figures, since: long).isEmpty)
+      #expect(found(figures, sinceRound: .seconds(11), since: long) == [.unhealthy])
       for (late, expected) in [
-        (5, []), (20, [.degraded]), (100, [.unhealthy]),
+        (-600, []), (20, [.degraded]), (100, [.unhealthy]),
       ] as [(Int, [HealthOutcome.Level])] {
         try await put(.seconds(late))
         let figures = try await bench.database.read {

@@ -68,7 +68,8 @@ package final class JobHealthCheck: HealthCheck {
       if level == .unhealthy || outcome.level == .healthy { outcome.level = level }
       outcome.reason += (outcome.reason.isEmpty ? "" : " ") + reason
     }
-    findStandstill(figures, since: seen.start, find)
+    findStandstill(
+      figures, sinceRound: dispatcher.timeSinceClockRound, since: seen.start, find)
     findClock(figures, find)
     findDepth(figures, find)
     if seen.inboxWait > Self.lateAfter {
@@ -84,10 +85,9 @@ package final class JobHealthCheck: HealthCheck {
   // MARK: What is wrong
 
   func findStandstill(
-    _ figures: JobFigures, since start: UnixTime,
+    _ figures: JobFigures, sinceRound idle: Duration, since start: UnixTime,
     _ find: (HealthOutcome.Level, String) -> Void
   ) {
-    let idle = dispatcher.timeSinceClockRound
     if idle > Self.lateAfter {
       find(
         .unhealthy,

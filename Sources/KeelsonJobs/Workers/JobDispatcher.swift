@@ -21,8 +21,8 @@ final class JobDispatcher: Sendable {
   /// When a limit of a rate lets jobs begin again.
   private let retryTime = Mutex<UnixTime?>(nil)
   private let isLeader = Atomic(false)
-  /// When the clock's loop last got round.
-  private let clockRound = Mutex(ContinuousClock.now)
+  /// When the clock's loop last got round; nil before it has begun.
+  private let clockRound = Mutex<ContinuousClock.Instant?>(nil)
   let tallies = JobTallies()
   private let watches: JobWatches
   private let zones: TimeZoneDatabase
@@ -191,11 +191,12 @@ final class JobDispatcher: Sendable {
   var leads: Bool { isLeader.load(ordering: .acquiring) }
 
   /// How long ago it was that this server found out who leads, and moved what was due where it
-  /// does.
-  var timeSinceClockRound: Duration { .now - clockRound.withLock { $0 } }
+  /// does; 0 before it has begun.
+  var timeSinceClockRound: Duration { clockRound.withLock { $0 }.map { .now - $0 } ?? .zero }
 
   private func runClock() async {
     var seen: ContinuousClock.Instant?
+    clockRound.withLock { $0 = .now }
     while !Task.isCancelled {
       var pause = Self.longestSleep
       await trying("keep what handlers say") {
