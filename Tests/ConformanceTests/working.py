@@ -1,11 +1,25 @@
-"""A worker on plain grpcio, as tests need one: what it does with each job is a function."""
+"""Jobs and workers on plain grpcio, as tests need them: what a worker does with each job is a
+function."""
 
 import queue
 import threading
 
 import grpc
+from google.protobuf import duration_pb2
 from keelson.jobs.v1 import jobs_pb2 as jobs
 from keelson.jobs.v1 import jobs_pb2_grpc as jobs_grpc
+
+ENDED = (jobs.JOB_STATE_COMPLETED, jobs.JOB_STATE_FAILED, jobs.JOB_STATE_CANCELLED)
+
+
+def seconds(number):
+    duration = duration_pb2.Duration()
+    duration.FromMicroseconds(int(number * 1_000_000))
+    return duration
+
+
+def retries(maximum, delay=0.0):
+    return jobs.RetryPolicy(maximum_retries=maximum, initial_delay=seconds(delay), jitter=0)
 
 
 def lease(leased):
@@ -84,3 +98,64 @@ class Worker:
         """As a worker that dies."""
         self.call.cancel()
         self.thread.join(30)
+
+
+class Jobs:
+    """The service over a client's connection, in a queue of its own."""
+
+    def __init__(self, client, queue):
+        self.channel, self.queue = client.channel, queue
+        self.service = jobs_grpc.JobsServiceStub(client.channel)
+        self.workers = []
+
+    def create(self, kind="test", delay=None, **fields):
+        request = jobs.CreateJobRequest(job=jobs.Job(kind=kind, queue=self.queue, **fields))
+        if delay is not None:
+            request.delay.CopyFrom(seconds(delay))
+        return self.service.CreateJob(request, timeout=20)
+
+    def batch(self, count, kind="test", **fields):
+        job = jobs.Job(kind=kind, queue=self.queue, **fields)
+        return self.service.BatchCreateJobs(
+            jobs.BatchCreateJobsRequest(requests=[jobs.CreateJobRequest(job=job)] * count),
+            timeout=20,
+        ).responses
+
+    def get(self, id):
+        return self.service.GetJob(jobs.GetJobRequest(id=id), timeout=20)
+
+    def ended(self, id):
+        """Waits for a job's end and returns it."""
+        for message in self.service.WatchJobs(jobs.WatchJobsRequest(id=id), timeout=60):
+            last = message.job
+        assert last.state in ENDED
+        return self.get(id)
+
+    def states(self, id):
+        """The states of a job from now to its end."""
+        watched = self.service.WatchJobs(jobs.WatchJobsRequest(id=id), timeout=60)
+        return [message.job.state for message in watched if message.job.id]
+
+    def cancel(self, id, **fields):
+        return self.service.CancelJob(jobs.CancelJobRequest(id=id, **fields), timeout=20)
+
+    def standing(self):
+        return self.service.GetQueue(jobs.GetQueueRequest(name=self.queue), timeout=20)
+
+    def limit(self, **limits):
+        return self.service.UpdateQueue(
+            jobs.UpdateQueueRequest(
+                queue=jobs.Queue(name=self.queue, limits=jobs.QueueLimits(**limits))
+            ),
+            timeout=20,
+        )
+
+    def worker(self, *arguments, **options):
+        options.setdefault("queues", [self.queue])
+        worker = Worker(self.channel, *arguments, **options)
+        self.workers.append(worker)
+        return worker
+
+    def close(self):
+        for worker in self.workers:
+            worker.break_off()
