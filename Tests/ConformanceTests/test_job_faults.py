@@ -45,12 +45,13 @@ PLANS = [
 class Run:
     """Has jobs done by a fleet, and breaks what it stands on meanwhile."""
 
-    def __init__(self, fleet, chance, postgres=None):
-        self.fleet, self.chance, self.postgres = fleet, chance, postgres
+    def __init__(self, fleet, seed, postgres=None):
+        self.fleet, self.seed, self.postgres = fleet, seed, postgres
+        self.chance = random.Random(seed)
         self.client = Client(fleet.way.address)
         self.service = jobs_grpc.JobsServiceStub(self.client.channel)
         # Its own, since another thread creates jobs while faults are chosen.
-        self.plans = random.Random(chance.random())
+        self.plans = random.Random(self.chance.random())
         self.ids = set()
         self.retried = 0
         self.wanted = threading.Semaphore(0)
@@ -309,7 +310,8 @@ def check(run, terminal, store):
         check_life(life, numbers[id])
     assert auditing.verify(run.client).valid
     terminal(
-        f"{store}: {len(run.ids)} jobs through {len(run.struck)} faults, each completed once:"
+        f"{store}, seed {run.seed}: {len(run.ids)} jobs through {len(run.struck)} faults, each"
+        f" completed once:"
         f" {attempts} attempts, of which {unseen} never reached a worker; {refused} late results"
         f" refused; {run.retried} calls made again;"
         f" checked in {time.monotonic() - began:.0f} s"
@@ -321,7 +323,7 @@ def have_done(servers, folder, faults, terminal, store, postgres=None):
     seed = int(SEED) if SEED else random.randrange(2**32)
     print(f"KEELSON_FAULT_SEED={seed}")
     fleet = Fleet(servers, folder / "workers", workers=4, kinds=("quick", "other"), queue=QUEUE)
-    run = Run(fleet, random.Random(seed), postgres)
+    run = Run(fleet, seed, postgres)
     try:
         run.run(faults)
         refused = check(run, terminal, store)

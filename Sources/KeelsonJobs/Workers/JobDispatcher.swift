@@ -13,7 +13,7 @@ final class JobDispatcher: Sendable {
 
   let engine: JobEngine
   let limits: JobLimits
-  private let board = Mutex(WorkerBoard())
+  private let board: Mutex<WorkerBoard>
   private let handOut = Wakeup()
   private let results = Wakeup()
   private let clock = Wakeup()
@@ -42,6 +42,7 @@ final class JobDispatcher: Sendable {
     self.watches = watches
     self.engine = engine
     self.limits = limits
+    board = Mutex(WorkerBoard(limits: limits))
     self.logger = logger
   }
 
@@ -72,7 +73,7 @@ final class JobDispatcher: Sendable {
 
   private func runHandingOut() async {
     while await handOut.wait() {
-      while !Task.isCancelled, let (demands, lanes) = board.withLock({ $0.work() }) {
+      while !Task.isCancelled, let (demands, lanes) = board.withLock({ $0.work(at: .now) }) {
         let look = board.withLock { $0.looking(at: lanes) }
         do {
           let claims = try await engine.claim(demands, lanes: lanes)
@@ -275,6 +276,7 @@ final class JobDispatcher: Sendable {
   /// Takes in what happened to jobs anywhere, on the database's writer thread.
   func observe(_ events: [CommittedEvent]) {
     var isScheduled = false
+    let now = UnixTime.now
     for event in events {
       do {
         guard let (kind, jobs) = try event.jobs() else { continue }
@@ -284,7 +286,8 @@ final class JobDispatcher: Sendable {
           if kind == .queueUpdated { board.unblock() }
           if kind == .scheduleUpdated { isScheduled = true }
           for job in jobs {
-            board.note(job, cancelled: job.cancelRequested ? cancellation(of: job) : nil)
+            board.note(
+              job, cancelled: job.cancelRequested ? cancellation(of: job) : nil, at: now)
             if job.state == .scheduled { isScheduled = true }
           }
         }
@@ -368,7 +371,7 @@ final class JobDispatcher: Sendable {
           }
         }
       }
-      board.lose(leases.filter { held[$0.id] == nil }, of: session)
+      board.lose(leases.filter { held[$0.id] == nil }, of: session, at: now)
     }
   }
 
@@ -397,7 +400,11 @@ final class JobDispatcher: Sendable {
         }
         return outbox
       }
-      if let outbox { return outbox }
+      if let outbox {
+        // What it was given is on its way: it may get more.
+        if !outbox.jobs.isEmpty { handOut.set() }
+        return outbox
+      }
       guard await wakeup.wait() else { return nil }
     }
   }
