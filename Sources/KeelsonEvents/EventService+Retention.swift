@@ -50,6 +50,32 @@ extension EventService {
     }
   }
 
+  package func compactEvents(
+    _ request: API.CompactEventsRequest, context: ServerContext
+  ) async throws -> API.CompactEventsResponse {
+    do {
+      let removed = try await retention.apply()
+      let oldest = try await database.feed.oldestRevision()
+      if removed > 0 {
+        try await database.change(ChangeOrigin(context)) { change in
+          let data = JSONText([
+            "removed": .number(Double(removed)), "oldest_revision": .number(Double(oldest)),
+          ])
+          change.audit(
+            AuditDraft(
+              action: "events.compacted", entityType: "events", entityID: "events",
+              attributes: data))
+          change.emit(
+            EventDraft(
+              type: "keelson.events.EventsCompactedByHand", subject: "events", data: data))
+        }
+      }
+      return API.CompactEventsResponse(removed: Int64(removed), oldestRevision: oldest)
+    } catch let error as StoreError {
+      throw RPCError(error)
+    }
+  }
+
   /// Thrown out of a change that would change nothing, so that no revision is spent on it.
   private struct Unchanged: Error {
     var policy: API.RetentionPolicy

@@ -14,6 +14,7 @@ enum JobEvent: String, Sendable {
   case prioritized = "keelson.jobs.BackgroundJobPrioritized"
   case deleted = "keelson.jobs.BackgroundJobDeleted"
   case refused = "keelson.jobs.BackgroundJobRefused"
+  case pruned = "keelson.jobs.BackgroundJobsPruned"
   case queueUpdated = "keelson.jobs.JobQueueUpdated"
   case depthExceeded = "keelson.jobs.JobQueueDepthExceeded"
   case depthRecovered = "keelson.jobs.JobQueueDepthRecovered"

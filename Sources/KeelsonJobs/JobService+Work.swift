@@ -72,7 +72,7 @@ extension JobService {
     dispatcher.add(results, from: id)
     var isOver = false
     dispatcher.update(id) { session in
-      session.hear(at: .now)
+      session.lastHeardTime = .now
       session.credit += Int(request.credit)
       isOver = session.credit > limits.credit
       if request.draining {

@@ -228,6 +228,15 @@ extension JobService {
     return API.DeleteJobResponse()
   }
 
+  package func pruneJobs(
+    _ request: API.PruneJobsRequest, context: ServerContext
+  ) async throws -> API.PruneJobsResponse {
+    let removed = try await mapped { try await engine.pruneAll(origin: ChangeOrigin(context)) }
+    var response = API.PruneJobsResponse()
+    response.removed = Int64(removed)
+    return response
+  }
+
   package func reprioritizeJob(
     _ request: API.ReprioritizeJobRequest, context: ServerContext
   ) async throws -> API.Job {

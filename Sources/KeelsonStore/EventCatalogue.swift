@@ -88,6 +88,8 @@ package enum EventCatalogue {
       "keelson.events.EventRetentionPolicyUpdated", "How long events are kept was changed."),
     telemetry(
       "keelson.events.EventsCompacted", "Events that the policy does not keep were removed."),
+    durable(
+      "keelson.events.EventsCompactedByHand", "They were removed because somebody asked for it."),
   ]
 
   private static let jobs: [EventType] = [
@@ -105,6 +107,9 @@ package enum EventCatalogue {
     durable(
       "keelson.jobs.BackgroundJobRefused",
       "A job that SQL had made was not taken up: the entry in the audit trail says why."),
+    durable(
+      "keelson.jobs.BackgroundJobsPruned",
+      "Jobs that were kept long enough were removed because somebody asked for it."),
     durable("keelson.jobs.JobQueueUpdated", "A queue got other limits, was paused or resumed."),
     durable(
       "keelson.jobs.JobQueueDepthExceeded", "A queue holds more pending jobs than is alerted of."),

@@ -24,9 +24,12 @@ extension KeelsonEventsV1 {
     public static let updateRetentionPolicy = KeelsonCore.MethodDescriptor(
       service: "keelson.events.v1.EventService", name: "UpdateRetentionPolicy", kind: .unary
     )
+    public static let compactEvents = KeelsonCore.MethodDescriptor(
+      service: "keelson.events.v1.EventService", name: "CompactEvents", kind: .unary
+    )
 
     /// All of them, in the order of the file.
-    public static var all: [KeelsonCore.MethodDescriptor] { [subscribe, getEvent, listEvents, listEventTypes, getRetentionPolicy, updateRetentionPolicy] }
+    public static var all: [KeelsonCore.MethodDescriptor] { [subscribe, getEvent, listEvents, listEventTypes, getRetentionPolicy, updateRetentionPolicy, compactEvents] }
 
     /// The route of `getEvent` with a handler that never waits.
     package static func getEvent(
@@ -61,6 +64,13 @@ extension KeelsonEventsV1 {
       immediate handler: @escaping @Sendable (KeelsonEventsV1.UpdateRetentionPolicyRequest, KeelsonCore.ServerContext) throws -> KeelsonEventsV1.RetentionPolicy
     ) -> KeelsonCore.Route {
       .immediate(updateRetentionPolicy, handler)
+    }
+
+    /// The route of `compactEvents` with a handler that never waits.
+    package static func compactEvents(
+      immediate handler: @escaping @Sendable (KeelsonEventsV1.CompactEventsRequest, KeelsonCore.ServerContext) throws -> KeelsonEventsV1.CompactEventsResponse
+    ) -> KeelsonCore.Route {
+      .immediate(compactEvents, handler)
     }
   }
 
@@ -122,6 +132,12 @@ extension KeelsonEventsV1 {
     func updateRetentionPolicy(
       _ request: KeelsonEventsV1.UpdateRetentionPolicyRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonEventsV1.RetentionPolicy
+
+    /// Removes what the policy does not keep, now and all of it, as a server does by itself every
+    /// minute. While another server is at it nothing is left to remove here.
+    func compactEvents(
+      _ request: KeelsonEventsV1.CompactEventsRequest, context: KeelsonCore.ServerContext
+    ) async throws -> KeelsonEventsV1.CompactEventsResponse
   }
 
   /// What happens in Keelson, as CloudEvents 1.0.
@@ -201,6 +217,14 @@ extension KeelsonEventsV1 {
     ) async throws -> KeelsonEventsV1.RetentionPolicy {
       try await channel.unaryCall(EventServiceMethods.updateRetentionPolicy, request, options: options)
     }
+
+    /// Removes what the policy does not keep, now and all of it, as a server does by itself every
+    /// minute. While another server is at it nothing is left to remove here.
+    public func compactEvents(
+      _ request: KeelsonEventsV1.CompactEventsRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
+    ) async throws -> KeelsonEventsV1.CompactEventsResponse {
+      try await channel.unaryCall(EventServiceMethods.compactEvents, request, options: options)
+    }
   }
 }
 
@@ -231,6 +255,10 @@ extension KeelsonEventsV1.EventServiceHandler {
       .unary(KeelsonEventsV1.EventServiceMethods.updateRetentionPolicy) {
         (request: KeelsonEventsV1.UpdateRetentionPolicyRequest, context: KeelsonCore.ServerContext) in
         try await updateRetentionPolicy(request, context: context)
+      },
+      .unary(KeelsonEventsV1.EventServiceMethods.compactEvents) {
+        (request: KeelsonEventsV1.CompactEventsRequest, context: KeelsonCore.ServerContext) in
+        try await compactEvents(request, context: context)
       },
     ]
   }

@@ -585,6 +585,70 @@ extension KeelsonEventsV1 {
 }
 
 extension KeelsonEventsV1 {
+  public struct CompactEventsRequest: KeelsonAPI.Message {
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
+    }
+
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
+
+    public static var fullName: Swift.String { "keelson.events.v1.CompactEventsRequest" }
+  }
+}
+
+extension KeelsonEventsV1 {
+  public struct CompactEventsResponse: KeelsonAPI.Message {
+    /// How many events were removed.
+    public var removed: Int64
+    /// The oldest event that is kept.
+    public var oldestRevision: Int64
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+      self.removed = 0
+      self.oldestRevision = 0
+    }
+
+    public init(
+      removed: Int64 = 0,
+      oldestRevision: Int64 = 0
+    ) {
+      self.removed = removed
+      self.oldestRevision = oldestRevision
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
+    }
+
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
+
+    public static var fullName: Swift.String { "keelson.events.v1.CompactEventsResponse" }
+  }
+}
+
+extension KeelsonEventsV1 {
   public struct UpdateRetentionPolicyRequest: KeelsonAPI.Message {
     /// The policy. With an etag, the update is ABORTED if it has changed since.
     public var policy: KeelsonEventsV1.RetentionPolicy?
@@ -1061,6 +1125,59 @@ extension KeelsonEventsV1.GetRetentionPolicyRequest: WireMessage {
 extension KeelsonEventsV1.GetRetentionPolicyRequest {
   public var json: JSONValue {
     .object([:])
+  }
+}
+
+extension KeelsonEventsV1.CompactEventsRequest: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__events__v1__compact_events_request__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Events__V1__CompactEventsRequest.self)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Events__V1__CompactEventsRequest.self)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonEventsV1.CompactEventsRequest {
+  public var json: JSONValue {
+    .object([:])
+  }
+}
+
+extension KeelsonEventsV1.CompactEventsResponse: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__events__v1__compact_events_response__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Events__V1__CompactEventsResponse.self)
+    unsafe self.removed = c.pointee.removed_1
+    unsafe self.oldestRevision = c.pointee.oldest_revision_2
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Events__V1__CompactEventsResponse.self)
+    unsafe c.pointee.removed_1 = self.removed
+    unsafe c.pointee.oldest_revision_2 = self.oldestRevision
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonEventsV1.CompactEventsResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["removed"] = JSONValue(number: removed)
+    members["oldest_revision"] = JSONValue(number: oldestRevision)
+    return .object(members)
   }
 }
 

@@ -27,6 +27,9 @@ extension KeelsonJobsV1 {
     public static let deleteJob = KeelsonCore.MethodDescriptor(
       service: "keelson.jobs.v1.JobsService", name: "DeleteJob", kind: .unary
     )
+    public static let pruneJobs = KeelsonCore.MethodDescriptor(
+      service: "keelson.jobs.v1.JobsService", name: "PruneJobs", kind: .unary
+    )
     public static let reprioritizeJob = KeelsonCore.MethodDescriptor(
       service: "keelson.jobs.v1.JobsService", name: "ReprioritizeJob", kind: .unary
     )
@@ -83,7 +86,7 @@ extension KeelsonJobsV1 {
     )
 
     /// All of them, in the order of the file.
-    public static var all: [KeelsonCore.MethodDescriptor] { [createJob, batchCreateJobs, getJob, listJobs, cancelJob, retryJob, deleteJob, reprioritizeJob, watchJobs, createSchedule, getSchedule, listSchedules, updateSchedule, deleteSchedule, pauseSchedule, resumeSchedule, triggerSchedule, previewSchedule, listQueues, getQueue, updateQueue, pauseQueue, resumeQueue, listWorkers, work] }
+    public static var all: [KeelsonCore.MethodDescriptor] { [createJob, batchCreateJobs, getJob, listJobs, cancelJob, retryJob, deleteJob, pruneJobs, reprioritizeJob, watchJobs, createSchedule, getSchedule, listSchedules, updateSchedule, deleteSchedule, pauseSchedule, resumeSchedule, triggerSchedule, previewSchedule, listQueues, getQueue, updateQueue, pauseQueue, resumeQueue, listWorkers, work] }
 
     /// The route of `createJob` with a handler that never waits.
     package static func createJob(
@@ -132,6 +135,13 @@ extension KeelsonJobsV1 {
       immediate handler: @escaping @Sendable (KeelsonJobsV1.DeleteJobRequest, KeelsonCore.ServerContext) throws -> KeelsonJobsV1.DeleteJobResponse
     ) -> KeelsonCore.Route {
       .immediate(deleteJob, handler)
+    }
+
+    /// The route of `pruneJobs` with a handler that never waits.
+    package static func pruneJobs(
+      immediate handler: @escaping @Sendable (KeelsonJobsV1.PruneJobsRequest, KeelsonCore.ServerContext) throws -> KeelsonJobsV1.PruneJobsResponse
+    ) -> KeelsonCore.Route {
+      .immediate(pruneJobs, handler)
     }
 
     /// The route of `reprioritizeJob` with a handler that never waits.
@@ -298,6 +308,12 @@ extension KeelsonJobsV1 {
     func deleteJob(
       _ request: KeelsonJobsV1.DeleteJobRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonJobsV1.DeleteJobResponse
+
+    /// Removes jobs that have ended and were kept as long as their queues say, now and all of them, as
+    /// a server does by itself every minute.
+    func pruneJobs(
+      _ request: KeelsonJobsV1.PruneJobsRequest, context: KeelsonCore.ServerContext
+    ) async throws -> KeelsonJobsV1.PruneJobsResponse
 
     /// Gives a job that waits another priority. FAILED_PRECONDITION when it runs or has ended.
     func reprioritizeJob(
@@ -476,6 +492,14 @@ extension KeelsonJobsV1 {
       try await channel.unaryCall(JobsServiceMethods.deleteJob, request, options: options)
     }
 
+    /// Removes jobs that have ended and were kept as long as their queues say, now and all of them, as
+    /// a server does by itself every minute.
+    public func pruneJobs(
+      _ request: KeelsonJobsV1.PruneJobsRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
+    ) async throws -> KeelsonJobsV1.PruneJobsResponse {
+      try await channel.unaryCall(JobsServiceMethods.pruneJobs, request, options: options)
+    }
+
     /// Gives a job that waits another priority. FAILED_PRECONDITION when it runs or has ended.
     public func reprioritizeJob(
       _ request: KeelsonJobsV1.ReprioritizeJobRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
@@ -648,6 +672,10 @@ extension KeelsonJobsV1.JobsServiceHandler {
       .unary(KeelsonJobsV1.JobsServiceMethods.deleteJob) {
         (request: KeelsonJobsV1.DeleteJobRequest, context: KeelsonCore.ServerContext) in
         try await deleteJob(request, context: context)
+      },
+      .unary(KeelsonJobsV1.JobsServiceMethods.pruneJobs) {
+        (request: KeelsonJobsV1.PruneJobsRequest, context: KeelsonCore.ServerContext) in
+        try await pruneJobs(request, context: context)
       },
       .unary(KeelsonJobsV1.JobsServiceMethods.reprioritizeJob) {
         (request: KeelsonJobsV1.ReprioritizeJobRequest, context: KeelsonCore.ServerContext) in

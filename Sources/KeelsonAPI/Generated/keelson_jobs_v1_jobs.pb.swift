@@ -1066,6 +1066,65 @@ extension KeelsonJobsV1 {
 }
 
 extension KeelsonJobsV1 {
+  public struct PruneJobsRequest: KeelsonAPI.Message {
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
+    }
+
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
+
+    public static var fullName: Swift.String { "keelson.jobs.v1.PruneJobsRequest" }
+  }
+}
+
+extension KeelsonJobsV1 {
+  public struct PruneJobsResponse: KeelsonAPI.Message {
+    /// How many jobs were removed.
+    public var removed: Int64
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+      self.removed = 0
+    }
+
+    public init(
+      removed: Int64 = 0
+    ) {
+      self.removed = removed
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
+    }
+
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
+
+    public static var fullName: Swift.String { "keelson.jobs.v1.PruneJobsResponse" }
+  }
+}
+
+extension KeelsonJobsV1 {
   public struct ReprioritizeJobRequest: KeelsonAPI.Message {
     /// The job's id.
     public var id: String
@@ -3550,6 +3609,56 @@ extension KeelsonJobsV1.DeleteJobResponse: WireMessage {
 extension KeelsonJobsV1.DeleteJobResponse {
   public var json: JSONValue {
     .object([:])
+  }
+}
+
+extension KeelsonJobsV1.PruneJobsRequest: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__jobs__v1__prune_jobs_request__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Jobs__V1__PruneJobsRequest.self)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Jobs__V1__PruneJobsRequest.self)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonJobsV1.PruneJobsRequest {
+  public var json: JSONValue {
+    .object([:])
+  }
+}
+
+extension KeelsonJobsV1.PruneJobsResponse: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__jobs__v1__prune_jobs_response__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Jobs__V1__PruneJobsResponse.self)
+    unsafe self.removed = c.pointee.removed_1
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Jobs__V1__PruneJobsResponse.self)
+    unsafe c.pointee.removed_1 = self.removed
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonJobsV1.PruneJobsResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["removed"] = JSONValue(number: removed)
+    return .object(members)
   }
 }
 

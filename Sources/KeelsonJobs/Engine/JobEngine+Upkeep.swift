@@ -48,6 +48,29 @@ extension JobEngine {
   static let keepEnded: Duration = .seconds(7 * 86_400)
   static let keepFailed: Duration = .seconds(30 * 86_400)
 
+  /// Removes all jobs that have been kept long enough, because somebody asks for it.
+  ///
+  /// - Returns: how many.
+  func pruneAll(origin: ChangeOrigin) async throws -> Int {
+    var removed = 0
+    while true {
+      try Task.checkCancellation()
+      let step = try await prune()
+      guard step > 0 else { break }
+      removed += step
+    }
+    guard removed > 0 else { return 0 }
+    let total = removed
+    try await database.change(origin) { change in
+      let data = JSONText(["removed": .number(Double(total))])
+      change.audit(
+        AuditDraft(
+          action: "jobs.pruned", entityType: "jobs", entityID: "jobs", attributes: data))
+      change.emit(EventDraft(type: JobEvent.pruned.rawValue, subject: "jobs", data: data))
+    }
+    return total
+  }
+
   /// Removes jobs that have been kept long enough: a bounded number, so that nobody waits.
   ///
   /// - Returns: how many; 0 when none are left.

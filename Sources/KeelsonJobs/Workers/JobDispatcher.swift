@@ -13,7 +13,7 @@ final class JobDispatcher: Sendable {
 
   let engine: JobEngine
   let limits: JobLimits
-  private let board: Mutex<WorkerBoard>
+  private let board = Mutex(WorkerBoard())
   private let handOut = Wakeup()
   private let results = Wakeup()
   private let clock = Wakeup()
@@ -42,7 +42,6 @@ final class JobDispatcher: Sendable {
     self.watches = watches
     self.engine = engine
     self.limits = limits
-    board = Mutex(WorkerBoard(limits: limits))
     self.logger = logger
   }
 
@@ -73,7 +72,7 @@ final class JobDispatcher: Sendable {
 
   private func runHandingOut() async {
     while await handOut.wait() {
-      while !Task.isCancelled, let (demands, lanes) = board.withLock({ $0.work(at: .now) }) {
+      while !Task.isCancelled, let (demands, lanes) = board.withLock({ $0.work() }) {
         let look = board.withLock { $0.looking(at: lanes) }
         do {
           let claims = try await engine.claim(demands, lanes: lanes)
@@ -276,7 +275,6 @@ final class JobDispatcher: Sendable {
   /// Takes in what happened to jobs anywhere, on the database's writer thread.
   func observe(_ events: [CommittedEvent]) {
     var isScheduled = false
-    let now = UnixTime.now
     for event in events {
       do {
         guard let (kind, jobs) = try event.jobs() else { continue }
@@ -286,8 +284,7 @@ final class JobDispatcher: Sendable {
           if kind == .queueUpdated { board.unblock() }
           if kind == .scheduleUpdated { isScheduled = true }
           for job in jobs {
-            board.note(
-              job, cancelled: job.cancelRequested ? cancellation(of: job) : nil, at: now)
+            board.note(job, cancelled: job.cancelRequested ? cancellation(of: job) : nil)
             if job.state == .scheduled { isScheduled = true }
           }
         }
@@ -371,7 +368,7 @@ final class JobDispatcher: Sendable {
           }
         }
       }
-      board.lose(leases.filter { held[$0.id] == nil }, of: session, at: now)
+      board.lose(leases.filter { held[$0.id] == nil }, of: session)
     }
   }
 
@@ -400,11 +397,7 @@ final class JobDispatcher: Sendable {
         }
         return outbox
       }
-      if let outbox {
-        // What it was given is on its way: it may get more.
-        if !outbox.jobs.isEmpty { handOut.set() }
-        return outbox
-      }
+      if let outbox { return outbox }
       guard await wakeup.wait() else { return nil }
     }
   }

@@ -1,6 +1,5 @@
 import KeelsonAPI
 import KeelsonCore
-import KeelsonJobRules
 
 /// A worker's stream, as the server knows it.
 struct WorkerSession: Sendable {
@@ -12,9 +11,7 @@ struct WorkerSession: Sendable {
   let kinds: Set<String>
   let peer: String
   let connectTime: UnixTime
-  private(set) var lastHeardTime: UnixTime
-  /// Since when it has jobs and has not said a word; nil while it has none, or was heard of since.
-  var silentSince: UnixTime?
+  var lastHeardTime: UnixTime
   /// How many more jobs it would take.
   var credit = 0
   /// The attempts it has, by job.
@@ -25,26 +22,6 @@ struct WorkerSession: Sendable {
   /// What is to be sent to it; nil when there is nothing.
   var outbox: API.WorkResponse?
   let wakeup = Wakeup()
-
-  /// It has said something.
-  mutating func hear(at now: UnixTime) {
-    lastHeardTime = now
-    silentSince = nil
-  }
-
-  /// Whether it has jobs and says nothing, as one that hangs: it gets no more until it is heard of,
-  /// since it would have each job that it lets go again, before those who live.
-  func isSilent(at now: UnixTime, for patience: Duration) -> Bool {
-    silentSince.map { $0 + patience <= now } ?? false
-  }
-
-  /// How many jobs it may be given now: none while it has not been sent what it was given before,
-  /// so that one which does not read holds little here.
-  func room(at now: UnixTime, limits: JobLimits) -> Int {
-    guard !isDraining, !isSilent(at: now, for: limits.patience), outbox?.jobs.isEmpty ?? true
-    else { return 0 }
-    return min(credit, limits.credit - running.count)
-  }
 
   /// Adds to what is to be sent.
   mutating func send(_ body: (inout API.WorkResponse) -> Void) {

@@ -80,6 +80,18 @@ void   keelson__events__v1__get_retention_policy_request__init
   static const Keelson__Events__V1__GetRetentionPolicyRequest init_value = KEELSON__EVENTS__V1__GET_RETENTION_POLICY_REQUEST__INIT;
   *message = init_value;
 }
+void   keelson__events__v1__compact_events_request__init
+                     (Keelson__Events__V1__CompactEventsRequest         *message)
+{
+  static const Keelson__Events__V1__CompactEventsRequest init_value = KEELSON__EVENTS__V1__COMPACT_EVENTS_REQUEST__INIT;
+  *message = init_value;
+}
+void   keelson__events__v1__compact_events_response__init
+                     (Keelson__Events__V1__CompactEventsResponse         *message)
+{
+  static const Keelson__Events__V1__CompactEventsResponse init_value = KEELSON__EVENTS__V1__COMPACT_EVENTS_RESPONSE__INIT;
+  *message = init_value;
+}
 void   keelson__events__v1__update_retention_policy_request__init
                      (Keelson__Events__V1__UpdateRetentionPolicyRequest         *message)
 {
@@ -832,6 +844,75 @@ const ProtobufCMessageDescriptor keelson__events__v1__get_retention_policy_reque
   keelson__events__v1__get_retention_policy_request__field_indices_by_name,
   0,  keelson__events__v1__get_retention_policy_request__number_ranges,
   (ProtobufCMessageInit) keelson__events__v1__get_retention_policy_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define keelson__events__v1__compact_events_request__field_descriptors NULL
+#define keelson__events__v1__compact_events_request__field_indices_by_name NULL
+#define keelson__events__v1__compact_events_request__number_ranges NULL
+const ProtobufCMessageDescriptor keelson__events__v1__compact_events_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.events.v1.CompactEventsRequest",
+  "CompactEventsRequest",
+  "Keelson__Events__V1__CompactEventsRequest",
+  "keelson.events.v1",
+  sizeof(Keelson__Events__V1__CompactEventsRequest),
+  0,
+  keelson__events__v1__compact_events_request__field_descriptors,
+  keelson__events__v1__compact_events_request__field_indices_by_name,
+  0,  keelson__events__v1__compact_events_request__number_ranges,
+  (ProtobufCMessageInit) keelson__events__v1__compact_events_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor keelson__events__v1__compact_events_response__field_descriptors[2] =
+{
+  {
+    "removed_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Events__V1__CompactEventsResponse, removed_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "oldest_revision_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Events__V1__CompactEventsResponse, oldest_revision_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned keelson__events__v1__compact_events_response__field_indices_by_name[] = {
+  1,   /* field[1] = oldest_revision_2 */
+  0,   /* field[0] = removed_1 */
+};
+static const ProtobufCIntRange keelson__events__v1__compact_events_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor keelson__events__v1__compact_events_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.events.v1.CompactEventsResponse",
+  "CompactEventsResponse",
+  "Keelson__Events__V1__CompactEventsResponse",
+  "keelson.events.v1",
+  sizeof(Keelson__Events__V1__CompactEventsResponse),
+  2,
+  keelson__events__v1__compact_events_response__field_descriptors,
+  keelson__events__v1__compact_events_response__field_indices_by_name,
+  1,  keelson__events__v1__compact_events_response__number_ranges,
+  (ProtobufCMessageInit) keelson__events__v1__compact_events_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor keelson__events__v1__update_retention_policy_request__field_descriptors[2] =

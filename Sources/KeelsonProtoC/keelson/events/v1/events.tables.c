@@ -110,6 +110,18 @@ const keelson_message_table keelson__events__v1__get_retention_policy_request__t
   "keelson.events.v1.GetRetentionPolicyRequest", 0, NULL, &keelson__events__v1__get_retention_policy_request__descriptor,
 };
 
+const keelson_message_table keelson__events__v1__compact_events_request__table_data = {
+  "keelson.events.v1.CompactEventsRequest", 0, NULL, &keelson__events__v1__compact_events_request__descriptor,
+};
+
+static const keelson_field keelson__events__v1__compact_events_response__table_fields[] = {
+  {1, KEELSON_VARINT, 0, "removed", NULL},
+  {2, KEELSON_VARINT, 0, "oldest_revision", NULL},
+};
+const keelson_message_table keelson__events__v1__compact_events_response__table_data = {
+  "keelson.events.v1.CompactEventsResponse", 2, keelson__events__v1__compact_events_response__table_fields, &keelson__events__v1__compact_events_response__descriptor,
+};
+
 static const keelson_field keelson__events__v1__update_retention_policy_request__table_fields[] = {
   {1, KEELSON_MESSAGE, 0, "policy", &keelson__events__v1__retention_policy__table_data},
   {2, KEELSON_MESSAGE, 0, "update_mask", &google__protobuf__field_mask__table_data},

@@ -116,6 +116,18 @@ void   keelson__jobs__v1__delete_job_response__init
   static const Keelson__Jobs__V1__DeleteJobResponse init_value = KEELSON__JOBS__V1__DELETE_JOB_RESPONSE__INIT;
   *message = init_value;
 }
+void   keelson__jobs__v1__prune_jobs_request__init
+                     (Keelson__Jobs__V1__PruneJobsRequest         *message)
+{
+  static const Keelson__Jobs__V1__PruneJobsRequest init_value = KEELSON__JOBS__V1__PRUNE_JOBS_REQUEST__INIT;
+  *message = init_value;
+}
+void   keelson__jobs__v1__prune_jobs_response__init
+                     (Keelson__Jobs__V1__PruneJobsResponse         *message)
+{
+  static const Keelson__Jobs__V1__PruneJobsResponse init_value = KEELSON__JOBS__V1__PRUNE_JOBS_RESPONSE__INIT;
+  *message = init_value;
+}
 void   keelson__jobs__v1__reprioritize_job_request__init
                      (Keelson__Jobs__V1__ReprioritizeJobRequest         *message)
 {
@@ -1696,6 +1708,62 @@ const ProtobufCMessageDescriptor keelson__jobs__v1__delete_job_response__descrip
   keelson__jobs__v1__delete_job_response__field_indices_by_name,
   0,  keelson__jobs__v1__delete_job_response__number_ranges,
   (ProtobufCMessageInit) keelson__jobs__v1__delete_job_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+#define keelson__jobs__v1__prune_jobs_request__field_descriptors NULL
+#define keelson__jobs__v1__prune_jobs_request__field_indices_by_name NULL
+#define keelson__jobs__v1__prune_jobs_request__number_ranges NULL
+const ProtobufCMessageDescriptor keelson__jobs__v1__prune_jobs_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.jobs.v1.PruneJobsRequest",
+  "PruneJobsRequest",
+  "Keelson__Jobs__V1__PruneJobsRequest",
+  "keelson.jobs.v1",
+  sizeof(Keelson__Jobs__V1__PruneJobsRequest),
+  0,
+  keelson__jobs__v1__prune_jobs_request__field_descriptors,
+  keelson__jobs__v1__prune_jobs_request__field_indices_by_name,
+  0,  keelson__jobs__v1__prune_jobs_request__number_ranges,
+  (ProtobufCMessageInit) keelson__jobs__v1__prune_jobs_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor keelson__jobs__v1__prune_jobs_response__field_descriptors[1] =
+{
+  {
+    "removed_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT64,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Jobs__V1__PruneJobsResponse, removed_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned keelson__jobs__v1__prune_jobs_response__field_indices_by_name[] = {
+  0,   /* field[0] = removed_1 */
+};
+static const ProtobufCIntRange keelson__jobs__v1__prune_jobs_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 1 }
+};
+const ProtobufCMessageDescriptor keelson__jobs__v1__prune_jobs_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.jobs.v1.PruneJobsResponse",
+  "PruneJobsResponse",
+  "Keelson__Jobs__V1__PruneJobsResponse",
+  "keelson.jobs.v1",
+  sizeof(Keelson__Jobs__V1__PruneJobsResponse),
+  1,
+  keelson__jobs__v1__prune_jobs_response__field_descriptors,
+  keelson__jobs__v1__prune_jobs_response__field_indices_by_name,
+  1,  keelson__jobs__v1__prune_jobs_response__number_ranges,
+  (ProtobufCMessageInit) keelson__jobs__v1__prune_jobs_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
 static const ProtobufCFieldDescriptor keelson__jobs__v1__reprioritize_job_request__field_descriptors[2] =

@@ -180,6 +180,17 @@ const keelson_message_table keelson__jobs__v1__delete_job_response__table_data =
   "keelson.jobs.v1.DeleteJobResponse", 0, NULL, &keelson__jobs__v1__delete_job_response__descriptor,
 };
 
+const keelson_message_table keelson__jobs__v1__prune_jobs_request__table_data = {
+  "keelson.jobs.v1.PruneJobsRequest", 0, NULL, &keelson__jobs__v1__prune_jobs_request__descriptor,
+};
+
+static const keelson_field keelson__jobs__v1__prune_jobs_response__table_fields[] = {
+  {1, KEELSON_VARINT, 0, "removed", NULL},
+};
+const keelson_message_table keelson__jobs__v1__prune_jobs_response__table_data = {
+  "keelson.jobs.v1.PruneJobsResponse", 1, keelson__jobs__v1__prune_jobs_response__table_fields, &keelson__jobs__v1__prune_jobs_response__descriptor,
+};
+
 static const keelson_field keelson__jobs__v1__reprioritize_job_request__table_fields[] = {
   {1, KEELSON_STRING, 0, "id", NULL},
   {2, KEELSON_VARINT, 0, "priority", NULL},

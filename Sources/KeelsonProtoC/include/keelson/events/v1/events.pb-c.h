@@ -32,6 +32,8 @@ typedef struct Keelson__Events__V1__ListEventTypesRequest Keelson__Events__V1__L
 typedef struct Keelson__Events__V1__ListEventTypesResponse Keelson__Events__V1__ListEventTypesResponse;
 typedef struct Keelson__Events__V1__RetentionPolicy Keelson__Events__V1__RetentionPolicy;
 typedef struct Keelson__Events__V1__GetRetentionPolicyRequest Keelson__Events__V1__GetRetentionPolicyRequest;
+typedef struct Keelson__Events__V1__CompactEventsRequest Keelson__Events__V1__CompactEventsRequest;
+typedef struct Keelson__Events__V1__CompactEventsResponse Keelson__Events__V1__CompactEventsResponse;
 typedef struct Keelson__Events__V1__UpdateRetentionPolicyRequest Keelson__Events__V1__UpdateRetentionPolicyRequest;
 
 
@@ -210,6 +212,26 @@ struct  Keelson__Events__V1__GetRetentionPolicyRequest
      }
 
 
+struct  Keelson__Events__V1__CompactEventsRequest
+{
+  ProtobufCMessage base;
+};
+#define KEELSON__EVENTS__V1__COMPACT_EVENTS_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__events__v1__compact_events_request__descriptor) \
+     }
+
+
+struct  Keelson__Events__V1__CompactEventsResponse
+{
+  ProtobufCMessage base;
+  int64_t removed_1;
+  int64_t oldest_revision_2;
+};
+#define KEELSON__EVENTS__V1__COMPACT_EVENTS_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__events__v1__compact_events_response__descriptor) \
+    , 0, 0 }
+
+
 struct  Keelson__Events__V1__UpdateRetentionPolicyRequest
 {
   ProtobufCMessage base;
@@ -257,6 +279,12 @@ void   keelson__events__v1__retention_policy__init
 /* Keelson__Events__V1__GetRetentionPolicyRequest methods */
 void   keelson__events__v1__get_retention_policy_request__init
                      (Keelson__Events__V1__GetRetentionPolicyRequest         *message);
+/* Keelson__Events__V1__CompactEventsRequest methods */
+void   keelson__events__v1__compact_events_request__init
+                     (Keelson__Events__V1__CompactEventsRequest         *message);
+/* Keelson__Events__V1__CompactEventsResponse methods */
+void   keelson__events__v1__compact_events_response__init
+                     (Keelson__Events__V1__CompactEventsResponse         *message);
 /* Keelson__Events__V1__UpdateRetentionPolicyRequest methods */
 void   keelson__events__v1__update_retention_policy_request__init
                      (Keelson__Events__V1__UpdateRetentionPolicyRequest         *message);
@@ -298,6 +326,12 @@ typedef void (*Keelson__Events__V1__RetentionPolicy_Closure)
 typedef void (*Keelson__Events__V1__GetRetentionPolicyRequest_Closure)
                  (const Keelson__Events__V1__GetRetentionPolicyRequest *message,
                   void *closure_data);
+typedef void (*Keelson__Events__V1__CompactEventsRequest_Closure)
+                 (const Keelson__Events__V1__CompactEventsRequest *message,
+                  void *closure_data);
+typedef void (*Keelson__Events__V1__CompactEventsResponse_Closure)
+                 (const Keelson__Events__V1__CompactEventsResponse *message,
+                  void *closure_data);
 typedef void (*Keelson__Events__V1__UpdateRetentionPolicyRequest_Closure)
                  (const Keelson__Events__V1__UpdateRetentionPolicyRequest *message,
                   void *closure_data);
@@ -319,6 +353,8 @@ extern const ProtobufCMessageDescriptor keelson__events__v1__list_event_types_re
 extern const ProtobufCMessageDescriptor keelson__events__v1__list_event_types_response__descriptor;
 extern const ProtobufCMessageDescriptor keelson__events__v1__retention_policy__descriptor;
 extern const ProtobufCMessageDescriptor keelson__events__v1__get_retention_policy_request__descriptor;
+extern const ProtobufCMessageDescriptor keelson__events__v1__compact_events_request__descriptor;
+extern const ProtobufCMessageDescriptor keelson__events__v1__compact_events_response__descriptor;
 extern const ProtobufCMessageDescriptor keelson__events__v1__update_retention_policy_request__descriptor;
 
 PROTOBUF_C__END_DECLS

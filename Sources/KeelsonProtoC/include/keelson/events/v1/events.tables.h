@@ -63,6 +63,16 @@ static inline const keelson_message_table *keelson__events__v1__get_retention_po
   return &keelson__events__v1__get_retention_policy_request__table_data;
 }
 
+extern const keelson_message_table keelson__events__v1__compact_events_request__table_data;
+static inline const keelson_message_table *keelson__events__v1__compact_events_request__table(void) {
+  return &keelson__events__v1__compact_events_request__table_data;
+}
+
+extern const keelson_message_table keelson__events__v1__compact_events_response__table_data;
+static inline const keelson_message_table *keelson__events__v1__compact_events_response__table(void) {
+  return &keelson__events__v1__compact_events_response__table_data;
+}
+
 extern const keelson_message_table keelson__events__v1__update_retention_policy_request__table_data;
 static inline const keelson_message_table *keelson__events__v1__update_retention_policy_request__table(void) {
   return &keelson__events__v1__update_retention_policy_request__table_data;

@@ -37,6 +37,8 @@ typedef struct Keelson__Jobs__V1__CancelJobRequest Keelson__Jobs__V1__CancelJobR
 typedef struct Keelson__Jobs__V1__RetryJobRequest Keelson__Jobs__V1__RetryJobRequest;
 typedef struct Keelson__Jobs__V1__DeleteJobRequest Keelson__Jobs__V1__DeleteJobRequest;
 typedef struct Keelson__Jobs__V1__DeleteJobResponse Keelson__Jobs__V1__DeleteJobResponse;
+typedef struct Keelson__Jobs__V1__PruneJobsRequest Keelson__Jobs__V1__PruneJobsRequest;
+typedef struct Keelson__Jobs__V1__PruneJobsResponse Keelson__Jobs__V1__PruneJobsResponse;
 typedef struct Keelson__Jobs__V1__ReprioritizeJobRequest Keelson__Jobs__V1__ReprioritizeJobRequest;
 typedef struct Keelson__Jobs__V1__WatchJobsRequest Keelson__Jobs__V1__WatchJobsRequest;
 typedef struct Keelson__Jobs__V1__WatchJobsResponse Keelson__Jobs__V1__WatchJobsResponse;
@@ -357,6 +359,25 @@ struct  Keelson__Jobs__V1__DeleteJobResponse
 #define KEELSON__JOBS__V1__DELETE_JOB_RESPONSE__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__jobs__v1__delete_job_response__descriptor) \
      }
+
+
+struct  Keelson__Jobs__V1__PruneJobsRequest
+{
+  ProtobufCMessage base;
+};
+#define KEELSON__JOBS__V1__PRUNE_JOBS_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__jobs__v1__prune_jobs_request__descriptor) \
+     }
+
+
+struct  Keelson__Jobs__V1__PruneJobsResponse
+{
+  ProtobufCMessage base;
+  int64_t removed_1;
+};
+#define KEELSON__JOBS__V1__PRUNE_JOBS_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__jobs__v1__prune_jobs_response__descriptor) \
+    , 0 }
 
 
 struct  Keelson__Jobs__V1__ReprioritizeJobRequest
@@ -925,6 +946,12 @@ void   keelson__jobs__v1__delete_job_request__init
 /* Keelson__Jobs__V1__DeleteJobResponse methods */
 void   keelson__jobs__v1__delete_job_response__init
                      (Keelson__Jobs__V1__DeleteJobResponse         *message);
+/* Keelson__Jobs__V1__PruneJobsRequest methods */
+void   keelson__jobs__v1__prune_jobs_request__init
+                     (Keelson__Jobs__V1__PruneJobsRequest         *message);
+/* Keelson__Jobs__V1__PruneJobsResponse methods */
+void   keelson__jobs__v1__prune_jobs_response__init
+                     (Keelson__Jobs__V1__PruneJobsResponse         *message);
 /* Keelson__Jobs__V1__ReprioritizeJobRequest methods */
 void   keelson__jobs__v1__reprioritize_job_request__init
                      (Keelson__Jobs__V1__ReprioritizeJobRequest         *message);
@@ -1095,6 +1122,12 @@ typedef void (*Keelson__Jobs__V1__DeleteJobRequest_Closure)
 typedef void (*Keelson__Jobs__V1__DeleteJobResponse_Closure)
                  (const Keelson__Jobs__V1__DeleteJobResponse *message,
                   void *closure_data);
+typedef void (*Keelson__Jobs__V1__PruneJobsRequest_Closure)
+                 (const Keelson__Jobs__V1__PruneJobsRequest *message,
+                  void *closure_data);
+typedef void (*Keelson__Jobs__V1__PruneJobsResponse_Closure)
+                 (const Keelson__Jobs__V1__PruneJobsResponse *message,
+                  void *closure_data);
 typedef void (*Keelson__Jobs__V1__ReprioritizeJobRequest_Closure)
                  (const Keelson__Jobs__V1__ReprioritizeJobRequest *message,
                   void *closure_data);
@@ -1233,6 +1266,8 @@ extern const ProtobufCMessageDescriptor keelson__jobs__v1__cancel_job_request__d
 extern const ProtobufCMessageDescriptor keelson__jobs__v1__retry_job_request__descriptor;
 extern const ProtobufCMessageDescriptor keelson__jobs__v1__delete_job_request__descriptor;
 extern const ProtobufCMessageDescriptor keelson__jobs__v1__delete_job_response__descriptor;
+extern const ProtobufCMessageDescriptor keelson__jobs__v1__prune_jobs_request__descriptor;
+extern const ProtobufCMessageDescriptor keelson__jobs__v1__prune_jobs_response__descriptor;
 extern const ProtobufCMessageDescriptor keelson__jobs__v1__reprioritize_job_request__descriptor;
 extern const ProtobufCMessageDescriptor keelson__jobs__v1__watch_jobs_request__descriptor;
 extern const ProtobufCMessageDescriptor keelson__jobs__v1__watch_jobs_response__descriptor;

@@ -93,6 +93,16 @@ static inline const keelson_message_table *keelson__jobs__v1__delete_job_respons
   return &keelson__jobs__v1__delete_job_response__table_data;
 }
 
+extern const keelson_message_table keelson__jobs__v1__prune_jobs_request__table_data;
+static inline const keelson_message_table *keelson__jobs__v1__prune_jobs_request__table(void) {
+  return &keelson__jobs__v1__prune_jobs_request__table_data;
+}
+
+extern const keelson_message_table keelson__jobs__v1__prune_jobs_response__table_data;
+static inline const keelson_message_table *keelson__jobs__v1__prune_jobs_response__table(void) {
+  return &keelson__jobs__v1__prune_jobs_response__table_data;
+}
+
 extern const keelson_message_table keelson__jobs__v1__reprioritize_job_request__table_data;
 static inline const keelson_message_table *keelson__jobs__v1__reprioritize_job_request__table(void) {
   return &keelson__jobs__v1__reprioritize_job_request__table_data;
