@@ -42,25 +42,31 @@ public struct JobRun: Sendable {
     self.send = send
   }
 
+  /// Bytes of a line and of a message that the server keeps. Longer ones are cut before they are
+  /// sent, so that no handler fills the stream.
+  private static let textBytes = 1_024
+
   /// Says how far the job is, for whoever watches it.
   ///
-  /// - Parameter progress: from 0 to 1.
+  /// - Parameters:
+  ///   - progress: from 0 to 1.
+  ///   - message: what it does now, cut to 1 KiB.
   public func report(_ progress: Double, _ message: String = "") {
     var told = KeelsonJobsV1.JobProgress()
     told.lease = lease
     told.progress = min(max(0, progress), 1)
-    told.message = message
+    told.message = message.cut(toBytes: Self.textBytes)
     send(told)
   }
 
-  /// Adds a line to the attempt's log. The newest 100 are kept.
+  /// Adds a line to the attempt's log, cut to 1 KiB. The newest 100 are kept.
   public func log(_ text: String) {
     var told = KeelsonJobsV1.JobProgress()
     told.lease = lease
     told.progress = -1
     var line = KeelsonJobsV1.JobLogLine()
     line.time = .init(UnixTime.now)
-    line.text = text
+    line.text = text.cut(toBytes: Self.textBytes)
     told.logs = [line]
     send(told)
   }

@@ -21,7 +21,9 @@ import Synchronization
 /// lost has its task cancelled.
 ///
 /// ``run()`` ends when its task is cancelled, or by ``stop()``: it takes no more jobs, lets those
-/// that run end within ``drainTimeout``, and hands the others back.
+/// that run end within ``drainTimeout``, and hands the others back. What handlers do not break off
+/// and the server does not hear of within ``farewellTimeout`` is given up: those jobs run again when
+/// their leases are over.
 public final class JobWorker: Sendable {
   /// What the handlers of a kind of job do with it.
   typealias Handler = @Sendable (LeasedJob, JobRun) async throws -> Payload?
@@ -36,25 +38,37 @@ public final class JobWorker: Sendable {
   public let concurrency: Int
   /// How long jobs may go on once it stops, before they are cancelled and handed back.
   public let drainTimeout: Duration
+  /// How long it waits after that for handlers to break off, and for the server to hear of it.
+  public let farewellTimeout: Duration
 
+  private let observer: JobWorkerObserver
   private let service: KeelsonJobsV1.JobsServiceClient
   private let handlers = Mutex<[String: Handler]>([:])
   private let desk: Mutex<WorkerDesk>
   private let outgoing = Wakeup()
+  /// Ends a pause before the next stream early.
+  private let retry = Wakeup()
+  /// Breaks off the stream that there is.
+  private let cancelStream = Mutex<(@Sendable () -> Void)?>(nil)
+  private let ending = Mutex<Task<Void, any Error>?>(nil)
   private let backoff = ConnectionBackoff(initial: .milliseconds(100), maximum: .seconds(10))
 
   /// - Parameters:
   ///   - name: 1 to 128 bytes of letters, digits, `.`, `_`, `-` and `/`.
   ///   - concurrency: 1 to 10,000.
+  ///   - observer: hears what becomes of the worker and its jobs.
   public init(
     _ client: KeelsonClient, name: String = "worker", queues: [String] = ["default"],
-    concurrency: Int = 10, drainTimeout: Duration = .seconds(30)
+    concurrency: Int = 10, drainTimeout: Duration = .seconds(30),
+    farewellTimeout: Duration = .seconds(15), observer: JobWorkerObserver = JobWorkerObserver()
   ) {
     service = KeelsonJobsV1.JobsServiceClient(channel: client.channel)
     self.name = name
     self.queues = queues
     self.concurrency = min(max(1, concurrency), 10_000)
     self.drainTimeout = drainTimeout
+    self.farewellTimeout = farewellTimeout
+    self.observer = observer
     desk = Mutex(WorkerDesk(concurrency: self.concurrency))
   }
 
@@ -111,10 +125,12 @@ public final class JobWorker: Sendable {
 
   /// Runs jobs until its task is cancelled or ``stop()`` is called. Called once.
   ///
-  /// - Throws: ``RPCError`` for what dialling again does not cure, INVALID_ARGUMENT for example.
+  /// - Throws: ``RPCError`` for what dialling again does not cure, INVALID_ARGUMENT for example;
+  ///   DEADLINE_EXCEEDED when jobs had to be given up in the end.
   public func run() async throws {
     // What runs has to end well although the task is cancelled.
     let work = Task { try await self.work() }
+    defer { ending.withLock { $0 }?.cancel() }
     try await withTaskCancellationHandler {
       try await work.value
     } onCancel: {
@@ -126,11 +142,21 @@ public final class JobWorker: Sendable {
   public func stop() {
     desk.withLock { $0.stop() }
     outgoing.set()
-    Task { [drainTimeout] in
-      try? await Task.sleep(for: drainTimeout)
-      let tasks = desk.withLock { $0.handBack() }
-      for task in tasks { task.cancel() }
+    retry.set()
+    ending.withLock { ending in
+      if ending == nil { ending = Task { try await self.end() } }
     }
+  }
+
+  /// The end of a worker that was told to stop, step by step.
+  private func end() async throws {
+    try await Task.sleep(for: drainTimeout)
+    let tasks = desk.withLock { $0.handBack() }
+    for task in tasks { task.cancel() }
+    try await Task.sleep(for: farewellTimeout)
+    for task in desk.withLock({ $0.giveUp() }) { task.cancel() }
+    cancelStream.withLock { $0 }?()
+    retry.set()
   }
 
   private func work() async throws {
@@ -142,15 +168,34 @@ public final class JobWorker: Sendable {
         failures = 0
       } catch let error as RPCError {
         guard Self.isCurable(error) else {
-          for task in desk.withLock({ $0.abandon() }) { task.cancel() }
+          for task in desk.withLock({ $0.giveUp() }) { task.cancel() }
           throw error
         }
         if desk.withLock({ $0.hasConnected }) { failures = 0 }
         failures += 1
+        if !desk.withLock({ $0.isDone }) { observer.interrupted(error) }
       }
-      guard !desk.withLock({ $0.isDone }) else { return }
-      try await Task.sleep(for: backoff.interval(afterFailures: failures, using: &random))
+      guard !desk.withLock({ $0.isDone }) else { break }
+      await pause(backoff.interval(afterFailures: failures, using: &random))
     }
+    let givenUp = desk.withLock { $0.givenUp }
+    guard givenUp == 0 else {
+      throw RPCError(
+        .deadlineExceeded,
+        "The worker has stopped, and the server has not heard what became of "
+          + "\(givenUp == 1 ? "a job" : "\(givenUp) jobs"): they run again when their leases are over."
+      )
+    }
+  }
+
+  /// Waits, but for no longer than there is nothing to do.
+  private func pause(_ time: Duration) async {
+    let timer = Task {
+      try await Task.sleep(for: time)
+      retry.set()
+    }
+    _ = await retry.wait()
+    timer.cancel()
   }
 
   private static func isCurable(_ error: RPCError) -> Bool {
@@ -166,19 +211,28 @@ public final class JobWorker: Sendable {
   private func stream() async throws {
     let kinds = handlers.withLock { $0.keys.sorted() }
     let call = service.work()
-    defer { call.cancel() }
+    cancelStream.withLock { $0 = { call.cancel() } }
+    defer {
+      cancelStream.withLock { $0 = nil }
+      call.cancel()
+    }
     let first = desk.withLock { $0.hello(name: name, queues: queues, kinds: kinds) }
     try await call.requests.write(first)
     let sending = Task { try await send(to: call.requests) }
-    let beating = Task { try await beat() }
+    var beating: Task<Void, any Error>?
     defer {
       sending.cancel()
-      beating.cancel()
+      beating?.cancel()
     }
     for try await response in call.responses {
       let effects = desk.withLock { $0.take(response) }
       for job in effects.start { start(job) }
       for task in effects.cancel { task.cancel() }
+      if effects.isWelcome {
+        observer.connected()
+        // Only now is it known how often.
+        beating = Task { try await beat() }
+      }
       outgoing.set()
       if effects.isOver { return }
     }
@@ -216,6 +270,7 @@ public final class JobWorker: Sendable {
       desk.begin(
         job,
         Task {
+          observer.began(run)
           let result: Swift.Result<Payload?, any Error>
           do {
             guard let handler else {
@@ -226,6 +281,10 @@ public final class JobWorker: Sendable {
           } catch {
             result = .failure(error)
           }
+          switch result {
+          case .success: observer.ended(run, nil)
+          case .failure(let error): observer.ended(run, error)
+          }
           finished(job, result)
         })
     }
@@ -234,22 +293,6 @@ public final class JobWorker: Sendable {
   private func finished(_ job: LeasedJob, _ result: Swift.Result<Payload?, any Error>) {
     desk.withLock { $0.end(job, result) }
     outgoing.set()
+    if desk.withLock({ $0.isStopping }) { retry.set() }
   }
-}
-
-/// What a handler throws to say how its failure is to be taken.
-public struct JobFailure: Error, Sendable, Hashable, CustomStringConvertible {
-  public var message: String
-  /// Whether trying again is of no use.
-  public var isPermanent: Bool
-  /// How long to wait before the next attempt, in place of what the job's retry policy says.
-  public var retryAfter: Duration?
-
-  public init(_ message: String, isPermanent: Bool = false, retryAfter: Duration? = nil) {
-    self.message = message
-    self.isPermanent = isPermanent
-    self.retryAfter = retryAfter
-  }
-
-  public var description: String { message }
 }

@@ -12,6 +12,8 @@ struct WorkerDesk {
   struct Effects {
     var start: [API.LeasedJob] = []
     var cancel: [Task<Void, Never>] = []
+    /// Whether the server has welcomed the worker.
+    var isWelcome = false
     /// Whether the stream is to end, and another to be begun.
     var isOver = false
   }
@@ -33,8 +35,15 @@ struct WorkerDesk {
   private var outgoing: API.WorkRequest?
   /// Results that this stream has not been told yet.
   private var untold: [API.LeaseID] = []
-  /// Bytes of results in one message, roughly: a server takes 4 MiB.
+  /// Jobs whose end the server will not hear of.
+  private(set) var givenUp = 0
+  /// Bytes of results in one message, and of what handlers say meanwhile, roughly: a server takes
+  /// 4 MiB.
   private static let messageBytes = 1 << 20
+  /// The largest result that any server takes (`job-result-size`).
+  private static let resultBytes = 1 << 20
+  /// Bytes of an error that are kept.
+  private static let errorBytes = 8 << 10
   /// Jobs that the server may still send.
   private var credit = 0
 
@@ -66,10 +75,18 @@ struct WorkerDesk {
   }
 
   mutating func takeOutgoing() -> API.WorkRequest? {
-    defer { outgoing = nil }
-    guard !untold.isEmpty else { return outgoing }
+    guard outgoing != nil || !untold.isEmpty else { return nil }
     var request = outgoing ?? API.WorkRequest()
+    outgoing = nil
     request.results = takeUntold()
+    var bytes = 0
+    let fit = request.progress.prefix { progress in
+      defer { bytes += progress.encoded().count }
+      return bytes < Self.messageBytes
+    }
+    let rest = request.progress[fit.endIndex...]
+    if !rest.isEmpty { say { $0.progress = Array(rest) } }
+    request.progress = Array(fit)
     return request
   }
 
@@ -107,6 +124,7 @@ struct WorkerDesk {
     var effects = Effects()
     if let welcome = response.welcome {
       hasConnected = true
+      effects.isWelcome = true
       heartbeatInterval = max(
         .milliseconds(10), welcome.heartbeatInterval?.clampedDuration ?? .seconds(10))
     }
@@ -165,12 +183,19 @@ struct WorkerDesk {
     var told = API.AttemptResult()
     told.lease = lease
     switch result {
+    case .success(let payload?) where payload.byteCount > Self.resultBytes:
+      var failure = API.AttemptFailure()
+      failure.message =
+        "The result has \(payload.byteCount) bytes; no server takes more than "
+        + "\(Self.resultBytes). Keep it elsewhere, and return where."
+      failure.permanent = true
+      told.outcome = .failed(failure)
     case .success(let payload): told.outcome = .succeeded(payload ?? .init())
     case .failure(is CancellationError) where run.isCancelled: told.outcome = .cancelled(true)
     case .failure where run.isHandedBack: told.outcome = .handedBack(true)
     case .failure(let error):
       var failure = API.AttemptFailure()
-      failure.message = "\(error)"
+      failure.message = "\(error)".cut(toBytes: Self.errorBytes)
       if let error = error as? JobFailure {
         failure.permanent = error.isPermanent
         failure.retryAfter = error.retryAfter.map { .init($0) }
@@ -206,12 +231,36 @@ struct WorkerDesk {
   }
 
   /// Nothing more can be told the server.
-  mutating func abandon() -> [Task<Void, Never>] {
+  mutating func giveUp() -> [Task<Void, Never>] {
     defer {
       running = [:]
       open = [:]
     }
     isStopping = true
+    givenUp = running.count + open.count
     return running.values.map(\.task)
+  }
+}
+
+extension KeelsonJobsV1.Payload {
+  fileprivate var byteCount: Int {
+    switch kind {
+    case .json(let text): text.utf8.count
+    case .data(let bytes): bytes.count
+    case nil: 0
+    }
+  }
+}
+
+extension String {
+  /// Its beginning, of so many bytes at most.
+  func cut(toBytes limit: Int) -> String {
+    guard utf8.count > limit else { return self }
+    var bytes = limit
+    return String(
+      prefix { character in
+        bytes -= character.utf8.count
+        return bytes >= 0
+      })
   }
 }

@@ -118,4 +118,63 @@ import Testing
     _ = desk.take(response)
     #expect(desk.isDone)
   }
+
+  /// The server takes messages of 4 MiB: a larger result would break every stream anew.
+  @Test func aResultThatNoServerTakesIsAFailure() {
+    var desk = WorkerDesk(concurrency: 2)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    begun(&desk, "a", "b")
+    let large = KeelsonJobsV1.Payload(kind: .data([UInt8](repeating: 0, count: 5 << 20)))
+    desk.end(job("a"), .success(large))
+    desk.end(job("b"), .failure(JobFailure(String(repeating: "x", count: 5 << 20))))
+    let results = desk.takeOutgoing()?.results ?? []
+    #expect(results.count == 2)
+    for result in results {
+      guard case .failed(let failure) = result.outcome else {
+        Issue.record("\(String(describing: result.lease)) did not fail")
+        continue
+      }
+      #expect(failure.message.utf8.count <= 8 << 10)
+      #expect(failure.permanent == (result.lease == lease("a")))
+    }
+  }
+
+  @Test func whatHandlersSayIsToldInMessagesThatAServerTakes() {
+    var desk = WorkerDesk(concurrency: 100)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    var response = KeelsonJobsV1.WorkResponse()
+    response.jobs = (0..<60).map { job("\($0)") }
+    for job in desk.take(response).start { desk.begin(job, Task {}) }
+    for id in 0..<60 {
+      for number in 0..<150 {
+        var told = KeelsonJobsV1.JobProgress()
+        told.lease = lease("\(id)")
+        told.progress = -1
+        var line = KeelsonJobsV1.JobLogLine()
+        line.text = "\(number) " + String(repeating: "x", count: 1_000)
+        told.logs = [line]
+        desk.add(told)
+      }
+    }
+    var told: [String: Int] = [:]
+    while let request = desk.takeOutgoing() {
+      #expect(request.encoded().count < 2 << 20)
+      for progress in request.progress {
+        told[progress.lease?.jobId ?? "", default: 0] += progress.logs.count
+        #expect(progress.logs.last?.text.hasPrefix("149 ") == true)
+      }
+    }
+    #expect(told.count == 60 && told.values.allSatisfy { $0 == 100 })
+  }
+
+  @Test func whatIsGivenUpIsCounted() {
+    var desk = WorkerDesk(concurrency: 3)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    begun(&desk, "a", "b")
+    desk.end(job("a"), .success(nil))
+    desk.stop()
+    #expect(!desk.isDone)
+    #expect(desk.giveUp().count == 1)
+    #expect(desk.isDone && desk.givenUp == 2)
+  }
 }
