@@ -68,7 +68,9 @@ let package = Package(
     library("KeelsonConfigurationRules", ["KeelsonCore"]),
     library("KeelsonJobRules", ["KeelsonCore"]),
 
-    library("KeelsonSecrets", ["KeelsonCore", "KeelsonCrypto", "CLibCurl"], settings: touchingC),
+    library("KeelsonHTTP", ["KeelsonCore", "CLibCurl"], settings: touchingC),
+    library(
+      "KeelsonSecrets", ["KeelsonCore", "KeelsonCrypto", "KeelsonHTTP"], settings: touchingC),
 
     // Engines
     library("KeelsonSQLite", ["KeelsonStore", "CSQLite"], settings: touchingC),
@@ -98,8 +100,9 @@ let package = Package(
       "KeelsonServer",
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
-        "KeelsonCrypto", "KeelsonAuditTrail", "KeelsonConfigurationRules", "KeelsonSecrets",
-        "KeelsonPostgres", "KeelsonHealth", "KeelsonReflection", "KeelsonFlags", "KeelsonEvents",
+        "KeelsonCrypto", "KeelsonAuditTrail", "KeelsonConfigurationRules", "KeelsonHTTP",
+        "KeelsonSecrets", "KeelsonPostgres", "KeelsonHealth", "KeelsonReflection", "KeelsonFlags",
+        "KeelsonEvents",
         "KeelsonAudit", "KeelsonConfiguration", "KeelsonJobs",
       ]),
     .executableTarget(
@@ -133,7 +136,7 @@ let package = Package(
       name: "KeelsonTestKit",
       dependencies: [
         "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore", "KeelsonSQLite",
-        "KeelsonPostgres",
+        "KeelsonPostgres", "COpenSSL",
       ],
       path: "Tests/KeelsonTestKit", swiftSettings: common),
     .target(
@@ -187,9 +190,10 @@ let package = Package(
         "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonJobRules", "KeelsonJobs",
       ]),
     tests("KeelsonJobRulesTests", ["KeelsonCore", "KeelsonJobRules"]),
+    tests("KeelsonHTTPTests", ["KeelsonCore", "KeelsonTransport", "KeelsonHTTP"]),
     tests(
       "KeelsonSecretsTests",
-      ["KeelsonCore", "KeelsonTransport", "KeelsonCrypto", "KeelsonSecrets", "COpenSSL"]),
+      ["KeelsonCore", "KeelsonTransport", "KeelsonCrypto", "KeelsonHTTP", "KeelsonSecrets"]),
     tests(
       "KeelsonHealthTests", ["KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonHealth"]),
     tests(

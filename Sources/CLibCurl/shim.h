@@ -31,10 +31,12 @@ static inline CURLcode keelson_curl_set_receiver(CURL *handle, CURLoption option
   return curl_easy_setopt(handle, option, receive);
 }
 
-static inline CURLcode keelson_curl_set_progress(CURL *handle,
-                                                 int (*progress)(void *, curl_off_t, curl_off_t,
-                                                                 curl_off_t, curl_off_t)) {
-  return curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, progress);
+// libcurl keeps the context: what it points to outlives the transfer.
+static inline CURLcode keelson_curl_set_opener(CURL *handle, void *context,
+                                               curl_socket_t (*open)(void *, curlsocktype,
+                                                                     struct curl_sockaddr *)) {
+  CURLcode code = curl_easy_setopt(handle, CURLOPT_OPENSOCKETDATA, context);
+  return code == CURLE_OK ? curl_easy_setopt(handle, CURLOPT_OPENSOCKETFUNCTION, open) : code;
 }
 
 static inline long keelson_curl_status(CURL *handle) {

@@ -1,4 +1,5 @@
 import KeelsonCore
+import KeelsonHTTP
 
 extension JSONValue {
   /// A member of an object; nil when this is none, or has no such member.

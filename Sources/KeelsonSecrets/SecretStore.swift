@@ -1,3 +1,5 @@
+package import KeelsonCore
+
 /// Where secrets are kept: a folder, HashiCorp Vault, Azure Key Vault.
 package protocol SecretStore: Sendable {
   /// What it is, for sentences and logs: `Vault at https://vault:8200 (secret/keelson)`.

@@ -1,4 +1,6 @@
 import Foundation
+import KeelsonCore
+import KeelsonTestKit
 import Synchronization
 import Testing
 
@@ -137,7 +139,7 @@ import Testing
   }
 
   @Test func theTokenGoesToNoOtherHost() async throws {
-    let other = try LocalStore { _ in .json(200, #"{"value":[]}"#) }
+    let other = try LocalHTTPServer { _ in .json(200, #"{"value":[]}"#) }
     defer { other.stop() }
     let origins = [other.address, "https://127.0.0.1:\(other.port)", "http://evil.example", "//x"]
     for origin in origins {

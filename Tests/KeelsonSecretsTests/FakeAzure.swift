@@ -1,4 +1,5 @@
 import KeelsonCore
+import KeelsonTestKit
 import Synchronization
 
 @testable import KeelsonSecrets
@@ -25,23 +26,23 @@ final class FakeAzure: Sendable {
     /// What stands for the vault's address in links to further pages; nil: itself.
     var linkOrigin: String?
     var isLoop = false
-    var tokenFaults: [LocalStore.Answer] = []
-    var faults: [LocalStore.Answer] = []
+    var tokenFaults: [LocalHTTPServer.Answer] = []
+    var faults: [LocalHTTPServer.Answer] = []
     var complaints: [String] = []
   }
 
   let state = Mutex(State())
-  private let server = Mutex<LocalStore?>(nil)
+  private let server = Mutex<LocalHTTPServer?>(nil)
 
   init(_ change: (inout State) -> Void = { _ in }) throws {
     state.withLock { change(&$0) }
-    let store = try LocalStore { [unowned self] request in self.answer(request) }
+    let store = try LocalHTTPServer { [unowned self] request in self.answer(request) }
     server.withLock { $0 = store }
   }
 
   deinit { server.withLock { $0?.stop() } }
 
-  var store: LocalStore { server.withLock { $0! } }
+  var store: LocalHTTPServer { server.withLock { $0! } }
   var complaints: [String] { state.withLock { $0.complaints } }
 
   func change(_ body: (inout State) -> Void) { state.withLock { body(&$0) } }
@@ -58,7 +59,7 @@ final class FakeAzure: Sendable {
       configuration, client: waits.client(passing: AzureSecretStore.passing), now: { clock.now })
   }
 
-  private func answer(_ request: LocalStore.Request) -> LocalStore.Answer {
+  private func answer(_ request: LocalHTTPServer.Request) -> LocalHTTPServer.Answer {
     // The lock is not held for what the server says of itself.
     let origin = store.address
     return state.withLock { state in
@@ -101,7 +102,7 @@ final class FakeAzure: Sendable {
 
   private static func list(
     _ query: [String], _ origin: String, _ state: State
-  ) -> LocalStore.Answer {
+  ) -> LocalHTTPServer.Answer {
     let skip = query.first { $0.hasPrefix("$skiptoken=") }.flatMap { Int($0.dropFirst(11)) } ?? 0
     let page = state.secrets.dropFirst(skip).prefix(state.pageSize)
     let entries = page.map { name, secret -> JSONValue in
@@ -127,8 +128,8 @@ final class FakeAzure: Sendable {
   }
 
   private static func token(
-    _ request: LocalStore.Request, _ state: inout State
-  ) -> LocalStore.Answer {
+    _ request: LocalHTTPServer.Request, _ state: inout State
+  ) -> LocalHTTPServer.Answer {
     if !state.tokenFaults.isEmpty { return state.tokenFaults.removeFirst() }
     var form: [String: String] = [:]
     for pair in request.body.split(separator: "&") {
@@ -143,7 +144,7 @@ final class FakeAzure: Sendable {
     {
       state.complaints.append("token: \(request)")
     }
-    func refusal(_ status: Int, _ error: String, _ text: String) -> LocalStore.Answer {
+    func refusal(_ status: Int, _ error: String, _ text: String) -> LocalHTTPServer.Answer {
       .json(
         status,
         JSONValue.object([

@@ -1,5 +1,6 @@
 import Foundation
 import KeelsonCore
+import KeelsonTestKit
 import Synchronization
 
 @testable import KeelsonSecrets
@@ -22,7 +23,7 @@ final class FakeVault: Sendable {
     var leaseSeconds = 3_600
     var longestRenewalSeconds = 3_600
     /// Answers to give before any other, first first.
-    var faults: [LocalStore.Answer] = []
+    var faults: [LocalHTTPServer.Answer] = []
     /// The keys of the transit engine: the newest version.
     var transitKeys: [String: Int] = [:]
     var oldestTransitVersion = 1
@@ -39,17 +40,17 @@ final class FakeVault: Sendable {
   }
 
   let state = Mutex(State())
-  private let server = Mutex<LocalStore?>(nil)
+  private let server = Mutex<LocalHTTPServer?>(nil)
 
   init(_ change: (inout State) -> Void = { _ in }) throws {
     state.withLock { change(&$0) }
-    let store = try LocalStore { [unowned self] request in self.answer(request) }
+    let store = try LocalHTTPServer { [unowned self] request in self.answer(request) }
     server.withLock { $0 = store }
   }
 
   deinit { server.withLock { $0?.stop() } }
 
-  var store: LocalStore { server.withLock { $0! } }
+  var store: LocalHTTPServer { server.withLock { $0! } }
   var complaints: [String] { state.withLock { $0.complaints } }
 
   func change(_ body: (inout State) -> Void) { state.withLock { body(&$0) } }
@@ -65,12 +66,12 @@ final class FakeVault: Sendable {
     return VaultClient(configuration, client: waits.client(), now: { clock.now })
   }
 
-  private static func errors(_ status: Int, _ errors: String...) -> LocalStore.Answer {
+  private static func errors(_ status: Int, _ errors: String...) -> LocalHTTPServer.Answer {
     .json(
       status, JSONValue.object(["errors": .array(errors.map { .string($0) })]).text)
   }
 
-  private func answer(_ request: LocalStore.Request) -> LocalStore.Answer {
+  private func answer(_ request: LocalHTTPServer.Request) -> LocalHTTPServer.Answer {
     state.withLock { state in
       if !state.faults.isEmpty { return state.faults.removeFirst() }
       if request.headers["x-vault-request"] != "true" {
@@ -110,8 +111,8 @@ final class FakeVault: Sendable {
   }
 
   private static func logIn(
-    _ request: LocalStore.Request, _ state: inout State
-  ) -> LocalStore.Answer {
+    _ request: LocalHTTPServer.Request, _ state: inout State
+  ) -> LocalHTTPServer.Answer {
     guard request.method == "POST", request.headers["x-vault-token"] == nil,
       request.headers["content-type"] == "application/json",
       let body = try? JSONValue(parsing: request.body), let role = body["role"]?.stringValue
@@ -134,7 +135,7 @@ final class FakeVault: Sendable {
 
   private static func renew(
     _ token: String, _ known: Token, _ state: inout State
-  ) -> LocalStore.Answer {
+  ) -> LocalHTTPServer.Answer {
     guard known.isRenewable else { return errors(400, "lease is not renewable") }
     state.renewals += 1
     return .json(
@@ -145,7 +146,7 @@ final class FakeVault: Sendable {
       """)
   }
 
-  private static func read(_ path: String, _ state: State) -> LocalStore.Answer {
+  private static func read(_ path: String, _ state: State) -> LocalHTTPServer.Answer {
     let parts = path.dropFirst("secret/data/".count).split(separator: "?")
     guard let versions = state.secrets[String(parts[0])] else { return errors(404) }
     var version = versions.count
@@ -170,7 +171,7 @@ final class FakeVault: Sendable {
   /// a key that is encrypted with and not there, and answers 400 to decrypting with such.
   private static func transit(
     _ method: String, _ path: String, _ body: String, _ state: inout State
-  ) -> LocalStore.Answer {
+  ) -> LocalHTTPServer.Answer {
     let parts = path.split(separator: "/").map(String.init)
     guard parts.count == 3 else { return errors(404) }
     if parts[1] == "encrypt", state.transitKeys[parts[2]] == nil { state.transitKeys[parts[2]] = 1 }

@@ -1,4 +1,6 @@
 import Foundation
+import KeelsonCore
+import KeelsonTestKit
 import Testing
 
 @testable import KeelsonSecrets

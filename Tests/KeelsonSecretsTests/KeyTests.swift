@@ -1,6 +1,7 @@
 import Foundation
 import KeelsonCore
 import KeelsonCrypto
+import KeelsonTestKit
 import Synchronization
 import Testing
 

@@ -1,4 +1,6 @@
 import Foundation
+import KeelsonCore
+import KeelsonTestKit
 import Synchronization
 import Testing
 
@@ -132,8 +134,8 @@ import Testing
   func garbageIsRefused(body: String) async throws {
     for place in 0...1 {
       let vault = try vault {
-        let good = LocalStore.Answer.json(200, #"{"data":{"ttl":0,"renewable":false}}"#)
-        $0.faults = [LocalStore.Answer](repeating: good, count: place) + [.json(200, body)]
+        let good = LocalHTTPServer.Answer.json(200, #"{"data":{"ttl":0,"renewable":false}}"#)
+        $0.faults = [LocalHTTPServer.Answer](repeating: good, count: place) + [.json(200, body)]
       }
       let error = try await error(vault)
       #expect(error.code == .malformed)

@@ -1,3 +1,4 @@
+import KeelsonHTTP
 import Synchronization
 
 @testable import KeelsonSecrets

@@ -15,7 +15,8 @@ enum House {
     "KeelsonFlagRules": ["KeelsonCore"],
     "KeelsonConfigurationRules": ["KeelsonCore"],
     "KeelsonJobRules": ["KeelsonCore"],
-    "KeelsonSecrets": ["KeelsonCore", "KeelsonCrypto", "CLibCurl"],
+    "KeelsonHTTP": ["KeelsonCore", "CLibCurl"],
+    "KeelsonSecrets": ["KeelsonCore", "KeelsonCrypto", "KeelsonHTTP"],
     "KeelsonSQLite": ["KeelsonCore", "KeelsonStore", "CSQLite"],
     "KeelsonPostgres": ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "CLibPQ"],
     "KeelsonRedis": ["KeelsonCore", "KeelsonStore", "CHiredis"],
@@ -31,7 +32,7 @@ enum House {
     "keelson-codegen": ["KeelsonCodegen"],
     "KeelsonTestKit": [
       "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore", "KeelsonSQLite",
-      "KeelsonPostgres",
+      "KeelsonPostgres", "COpenSSL",
     ],
     "KeelsonTestProtoC": ["CProtobufC", "KeelsonProtoC"],
     "KeelsonTestMessages": [
@@ -49,7 +50,8 @@ enum House {
 
   private static let foundation: Set<String> = [
     "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonFlagRules",
-    "KeelsonConfigurationRules", "KeelsonCrypto", "KeelsonAuditTrail", "KeelsonSecrets",
+    "KeelsonConfigurationRules", "KeelsonCrypto", "KeelsonAuditTrail", "KeelsonHTTP",
+    "KeelsonSecrets",
   ]
   private static let engines: Set<String> = ["KeelsonSQLite", "KeelsonPostgres", "KeelsonRedis"]
 

@@ -1,3 +1,6 @@
+package import KeelsonCore
+package import KeelsonHTTP
+
 /// How Azure Key Vault is reached, and who we are to it.
 package struct AzureConfiguration: Sendable {
   /// The version of the vault's API that is spoken.

@@ -1,4 +1,5 @@
 import KeelsonCore
+import KeelsonHTTP
 
 /// The secrets of an Azure Key Vault: `--` in a name parts sections, since a name has letters,
 /// digits and hyphens only.

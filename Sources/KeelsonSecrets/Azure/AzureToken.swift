@@ -1,4 +1,5 @@
 import KeelsonCore
+import KeelsonHTTP
 
 /// Access tokens by client credentials, kept until shortly before they expire.
 ///

@@ -1,3 +1,5 @@
+import KeelsonCore
+
 /// Secrets as files, one each, as Kubernetes and Docker mount them: the name of the file is the
 /// key, with `__` between sections, and its content is the value.
 ///

@@ -1,4 +1,5 @@
 import Glibc
+import KeelsonCore
 
 /// One file with a secret, read whole.
 struct SecretFile {

@@ -1,4 +1,5 @@
 import KeelsonCore
+import KeelsonHTTP
 
 /// Sends a request again when the answer says that it may work the next time.
 struct RetryingClient: HTTPClient {

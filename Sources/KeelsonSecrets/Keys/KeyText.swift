@@ -1,4 +1,4 @@
-import KeelsonCore
+package import KeelsonCore
 package import KeelsonCrypto
 
 /// A key of 32 bytes as people keep one: raw, as 64 hexadecimal digits, or as base64.

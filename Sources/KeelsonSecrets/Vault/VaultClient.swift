@@ -1,4 +1,5 @@
 import KeelsonCore
+import KeelsonHTTP
 
 /// Speaks Vault's HTTP API, version 1, with a token that it keeps alive.
 ///
@@ -255,7 +256,7 @@ extension SecretStoreError {
       self.init(
         .malformed, "\(name) cannot be used: \(failure.reason). Check its address.",
         cause: failure.reason)
-    case .invalid:
+    case .invalid, .refused:
       self.init(.settings, "\(name) cannot be asked: \(failure.reason).", cause: failure.reason)
     case .tls:
       self.init(

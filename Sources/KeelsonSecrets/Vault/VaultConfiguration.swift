@@ -1,3 +1,6 @@
+package import KeelsonCore
+package import KeelsonHTTP
+
 /// How HashiCorp Vault is reached, and who we are to it.
 package struct VaultConfiguration: Sendable {
   /// Who we are.

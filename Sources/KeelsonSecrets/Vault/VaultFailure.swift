@@ -1,4 +1,5 @@
 import KeelsonCore
+import KeelsonHTTP
 
 /// What an answer of Vault's says that is no success.
 ///

@@ -1,5 +1,6 @@
 import KeelsonConfigurationRules
 import KeelsonCore
+import KeelsonHTTP
 import KeelsonSecrets
 
 /// The secret stores that Keelson's own settings name, in the order in which a later one hides an

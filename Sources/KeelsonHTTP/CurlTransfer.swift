@@ -1,72 +1,86 @@
 import CLibCurl
+import Glibc
+import KeelsonCore
 
 /// One transfer, from its options to its answer. Lives and is used on the client's queue.
 @safe final class CurlTransfer {
   /// Of all header lines together.
   private static let maximumHeaderBytes = 64 << 10
 
-  private let handle: UnsafeMutableRawPointer
-  private let maximumBytes: Int
-  private let isCancelled: () -> Bool
+  /// Owned; known to the multi handle while the transfer runs.
+  let handle: UnsafeMutableRawPointer
+  private let request: HTTPRequest
+  private let options: HTTPOptions
+  /// Where libcurl writes what went wrong; known to the handle as long as that lives.
+  private let message: UnsafeMutablePointer<CChar>
+  private var list: UnsafeMutablePointer<curl_slist>?
   private var body: [UInt8] = []
+  private var bodyBytes = 0
   private var headers: [String: String] = [:]
   private var headerBytes = 0
   private var isTooLarge = false
+  private var refused: IPAddress?
 
-  /// - Parameters:
-  ///   - handle: stays the caller's.
-  ///   - isCancelled: whether nobody waits any more; asked at least once a second.
-  init(
-    handle: UnsafeMutableRawPointer, maximumBytes: Int, isCancelled: @escaping () -> Bool
-  ) {
+  /// nil when there is no memory for a handle.
+  init?(_ request: HTTPRequest, _ options: HTTPOptions) {
+    guard let handle = unsafe curl_easy_init() else { return nil }
     unsafe self.handle = unsafe handle
-    self.maximumBytes = maximumBytes
-    self.isCancelled = isCancelled
+    self.request = request
+    self.options = options
+    unsafe message = .allocate(capacity: Int(CURL_ERROR_SIZE))
+    unsafe message.initialize(repeating: 0, count: Int(CURL_ERROR_SIZE))
   }
 
-  func run(_ request: HTTPRequest, _ options: HTTPOptions) throws(HTTPFailure) -> HTTPResponse {
-    // Keeps the connections.
-    unsafe curl_easy_reset(handle)
-    let list = unsafe try headerList(request)
-    defer { unsafe curl_slist_free_all(list) }
-    let sent = request.body?.bytes
-    var message = [CChar](repeating: 0, count: Int(CURL_ERROR_SIZE))
-    let (status, code, reason) = try unsafe message.withUnsafeMutableBufferPointer {
-      buffer throws(HTTPFailure) -> (CURLcode, Int, String) in
-      try check(
-        unsafe keelson_curl_set_pointer(handle, CURLOPT_ERRORBUFFER, buffer.baseAddress))
-      try set(options)
-      try set(CURLOPT_URL, request.url)
-      try set(CURLOPT_CUSTOMREQUEST, request.method)
-      try check(unsafe keelson_curl_set_list(handle, CURLOPT_HTTPHEADER, list))
-      if let sent, !sent.isEmpty {
-        try check(
-          unsafe keelson_curl_set_size(handle, CURLOPT_POSTFIELDSIZE_LARGE, sent.count))
-        // Copies them.
-        try check(
-          unsafe sent.withUnsafeBytes { bytes in
-            unsafe keelson_curl_set_text(
-              handle, CURLOPT_COPYPOSTFIELDS,
-              bytes.baseAddress?.assumingMemoryBound(to: CChar.self))
-          })
-      }
-      try setReceivers()
-      let status = unsafe curl_easy_perform(handle)
-      // Neither the buffer nor this object is known to the handle beyond this call.
-      _ = unsafe keelson_curl_set_pointer(handle, CURLOPT_ERRORBUFFER, nil)
-      let reason = unsafe buffer.baseAddress.map { unsafe String(cString: $0) } ?? ""
-      return (status, unsafe Int(keelson_curl_status(handle)), reason)
-    }
-    unsafe curl_easy_reset(handle)
-    guard status == CURLE_OK else { throw failure(status, reason, options) }
-    return HTTPResponse(status: code, headers: headers, body: SecretValue(body))
+  deinit {
+    unsafe curl_easy_cleanup(handle)
+    unsafe curl_slist_free_all(list)
+    unsafe message.deallocate()
+  }
+
+  private var timeout: Duration { request.timeout ?? options.timeout }
+
+  /// What became of it.
+  func outcome(_ status: CURLcode) -> Result<HTTPResponse, HTTPFailure> {
+    guard status == CURLE_OK else { return .failure(failure(status)) }
+    return .success(
+      HTTPResponse(
+        status: unsafe Int(keelson_curl_status(handle)), headers: headers,
+        body: SecretValue(body), bodyBytes: bodyBytes))
   }
 
   // MARK: Options
 
-  private func set(_ options: HTTPOptions) throws(HTTPFailure) {
+  func prepare() throws(HTTPFailure) {
+    try check(unsafe keelson_curl_set_pointer(handle, CURLOPT_ERRORBUFFER, message))
+    try setOptions()
+    try set(CURLOPT_URL, request.url)
+    if request.method == "HEAD" {
+      // Its answer announces a body that does not come.
+      try set(CURLOPT_NOBODY, 1)
+    } else {
+      try set(CURLOPT_CUSTOMREQUEST, request.method)
+    }
+    unsafe list = unsafe try headerList()
+    try check(unsafe keelson_curl_set_list(handle, CURLOPT_HTTPHEADER, list))
+    if let sent = request.body?.bytes {
+      try check(
+        unsafe keelson_curl_set_size(handle, CURLOPT_POSTFIELDSIZE_LARGE, sent.count))
+      // Copies them; the zero keeps the address from being none.
+      try check(
+        unsafe (sent + [0]).withUnsafeBytes { bytes in
+          unsafe keelson_curl_set_text(
+            handle, CURLOPT_COPYPOSTFIELDS,
+            bytes.baseAddress?.assumingMemoryBound(to: CChar.self))
+        })
+    }
+    try setReceivers()
+  }
+
+  private func setOptions() throws(HTTPFailure) {
     // Timeouts without signals, which a process with threads must not use.
     try set(CURLOPT_NOSIGNAL, 1)
+    // A transfer that is broken off while a name is looked up does not hold up the others.
+    try set(CURLOPT_QUICK_EXIT, 1)
     try set(CURLOPT_PROTOCOLS_STR, "https,http")
     try set(CURLOPT_FOLLOWLOCATION, 0)
     try set(CURLOPT_PROXY, options.proxy ?? "")
@@ -76,11 +90,14 @@ import CLibCurl
     try set(CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2)
     if let caFile = options.caFile { try set(CURLOPT_CAINFO, caFile) }
     try set(CURLOPT_CONNECTTIMEOUT_MS, options.connectTimeout.wholeMilliseconds)
-    try set(CURLOPT_TIMEOUT_MS, options.timeout.wholeMilliseconds)
+    try set(CURLOPT_TIMEOUT_MS, max(1, timeout.wholeMilliseconds))
     try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1)
     try set(CURLOPT_USERAGENT, "keelson")
-    try check(
-      unsafe keelson_curl_set_size(handle, CURLOPT_MAXFILESIZE_LARGE, maximumBytes))
+    if !options.keepsBeginning {
+      try check(
+        unsafe keelson_curl_set_size(
+          handle, CURLOPT_MAXFILESIZE_LARGE, options.maximumResponseBytes))
+    }
   }
 
   private func set(_ option: CURLoption, _ value: Int) throws(HTTPFailure) {
@@ -102,18 +119,19 @@ import CLibCurl
   }
 
   /// The caller frees it.
-  private func headerList(
-    _ request: HTTPRequest
-  ) throws(HTTPFailure) -> UnsafeMutablePointer<curl_slist>? {
+  private func headerList() throws(HTTPFailure) -> UnsafeMutablePointer<curl_slist>? {
     // No waiting for 100 Continue, and no type of a body unless we say it.
-    var lines = ["Expect:", "Content-Type:"]
+    var lines = ["Expect:"]
+    if !request.headers.contains(where: { $0.name.lowercased() == "content-type" }) {
+      lines.append("Content-Type:")
+    }
     for (name, value) in request.headers {
       guard value.bytes.allSatisfy({ $0 >= 0x20 && $0 != 0x7F }) else {
         throw HTTPFailure(
           code: .invalid, reason: "the value of the header \(name) has control characters")
       }
-      if name == "Content-Type" { lines.remove(at: 1) }
-      lines.append("\(name): \(value.text)")
+      // To libcurl a colon with nothing behind it means that the header is not sent.
+      lines.append(value.isEmpty ? "\(name);" : "\(name): \(value.text)")
     }
     var list: UnsafeMutablePointer<curl_slist>?
     for line in lines {
@@ -128,7 +146,7 @@ import CLibCurl
 
   // MARK: Receiving
 
-  /// The callbacks get this object unretained: `run` keeps it alive until the transfer is over.
+  /// The callbacks get this object unretained: the client keeps it until the transfer is over.
   private func setReceivers() throws(HTTPFailure) {
     let context = unsafe Unmanaged.passUnretained(self).toOpaque()
     try check(unsafe keelson_curl_set_pointer(handle, CURLOPT_WRITEDATA, context))
@@ -143,12 +161,9 @@ import CLibCurl
         bytes, size, count, context in
         unsafe CurlTransfer.of(context).receiveHeader(bytes, size * count)
       })
-    try set(CURLOPT_NOPROGRESS, 0)
-    try check(unsafe keelson_curl_set_pointer(handle, CURLOPT_XFERINFODATA, context))
-    // Called at least once a second.
     try check(
-      unsafe keelson_curl_set_progress(handle) { context, _, _, _, _ in
-        unsafe CurlTransfer.of(context).isCancelled() ? 1 : 0
+      unsafe keelson_curl_set_opener(handle, context) { context, _, address in
+        unsafe CurlTransfer.of(context).open(address)
       })
   }
 
@@ -157,13 +172,36 @@ import CLibCurl
     unsafe Unmanaged<CurlTransfer>.fromOpaque(context!).takeUnretainedValue()
   }
 
+  /// A socket for an address that the request may go to; -1 (CURL_SOCKET_BAD) for another.
+  ///
+  /// It is asked here, since only here is known what a name leads to.
+  private func open(_ address: UnsafeMutablePointer<curl_sockaddr>?) -> Int32 {
+    guard let address = unsafe address,
+      let start = MemoryLayout<curl_sockaddr>.offset(of: \.addr)
+    else { return -1 }
+    if let allows = request.allowsAddress {
+      let found = unsafe IPAddress(
+        UnsafeRawPointer(address).advanced(by: start), family: address.pointee.family)
+      guard let found, allows(found) else {
+        refused = found
+        return -1
+      }
+    }
+    return unsafe socket(
+      address.pointee.family, address.pointee.socktype | Int32(SOCK_CLOEXEC.rawValue),
+      address.pointee.protocol)
+  }
+
   /// How many bytes were taken; fewer end the transfer.
   private func receiveBody(_ bytes: UnsafeMutablePointer<CChar>?, _ count: Int) -> Int {
-    guard body.count + count <= maximumBytes else {
+    bodyBytes += count
+    let room = options.maximumResponseBytes - body.count
+    guard count <= room || options.keepsBeginning else {
       isTooLarge = true
       return 0
     }
-    unsafe body.append(contentsOf: UnsafeRawBufferPointer(start: bytes, count: count))
+    unsafe body.append(
+      contentsOf: UnsafeRawBufferPointer(start: bytes, count: min(count, room)))
     return count
   }
 
@@ -184,20 +222,22 @@ import CLibCurl
 
   // MARK: Failures
 
-  private func failure(
-    _ status: CURLcode, _ reason: String, _ options: HTTPOptions
-  ) -> HTTPFailure {
+  private func failure(_ status: CURLcode) -> HTTPFailure {
     if isTooLarge || status == CURLE_FILESIZE_EXCEEDED {
       return HTTPFailure(
-        code: .malformed, reason: "its answer is larger than the limit of \(maximumBytes) bytes")
+        code: .malformed,
+        reason: "its answer is larger than the limit of \(options.maximumResponseBytes) bytes")
     }
-    let text = reason.isEmpty ? unsafe String(cString: curl_easy_strerror(status)) : reason
+    if let refused, status == CURLE_COULDNT_CONNECT {
+      return HTTPFailure(
+        code: .refused, reason: "its address \(refused) is not one that may be connected to")
+    }
+    let said = unsafe String(cString: message)
+    let text = said.isEmpty ? unsafe String(cString: curl_easy_strerror(status)) : said
     switch status {
-    case CURLE_ABORTED_BY_CALLBACK:
-      return HTTPFailure(code: .cancelled, reason: "the request was cancelled")
     case CURLE_OPERATION_TIMEDOUT:
       return HTTPFailure(
-        code: .timeout, reason: "it did not answer within \(options.timeout) (\(text))")
+        code: .timeout, reason: "it did not answer within \(timeout) (\(text))")
     case CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CONNECT_ERROR, CURLE_SSL_CACERT_BADFILE,
       CURLE_SSL_ISSUER_ERROR, CURLE_SSL_CIPHER, CURLE_SSL_CERTPROBLEM:
       return HTTPFailure(code: .tls, reason: "TLS failed: \(text)")
@@ -217,15 +257,5 @@ extension Duration {
   var wholeMilliseconds: Int {
     let (seconds, attoseconds) = components
     return Int(seconds) * 1_000 + Int(attoseconds / 1_000_000_000_000_000)
-  }
-}
-
-extension StringProtocol {
-  /// Without the spaces and line ends around it.
-  var trimmed: SubSequence {
-    let start = firstIndex { !$0.isWhitespace } ?? endIndex
-    var end = endIndex
-    while end > start, self[index(before: end)].isWhitespace { end = index(before: end) }
-    return self[start..<end]
   }
 }

@@ -1,9 +1,12 @@
+import Dispatch
 import Foundation
+import KeelsonCore
 import KeelsonTestKit
 import KeelsonTransport
+import Synchronization
 import Testing
 
-@testable import KeelsonSecrets
+@testable import KeelsonHTTP
 
 @Suite(.timeLimit(.minutes(5))) struct CurlClientTests {
   private func options(_ change: (inout HTTPOptions) -> Void = { _ in }) -> HTTPOptions {
@@ -14,7 +17,7 @@ import Testing
   }
 
   private func failure(
-    _ store: LocalStore, _ options: HTTPOptions, url: String? = nil
+    _ store: LocalHTTPServer, _ options: HTTPOptions, url: String? = nil
   ) async throws -> HTTPFailure {
     try await #require(throws: HTTPFailure.self) {
       _ = try await CurlClient(options).send(HTTPRequest("GET", url ?? "\(store.address)/a"))
@@ -22,7 +25,9 @@ import Testing
   }
 
   @Test func aRequestIsSentAsItIsAndItsConnectionUsedAgain() async throws {
-    let store = try LocalStore { .json(201, "[\($0.body.utf8.count)]", headers: ["X-Y": " z "]) }
+    let store = try LocalHTTPServer {
+      .json(201, "[\($0.body.utf8.count)]", headers: ["X-Y": " z "])
+    }
     defer { store.stop() }
     let client = CurlClient(options())
     for _ in 0..<2 {
@@ -46,15 +51,17 @@ import Testing
   }
 
   @Test func otherMethodsThanCurlsOwnGoOut() async throws {
-    let store = try LocalStore { .json(200, $0.method) }
+    let store = try LocalHTTPServer { .json(200, $0.method) }
     defer { store.stop() }
     let response = try await CurlClient(options()).send(HTTPRequest("LIST", store.address))
     #expect(response.body.text == "LIST")
   }
 
   @Test func redirectsAreNotFollowed() async throws {
-    let other = try LocalStore { _ in .json(200, "{}") }
-    let store = try LocalStore { _ in .json(307, "", headers: ["Location": "\(other.address)/b"]) }
+    let other = try LocalHTTPServer { _ in .json(200, "{}") }
+    let store = try LocalHTTPServer { _ in
+      .json(307, "", headers: ["Location": "\(other.address)/b"])
+    }
     defer {
       store.stop()
       other.stop()
@@ -67,8 +74,8 @@ import Testing
   }
 
   @Test func aProxyThatTheEnvironmentNamesIsNotUsed() async throws {
-    let proxy = try LocalStore { _ in .json(200, "proxy") }
-    let store = try LocalStore { _ in .json(200, "store") }
+    let proxy = try LocalHTTPServer { _ in .json(200, "proxy") }
+    let store = try LocalHTTPServer { _ in .json(200, "store") }
     defer {
       proxy.stop()
       store.stop()
@@ -87,7 +94,7 @@ import Testing
   }
 
   @Test func aStoreThatSaysNothingIsGivenUp() async throws {
-    let store = try LocalStore { _ in .silence }
+    let store = try LocalHTTPServer { _ in .silence }
     defer { store.stop() }
     let failure = try await failure(store, options { $0.timeout = .milliseconds(100) })
     #expect(failure.code == .timeout)
@@ -96,7 +103,7 @@ import Testing
 
   @Test func aCancelledRequestEnds() async throws {
     let hasArrived = Signal<Void>()
-    let store = try LocalStore { _ in
+    let store = try LocalHTTPServer { _ in
       hasArrived.send()
       return .silence
     }
@@ -111,9 +118,9 @@ import Testing
   }
 
   @Test func anAnswerOverTheLimitIsNotKept() async throws {
-    let endless = try LocalStore { _ in .endless }
-    let announced = try LocalStore { _ in .json(200, String(repeating: "x", count: 3_000)) }
-    let chatty = try LocalStore { _ in
+    let endless = try LocalHTTPServer { _ in .endless }
+    let announced = try LocalHTTPServer { _ in .json(200, String(repeating: "x", count: 3_000)) }
+    let chatty = try LocalHTTPServer { _ in
       .bytes(
         Array(
           ("HTTP/1.1 200 OK\r\n"
@@ -129,8 +136,8 @@ import Testing
   }
 
   @Test func whatIsNoHTTPIsRefused() async throws {
-    let garbage = try LocalStore { _ in .bytes(Array("\u{1}garbage\r\n\r\n".utf8)) }
-    let closing = try LocalStore { _ in .close }
+    let garbage = try LocalHTTPServer { _ in .bytes(Array("\u{1}garbage\r\n\r\n".utf8)) }
+    let closing = try LocalHTTPServer { _ in .close }
     defer {
       garbage.stop()
       closing.stop()
@@ -148,7 +155,7 @@ import Testing
   }
 
   @Test func aHeaderCannotSmuggleAnother() async throws {
-    let store = try LocalStore { _ in .json(200, "{}") }
+    let store = try LocalHTTPServer { _ in .json(200, "{}") }
     defer { store.stop() }
     let failure = await #expect(throws: HTTPFailure.self) {
       _ = try await CurlClient(options()).send(
@@ -162,7 +169,7 @@ import Testing
     let folder = try ScratchFolder()
     let issued = try DevelopmentCertificates(folder: folder.path).issue(
       hosts: [], clients: [], days: 1, replacesAuthority: false)
-    let store = try LocalStore(
+    let store = try LocalHTTPServer(
       certificate: (issued.server.certificateFile, issued.server.keyFile)
     ) { _ in .json(200, "{}") }
     defer { store.stop() }
@@ -171,7 +178,7 @@ import Testing
     #expect(response.status == 200)
     // The system's authorities did not issue it, and the name in the certificate counts.
     #expect(try await failure(store, options()).code == .tls)
-    let other = try LocalStore(
+    let other = try LocalHTTPServer(
       host: "127.0.0.2", certificate: (issued.server.certificateFile, issued.server.keyFile)
     ) { _ in .json(200, "{}") }
     defer { other.stop() }
@@ -179,5 +186,109 @@ import Testing
     let missing = options { $0.caFile = "\(folder.path)/none.crt" }
     #expect(try await failure(store, missing).code == .tls)
     #expect(store.requests.count + other.requests.count == 1)
+  }
+
+  @Test func manyRequestsRunAtATime() async throws {
+    let arrived = Mutex(0)
+    let all = DispatchGroup()
+    all.enter()
+    let store = try LocalHTTPServer { request in
+      let count = arrived.withLock { count in
+        count += 1
+        return count
+      }
+      // None is answered before all have arrived.
+      if count == 20 { all.leave() }
+      all.wait()
+      return .json(200, request.target)
+    }
+    defer { store.stop() }
+    let client = CurlClient(options())
+    let address = store.address
+    let answers = try await withThrowingTaskGroup(of: String.self) { group in
+      for number in 0..<20 {
+        group.addTask {
+          try await client.send(HTTPRequest("GET", "\(address)/\(number)")).body.text
+        }
+      }
+      return try await group.reduce(into: Set<String>()) { $0.insert($1) }
+    }
+    #expect(answers == Set((0..<20).map { "/\($0)" }))
+  }
+
+  @Test func aCancelledRequestDoesNotHoldUpTheOthers() async throws {
+    let hasArrived = Signal<Void>()
+    let store = try LocalHTTPServer { request in
+      guard request.target == "/hangs" else { return .json(200, "{}") }
+      hasArrived.send()
+      return .silence
+    }
+    defer { store.stop() }
+    let client = CurlClient(options())
+    let address = store.address
+    let task = Task { try await client.send(HTTPRequest("GET", "\(address)/hangs")) }
+    await hasArrived.wait()
+    #expect(try await client.send(HTTPRequest("GET", "\(address)/a")).status == 200)
+    task.cancel()
+    let failure = await #expect(throws: HTTPFailure.self) { _ = try await task.value }
+    #expect(failure?.code == .cancelled)
+    #expect(try await client.send(HTTPRequest("GET", "\(address)/b")).status == 200)
+  }
+
+  @Test func theBeginningOfALargeAnswerIsKept() async throws {
+    let store = try LocalHTTPServer { _ in .json(200, String(repeating: "x", count: 300_000)) }
+    defer { store.stop() }
+    let client = CurlClient(
+      options {
+        $0.maximumResponseBytes = 10
+        $0.keepsBeginning = true
+      })
+    let response = try await client.send(HTTPRequest("GET", store.address))
+    #expect(response.body.text == "xxxxxxxxxx" && response.bodyBytes == 300_000)
+  }
+
+  @Test func whereARequestMayGoIsAskedOfTheAddress() async throws {
+    let store = try LocalHTTPServer { _ in .json(200, "{}") }
+    defer { store.stop() }
+    let asked = Mutex<[String]>([])
+    for (allows, host) in [(false, "127.0.0.1"), (false, "localhost"), (true, "127.0.0.1")] {
+      var request = HTTPRequest("GET", "http://\(host):\(store.port)/")
+      request.allowsAddress = { address in
+        asked.withLock { $0.append(address.description) }
+        return allows
+      }
+      let client = CurlClient(options())
+      if allows {
+        #expect(try await client.send(request).status == 200)
+      } else {
+        let failure = await #expect(throws: HTTPFailure.self) { _ = try await client.send(request) }
+        #expect(failure?.code == .refused)
+        #expect(failure?.reason.contains("is not one that may be connected to") == true)
+      }
+    }
+    #expect(asked.withLock { $0 }.contains("127.0.0.1"))
+    #expect(store.requests.count == 1)
+  }
+
+  @Test func aBodyThatIsEmptyIsAnnouncedAndOneThatIsNoneIsNot() async throws {
+    let store = try LocalHTTPServer { _ in .json(200, "{}") }
+    defer { store.stop() }
+    let client = CurlClient(options())
+    _ = try await client.send(HTTPRequest("POST", store.address, body: SecretValue("")))
+    _ = try await client.send(HTTPRequest("POST", store.address))
+    _ = try await client.send(
+      HTTPRequest("PUT", store.address, headers: [("X-Empty", SecretValue(""))]))
+    #expect(store.requests.map { $0.headers["content-length"] } == ["0", nil, nil])
+    #expect(store.requests.last?.headers["x-empty"] == "")
+  }
+
+  @Test func anAnswerToHEADHasNoBody() async throws {
+    let store = try LocalHTTPServer { _ in
+      .bytes(Array("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".utf8))
+    }
+    defer { store.stop() }
+    let response = try await CurlClient(options()).send(HTTPRequest("HEAD", store.address))
+    #expect(response.status == 200 && response.bodyBytes == 0)
+    #expect(store.requests.first?.method == "HEAD")
   }
 }

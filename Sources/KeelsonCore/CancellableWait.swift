@@ -1,8 +1,7 @@
-import Dispatch
 import Synchronization
 
 /// A wait that a cancelled task leaves at once, whatever it waits for.
-final class CancellableWait<Value: Sendable>: Sendable {
+package final class CancellableWait<Value: Sendable>: Sendable {
   private enum State {
     case idle
     case waiting(CheckedContinuation<Value, any Error>)
@@ -10,15 +9,17 @@ final class CancellableWait<Value: Sendable>: Sendable {
   }
   private let state = Mutex(State.idle)
 
+  package init() {}
+
   /// Whether nobody waits any more.
-  var isOver: Bool {
+  package var isOver: Bool {
     state.withLock { state in
       if case .over = state { true } else { false }
     }
   }
 
   /// Ends the wait; only the first time counts.
-  func end(_ result: Result<Value, any Error>) {
+  package func end(_ result: Result<Value, any Error>) {
     let continuation = state.withLock { state -> CheckedContinuation<Value, any Error>? in
       defer { state = .over }
       if case .waiting(let continuation) = state { return continuation }
@@ -30,7 +31,7 @@ final class CancellableWait<Value: Sendable>: Sendable {
   /// Begins the work and waits until it has called ``end(_:)``.
   ///
   /// - Throws: what the work ended with; `CancellationError` when the task was cancelled.
-  func value(of work: () -> Void) async throws -> Value {
+  package func value(of work: () -> Void) async throws -> Value {
     try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
         let isCancelled = state.withLock { state in
@@ -43,23 +44,6 @@ final class CancellableWait<Value: Sendable>: Sendable {
       }
     } onCancel: {
       end(.failure(CancellationError()))
-    }
-  }
-}
-
-/// Reading files waits for a disk, which neither a loop nor a task may do: a queue of its own does.
-enum FileQueue {
-  private static let queue = DispatchQueue(label: "keelson.secrets.files")
-
-  static func run<Value: Sendable>(
-    _ body: @escaping @Sendable () throws -> Value
-  ) async throws -> Value {
-    let wait = CancellableWait<Value>()
-    return try await wait.value {
-      queue.async {
-        guard !wait.isOver else { return }
-        wait.end(Result { try body() })
-      }
     }
   }
 }

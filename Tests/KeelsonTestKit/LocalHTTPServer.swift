@@ -1,24 +1,23 @@
 import COpenSSL
 import Glibc
-import KeelsonTransport
 import Synchronization
 
-/// A little HTTP/1.1 server on this machine that plays a secret store, and can misbehave. Threads
-/// of its own serve its connections, each until it is closed.
+/// A little HTTP/1.1 server on this machine, which can misbehave. Threads of its own serve its
+/// connections, each until it is closed.
 ///
 /// `@unchecked Sendable`: immutable but for what its mutex guards; the TLS context locks itself.
-final class LocalStore: @unchecked Sendable {
+package final class LocalHTTPServer: @unchecked Sendable {
   /// What a request looked like on the wire.
-  struct Request: Sendable {
-    var method: String
+  package struct Request: Sendable {
+    package var method: String
     /// Path and query.
-    var target: String
+    package var target: String
     /// Names in lower case.
-    var headers: [String: String]
-    var body: String
+    package var headers: [String: String]
+    package var body: String
   }
 
-  enum Answer: Sendable {
+  package enum Answer: Sendable {
     case json(Int, String, headers: [String: String] = [:])
     /// These bytes, whatever they are; then the connection is closed.
     case bytes([UInt8])
@@ -29,23 +28,23 @@ final class LocalStore: @unchecked Sendable {
     case close
   }
 
-  typealias Handler = @Sendable (Request) -> Answer
+  package typealias Handler = @Sendable (Request) -> Answer
 
-  let port: UInt16
+  package let port: UInt16
   private let host: String
   private let listener: Int32
   private let tls: OpaquePointer?
   private let handler: Handler
   private let seen = Mutex<[Request]>([])
 
-  struct Failure: Error {
+  package struct Failure: Error {
     let number = errno
   }
 
   /// - Parameters:
   ///   - host: one of this machine's own addresses.
   ///   - certificate: certificate and key files; nil: plaintext.
-  init(
+  package init(
     host: String = "127.0.0.1", certificate: (file: String, key: String)? = nil,
     handler: @escaping Handler
   ) throws {
@@ -78,15 +77,15 @@ final class LocalStore: @unchecked Sendable {
     Self.start { [self] in acceptAll() }
   }
 
-  var address: String { "\(tls == nil ? "http" : "https")://\(host):\(port)" }
+  package var address: String { "\(tls == nil ? "http" : "https")://\(host):\(port)" }
 
   /// All requests so far.
-  var requests: [Request] { seen.withLock { $0 } }
+  package var requests: [Request] { seen.withLock { $0 } }
 
   /// What was asked for, method and target.
-  var asked: [String] { requests.map { "\($0.method) \($0.target)" } }
+  package var asked: [String] { requests.map { "\($0.method) \($0.target)" } }
 
-  func stop() {
+  package func stop() {
     shutdown(listener, Int32(SHUT_RDWR))
     close(listener)
   }

@@ -1,13 +1,13 @@
 import Foundation
 
 /// A folder of a test's own, gone afterwards.
-final class ScratchFolder {
-  let path: String
+package final class ScratchFolder {
+  package let path: String
 
-  init() throws {
+  package init() throws {
     path =
       FileManager.default.temporaryDirectory
-      .appending(path: "keelson-secrets-\(UUID().uuidString)").path
+      .appending(path: "keelson-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   }
 
@@ -15,12 +15,12 @@ final class ScratchFolder {
 
   /// Writes a file, by default readable by its owner only.
   @discardableResult
-  func write(_ name: String, _ text: String, mode: Int = 0o600) throws -> String {
+  package func write(_ name: String, _ text: String, mode: Int = 0o600) throws -> String {
     try write(name, Array(text.utf8), mode: mode)
   }
 
   @discardableResult
-  func write(_ name: String, _ bytes: [UInt8], mode: Int = 0o600) throws -> String {
+  package func write(_ name: String, _ bytes: [UInt8], mode: Int = 0o600) throws -> String {
     let file = "\(path)/\(name)"
     try Data(bytes).write(to: URL(fileURLWithPath: file))
     try FileManager.default.setAttributes([.posixPermissions: mode], ofItemAtPath: file)
