@@ -51,6 +51,7 @@ let package = Package(
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3"),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib"),
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq"),
+    .systemLibrary(name: "CLinuxProcess"),
     .target(name: "KeelsonProtoC", dependencies: ["CProtobufC"]),
 
     // Core and what stands on it alone
@@ -97,6 +98,13 @@ let package = Package(
         "KeelsonConfigurationRules",
       ]),
     library(
+      "KeelsonWorker",
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonConfigurationRules", "KeelsonHTTP",
+        "KeelsonClient", "CLinuxProcess",
+      ],
+      settings: touchingC),
+    library(
       "KeelsonServer",
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite",
@@ -110,7 +118,7 @@ let package = Package(
       dependencies: [
         "KeelsonCore", "KeelsonCrypto", "KeelsonAPI", "KeelsonTransport", "KeelsonAuditTrail",
         "KeelsonConfigurationRules",
-        "KeelsonServer", "KeelsonClient",
+        "KeelsonServer", "KeelsonClient", "KeelsonWorker",
       ],
       swiftSettings: common),
 
@@ -219,6 +227,12 @@ let package = Package(
       ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
+    tests(
+      "KeelsonWorkerTests",
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonHTTP", "KeelsonClient",
+        "KeelsonWorker",
+      ]),
     tests(
       "KeelsonServerTests",
       [

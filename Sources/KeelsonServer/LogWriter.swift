@@ -1,11 +1,11 @@
 import Dispatch
 import Glibc
-import KeelsonCore
+package import KeelsonCore
 import Synchronization
 
 /// Writes log lines to standard error on a thread of its own, so that a loop never waits for
 /// whoever reads the log. When the reader is too slow, lines are dropped and counted.
-final class LogWriter: Sendable {
+package final class LogWriter: Sendable {
   /// How many bytes may wait to be written.
   static let waitingBytes = 4 << 20
 
@@ -19,21 +19,21 @@ final class LogWriter: Sendable {
   private let state = Mutex(State())
   private let queue = DispatchQueue(label: "keelson.log")
 
-  init(descriptor: Int32 = STDERR_FILENO) {
+  package init(descriptor: Int32 = STDERR_FILENO) {
     // Writing to a reader who has gone then fails, with EPIPE, instead of ending the process.
     signal(SIGPIPE, SIG_IGN)
     self.descriptor = descriptor
   }
 
   /// A logger that writes here: aligned text on a terminal, one JSON object a line elsewhere.
-  func logger(component: String, minimum: Logger.Level) -> Logger {
+  package func logger(component: String, minimum: Logger.Level) -> Logger {
     Logger(component: component, minimum: minimum, humanReadable: isatty(descriptor) == 1) {
       self.write($0)
     }
   }
 
   /// Waits until everything logged so far is written.
-  func flush() {
+  package func flush() {
     queue.sync { self.drain() }
   }
 

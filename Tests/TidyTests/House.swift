@@ -1,7 +1,7 @@
 /// The rooms of the house and the arrows between them: which target may depend on which.
 ///
 /// C modules ← Core ← (API, Transport, Store) ← engines, services ← Server; Client ← (Core, API,
-/// Transport, FlagRules). docs/architecture.md explains why.
+/// Transport, FlagRules); Worker ← (Client, HTTP). docs/architecture.md explains why.
 enum House {
   /// What is not a service, an executable of its own, or a test.
   private static let arrows: [String: Set<String>] = [
@@ -24,9 +24,13 @@ enum House {
       "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules",
       "KeelsonConfigurationRules",
     ],
+    "KeelsonWorker": [
+      "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonConfigurationRules", "KeelsonHTTP",
+      "KeelsonClient", "CLinuxProcess",
+    ],
     "keelson": [
       "KeelsonCore", "KeelsonCrypto", "KeelsonAPI", "KeelsonTransport", "KeelsonAuditTrail",
-      "KeelsonServer", "KeelsonClient", "KeelsonConfigurationRules",
+      "KeelsonServer", "KeelsonClient", "KeelsonConfigurationRules", "KeelsonWorker",
     ],
     "KeelsonCodegen": [],
     "keelson-codegen": ["KeelsonCodegen"],

@@ -6,12 +6,13 @@ enum RootCommand {
     name: "keelson",
     summary: "The control plane for a fleet of services",
     discussion: """
-      'keelson serve' runs the server; the other commands talk to one.
+      'keelson serve' runs the server, 'keelson worker' jobs; the other commands talk to a server.
       """,
     subcommands: [
       ServeCommand.command, FlagsCommand.command, SegmentsCommand.command,
       FlagSetsCommand.command, AuditCommand.command, EventsCommand.command, ConfigCommand.command,
       JobsCommand.command, SchedulesCommand.command, QueuesCommand.command,
+      WorkerCommand.command,
       HealthCommand.command,
       CertsCommand.command, LimitsCommand.command, version, completions,
     ])

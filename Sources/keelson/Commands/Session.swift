@@ -41,6 +41,9 @@ struct Session: Sendable {
     Output.option,
   ]
 
+  /// Those about the connection alone.
+  static let connectionOptions = streamOptions.filter { $0.name != "output" }
+
   /// Those of commands whose calls last as long as they have something to say.
   static let streamOptions = options.filter { $0.name != "timeout" }
 
@@ -48,16 +51,7 @@ struct Session: Sendable {
   static func run(
     _ invocation: Invocation, _ body: @Sendable (Session) async throws -> Void
   ) async throws {
-    let address = invocation.option("server") ?? "127.0.0.1:7400"
-    let seconds = try invocation.integer("timeout") ?? 10
-    guard seconds > 0 else {
-      throw UsageError("--timeout takes a number of seconds above 0.")
-    }
-    var configuration = KeelsonClient.Configuration(server: address)
-    configuration.defaultTimeout = .seconds(seconds)
-    // Commands ask for what they show; nothing is evaluated here.
-    configuration.subscribesToFlags = false
-    configuration.tls = try tls(invocation)
+    var configuration = try configuration(invocation)
     // A person who types a command wants to know at once, and tries again where that makes sense.
     configuration.serviceConfig = ServiceConfig()
     let client = try KeelsonClient(configuration)
@@ -79,6 +73,24 @@ struct Session: Sendable {
       throw error
     }
     await client.shutdown()
+  }
+
+  /// The server that the options name, and how to connect to it.
+  static func configuration(_ invocation: Invocation) throws -> KeelsonClient.Configuration {
+    let seconds = try invocation.integer("timeout") ?? 10
+    guard seconds > 0 else {
+      throw UsageError("--timeout takes a number of seconds above 0.")
+    }
+    var configuration = KeelsonClient.Configuration(server: server(invocation))
+    configuration.defaultTimeout = .seconds(seconds)
+    // Commands ask for what they show; nothing is evaluated here.
+    configuration.subscribesToFlags = false
+    configuration.tls = try tls(invocation)
+    return configuration
+  }
+
+  static func server(_ invocation: Invocation) -> String {
+    invocation.option("server") ?? "127.0.0.1:7400"
   }
 
   /// Follows a stream of the server's until somebody presses Ctrl-C or sends SIGTERM, over the loss of
