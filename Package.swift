@@ -227,6 +227,7 @@ let package = Package(
       ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
+    tests("KeelsonCommandTests", ["keelson", "KeelsonCore"]),
     tests(
       "KeelsonWorkerTests",
       [

@@ -75,11 +75,21 @@ enum FlagOptions {
     guard let date = try? Date(text, strategy: .iso8601) else {
       throw UsageError("--\(name) takes a time such as 2027-01-31T00:00:00Z, not '\(text)'.")
     }
-    // What a protobuf Timestamp holds: the years 1 to 9999.
-    let seconds = date.timeIntervalSince1970
-    guard (-62_135_596_800..<253_402_300_800).contains(seconds) else {
+    guard let time = timestamp(date) else {
       throw UsageError("--\(name) takes a time in the years 0001 to 9999, not '\(text)'.")
     }
+    return time
+  }
+
+  /// A moment in ISO 8601; nil for what is none.
+  static func moment(_ text: String) -> GoogleProtobuf.Timestamp? {
+    (try? Date(text, strategy: .iso8601)).flatMap(timestamp)
+  }
+
+  private static func timestamp(_ date: Date) -> GoogleProtobuf.Timestamp? {
+    // What a protobuf Timestamp holds: the years 1 to 9999.
+    let seconds = date.timeIntervalSince1970
+    guard (-62_135_596_800..<253_402_300_800).contains(seconds) else { return nil }
     return GoogleProtobuf.Timestamp(UnixTime(microseconds: Int64(seconds * 1_000_000)))
   }
 

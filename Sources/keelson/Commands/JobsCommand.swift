@@ -6,7 +6,10 @@ import KeelsonCore
 enum JobsCommand {
   static let command = Command(
     name: "jobs", summary: "Create jobs, find them, call them off, follow them",
-    subcommands: [create, list, get, cancel, retry, delete, prioritize, watch, workers])
+    subcommands: [
+      create, JobsBatchCommand.command, list, get, cancel, retry, delete, prioritize, watch,
+      workers,
+    ])
 
   private static let id = Command.Argument(name: "ID", help: "The job's id.")
 
