@@ -121,7 +121,7 @@ def test_a_fleet_tells_of_a_crossing_once_and_all_servers_show_it(postgres, laun
     worker.break_off()
 
 
-def test_a_server_that_leads_and_stands_still_is_seen_by_the_others(postgres, launch, dial):
+def test_a_server_that_leads_and_stands_still_is_seen_and_replaced(postgres, launch, dial):
     url = postgres.create_database()
     first = launch(arguments=["--database", url])
     second = launch(arguments=["--database", url])
@@ -137,9 +137,12 @@ def test_a_server_that_leads_and_stands_still_is_seen_by_the_others(postgres, la
         answer = reached(client, health.STATUS_DEGRADED)
         assert "What is due is not moved" in component(answer).message
         assert answer.ready
+        # Its connection is ended after fifteen seconds, and the other one leads.
+        reached(client, health.STATUS_HEALTHY)
+        assert "another takes over" in second.log_text()
     finally:
         first.process.send_signal(signal.SIGCONT)
-    reached(client, health.STATUS_HEALTHY)
+    reached(dial(first), health.STATUS_HEALTHY)
 
 
 def test_metrics_tell_of_jobs(private, dial):

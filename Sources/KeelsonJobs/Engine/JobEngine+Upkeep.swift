@@ -5,7 +5,7 @@ import KeelsonStore
 
 extension JobEngine {
   /// "JOBS" as a number.
-  private static let leaderLock: Int64 = 0x4A4F_4253
+  static let leaderLock: Int64 = 0x4A4F_4253
 
   /// Whether this server is the one of its fleet that moves the jobs whose time has come. Where two
   /// believe it for a moment, one finds nothing left to do.

@@ -181,7 +181,14 @@ final class JobDispatcher: Sendable {
   /// be heard of: nobody may have listened for a while.
   private func lead(_ seen: inout ContinuousClock.Instant?) async throws {
     if let seen, .now - seen < Self.leaderInterval { return }
-    let leads = try await engine.leads()
+    var leads = try await engine.leads()
+    if !leads, try await engine.endSilentLeader() {
+      logger.log(
+        .warning,
+        "The server that moved what is due has said nothing for \(JobEngine.leaderSilence): its "
+          + "connection was ended, so that another takes over.")
+      leads = try await engine.leads()
+    }
     if leads, !isLeader.load(ordering: .acquiring) { try await engine.prolongAll() }
     isLeader.store(leads, ordering: .releasing)
     seen = .now
