@@ -9,6 +9,7 @@ from keelson.health.v1 import health_pb2 as health
 from keelson.jobs.v1 import jobs_pb2 as jobs
 from keelson.jobs.v1 import jobs_pb2_grpc as jobs_grpc
 
+from server import run
 from wire import Wire
 from working import Worker, failed, succeeded
 
@@ -77,6 +78,8 @@ def test_a_check_tells_what_it_measured(private, dial):
     assert details["oldest_pending_seconds"] >= 0
     shown = component(client.health.GetHealth(health.GetHealthRequest()))
     assert shown.details["pending"] == 2 and not shown.essential
+    told = run("health", "--server", private.address).stdout
+    assert "jobs: active 0, alert_depth 1000, failed 1, " in told and ", pending 2, " in told
     worker.break_off()
 
 

@@ -19,6 +19,10 @@ final class JobInbox: Sendable {
   private static let pruningInterval: Duration = .seconds(60)
   /// Looking takes this share of the time at most: one of 1 ms is followed by 19 ms without.
   private static let shareOfTime = 20
+  /// While nothing has come for so long, it is looked so many times less often: most databases have
+  /// nobody who calls the function.
+  private static let quietAfter: Duration = .seconds(10)
+  private static let quietFactor = 4
 
   init(
     engine: JobEngine, dispatcher: JobDispatcher, validation: JobValidation, limits: JobLimits,
@@ -54,13 +58,20 @@ final class JobInbox: Sendable {
   func run() async {
     guard isThere else { return }
     var pruned = ContinuousClock.now
+    var found: ContinuousClock.Instant?
     while !Task.isCancelled {
       var pause = Self.pause
       if dispatcher.leads {
         let start = ContinuousClock.now
         do {
-          if try await takeUp() { continue }
-          pause = max(limits.inboxInterval, (ContinuousClock.now - start) * Self.shareOfTime)
+          if try await takeUp() {
+            found = start
+            continue
+          }
+          let isQuiet = found.map { start - $0 > Self.quietAfter } ?? true
+          pause = max(
+            limits.inboxInterval * (isQuiet ? Self.quietFactor : 1),
+            (ContinuousClock.now - start) * Self.shareOfTime)
           if start - pruned > Self.pruningInterval {
             pruned = start
             while try await engine.pruneInbox() > 0 {}

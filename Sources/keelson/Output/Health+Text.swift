@@ -17,7 +17,17 @@ extension KeelsonHealthV1.GetHealthResponse {
         component.responseTime.map { "\($0.clampedDuration.milliseconds) ms" } ?? "-",
         component.checkTime.text, component.message)
     }
-    return sheet.text + "\n\n" + table.text
+    return ([sheet.text, table.text] + components.compactMap(\.measured)).joined(separator: "\n\n")
+  }
+}
+
+extension KeelsonHealthV1.Component {
+  /// The numbers among its details, by name; nil when there are none.
+  fileprivate var measured: String? {
+    let numbers = (details?.object ?? [:]).compactMap { name, value in
+      if case .number = value { "\(name) \(value.text)" } else { nil as String? }
+    }
+    return numbers.isEmpty ? nil : "\(name): " + numbers.sorted().joined(separator: ", ")
   }
 }
 
