@@ -134,6 +134,7 @@ def test_a_role_with_the_right_to_call_needs_no_other(place, owner):
     for sql in ("SELECT * FROM job_inbox", "DELETE FROM jobs", "DELETE FROM job_inbox_settings"):
         with pytest.raises(AssertionError, match="permission denied"):
             place.sql(sql, **shop)
+    worker.break_off()
     server.stop()
     place.sql("DROP OWNED BY shop; DROP ROLE shop")
     if owner:
