@@ -1,14 +1,14 @@
 import Glibc
 
 /// How many files the system lets this process have open. Each connection is one.
-enum OpenFiles {
+package enum OpenFiles {
   /// What the server needs beside its connections: the database, its own sockets and pipes.
   static let reserve = 256
 
   /// Raises the soft limit so far that the connections fit, as far as the hard one allows.
   ///
   /// - Returns: how many connections fit now, when they are fewer than wanted.
-  static func makeRoom(forConnections connections: Int) -> Int? {
+  package static func makeRoom(forConnections connections: Int) -> Int? {
     var limit = rlimit()
     guard unsafe getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else {
       return nil

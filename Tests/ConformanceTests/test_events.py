@@ -10,6 +10,7 @@ import pytest
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2
 
+import auditing
 from attacks import MIB
 from client import details, events, flags, invalid, refused
 from tls import Certificates
@@ -407,6 +408,27 @@ def test_old_events_go_and_who_needs_them_is_told(launch, dial):
     refused(client.subscribe, after_revision=watched, code=Code.OUT_OF_RANGE)
     # The server tells of its own start as well.
     assert client.create("b").revision > policy.current_revision
+
+
+def test_events_that_are_kept_too_long_go_when_somebody_asks(launch, dial):
+    client = dial(launch(limits=["event-minimum-age=0ms"]))
+    compact = client.events.CompactEvents
+    # Below what is kept, so that this removes nothing; the server looks again in a minute.
+    keep(client, max_count=100)
+    assert compact(events.CompactEventsRequest()).removed == 0
+    client.create("a")
+    for number in range(150):
+        client.toggle("a", number % 2 == 1)
+    before = client.events.GetRetentionPolicy(events.GetRetentionPolicyRequest())
+    answer = compact(events.CompactEventsRequest())
+    assert answer.removed == before.current_revision - 100
+    assert answer.oldest_revision == before.current_revision - 99
+    (entry,) = auditing.listed(client, action="events.compacted")
+    assert entry.attributes["removed"] == str(answer.removed)
+    kept = client.events.ListEvents(
+        events.ListEventsRequest(types=["keelson.events.EventsCompactedByHand"])
+    ).events
+    assert len(kept) == 1
 
 
 def test_retention_policy_is_checked_and_audited(private, dial):

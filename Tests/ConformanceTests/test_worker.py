@@ -2,9 +2,12 @@
 
 import signal
 
+import grpc
 import pytest
 from keelson.jobs.v1 import jobs_pb2 as jobs
 
+import auditing
+from client import refused
 from server import run
 from worker_fixtures import (  # noqa: F401  (fixtures that pytest finds here)
     LIMITS,
@@ -42,13 +45,16 @@ def test_chores_are_done(service, start, kind, names):
     assert "is not known" in failed(service, create(service, kind, {"x": 1}))
 
 
-def test_jobs_whose_time_is_over_are_removed(service, start):
+def test_jobs_whose_time_is_over_are_removed(service, serving, dial):
     service.limit(keep_ended=seconds(0))
-    old = service.create(delay=3600).job.id
+    old, waiting = (service.create(delay=3600).job.id for _ in range(2))
     service.cancel(old)
-    service.service.PruneJobs(jobs.PruneJobsRequest())
-    error = pytest.raises(Exception, service.get, old).value
+    assert service.service.PruneJobs(jobs.PruneJobsRequest(), timeout=20).removed == 1
+    error = refused(service.get, old, code=grpc.StatusCode.NOT_FOUND)
     assert "There is no job" in error.details()
+    assert service.get(waiting).state == jobs.JOB_STATE_SCHEDULED
+    assert service.service.PruneJobs(jobs.PruneJobsRequest(), timeout=20).removed == 0
+    assert auditing.listed(dial(serving), action="jobs.pruned")
 
 
 # Ends

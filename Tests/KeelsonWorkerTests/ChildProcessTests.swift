@@ -154,6 +154,33 @@ import Testing
     #expect(error?.message.contains(why) == true)
   }
 
+  @Test func manyComeAndGoAtATime() async throws {
+    let ends = try await withThrowingTaskGroup(of: ChildProcess.Outcome.self) { group in
+      for number in 0..<200 {
+        let child = program(
+          number % 2 == 0 ? "echo x; exit 5" : "trap 'exit 6' TERM; kill $$; exit 7")
+        group.addTask { try await run(child) }
+      }
+      return try await group.reduce(into: [ChildProcess.End: Int]()) { $0[$1.end, default: 0] += 1 }
+    }
+    #expect(ends == [.exited(5): 100, .exited(6): 100])
+  }
+
+  @Test func cancellingAtAnyTimeEndsThem() async throws {
+    await withTaskGroup(of: Void.self) { group in
+      for number in 0..<100 {
+        let child = program("exec sleep 600")
+        group.addTask {
+          let task = Task { try await run(child) }
+          for _ in 0..<number { await Task.yield() }
+          task.cancel()
+          let outcome = try? await task.value
+          #expect(outcome == nil || outcome?.reason == .cancelled)
+        }
+      }
+    }
+  }
+
   @Test func noDescriptorIsLeftOpen() async throws {
     func count() throws -> Int {
       try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count

@@ -25,7 +25,7 @@ enum JobsBatchCommand {
     template.tags.append(tag)
     let file = BatchFile(path: invocation.argument("FILE"), template: template)
     let tally = BatchTally(waits: invocation.has("wait"))
-    try await file.readJobs { _ in tally.expectOne() }
+    try await file.readJobs { tally.expect(in: $0.job?.queue ?? "") }
     guard tally.progress.total > 0 else {
       throw RPCError(.invalidArgument, "There is no job in \(file.path).")
     }
@@ -135,7 +135,10 @@ struct BatchRun: Sendable {
   func follow() async {
     while !Task.isCancelled {
       do {
-        for try await response in jobs.watchJobs(.init()) {
+        var request = KeelsonJobsV1.WatchJobsRequest()
+        request.filter = .init()
+        request.filter?.queue = tally.onlyQueue ?? ""
+        for try await response in jobs.watchJobs(request) {
           if let job = response.job { tally.saw(job) }
         }
       } catch {
@@ -172,6 +175,7 @@ final class BatchTally: Sendable {
     /// Where each job stands that has not ended.
     var open: [String: KeelsonJobsV1.JobState] = [:]
     var failures: [String] = []
+    var queues: Set<String> = []
     /// Whether all are created.
     var isComplete: Bool { progress.created + progress.existing == progress.total }
   }
@@ -190,7 +194,19 @@ final class BatchTally: Sendable {
   /// Ids of jobs that did not succeed, and how they ended: some of them.
   var failures: [String] { state.withLock { $0.failures } }
 
-  func expectOne() { state.withLock { $0.progress.total += 1 } }
+  /// One job more is to be created, in this queue.
+  func expect(in queue: String) {
+    state.withLock { state in
+      state.progress.total += 1
+      // More than one are all the same here.
+      if state.queues.count < 2 { state.queues.insert(queue) }
+    }
+  }
+
+  /// The queue of all the jobs; nil when they are in several.
+  var onlyQueue: String? {
+    state.withLock { $0.queues.count == 1 ? $0.queues.first : nil }
+  }
 
   func expect(_ ids: [String]) {
     state.withLock { state in

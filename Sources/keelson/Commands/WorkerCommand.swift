@@ -210,6 +210,15 @@ enum WorkerCommand {
         "queues": settings.queues.joined(separator: ","), "kinds": kinds.joined(separator: ","),
         "concurrency": "\(settings.concurrency)",
       ])
+    // A command has a pipe for each of its two streams and a descriptor for its end, and for a
+    // moment both ends of the pipes and its input; a call has a connection.
+    let files = settings.concurrency * filesPerJob
+    if let fitting = OpenFiles.makeRoom(forConnections: files) {
+      logger.log(
+        .warning,
+        "The system lets this process open files for \(fitting / filesPerJob) jobs at a time. Raise "
+          + "the hard limit of open files (ulimit -Hn, LimitNOFILE), or lower --concurrency.")
+    }
     let stopping = Task {
       let signal = await termination.wait()
       guard !Task.isCancelled else { return }
@@ -230,6 +239,8 @@ enum WorkerCommand {
     await client.shutdown()
     logger.log(.info, "The worker has stopped.")
   }
+
+  private static let filesPerJob = 6
 
   private static func observer(
     _ logger: Logger, _ name: String, _ server: String
@@ -256,7 +267,8 @@ enum WorkerCommand {
           case is CancellationError: (.info, "A job was broken off.")
           case let error?:
             {
-              fields.append(("error", "\(error)"))
+              // A command or a server may have said anything.
+              fields.append(("error", "\(error)".printable()))
               return (.warning, "A job has failed.")
             }()
           }
