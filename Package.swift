@@ -264,6 +264,9 @@ let package = Package(
         "KeelsonCore", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite", "KeelsonPostgres",
       ],
       path: "Benchmarks/Store", swiftSettings: common),
+    .executableTarget(
+      name: "JobsBenchmark", dependencies: ["KeelsonClient"],
+      path: "Benchmarks/Jobs", swiftSettings: common),
   ]
 )
 

@@ -17,7 +17,9 @@ class Postgres:
     The settings are PostgreSQL's own, fsync and synchronous_commit among them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, parent: pathlib.Path | None = None) -> None:
+        #: Where its folder is made; None: where temporary files are.
+        self._parent = parent
         found = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True)
         if found.returncode != 0:
             raise harness.BenchmarkError("pg_config is not there: install PostgreSQL's libpq-dev")
@@ -37,7 +39,7 @@ class Postgres:
         return done
 
     def __enter__(self) -> "Postgres":
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="keelson-bench-postgres-"))
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="keelson-bench-postgres-", dir=self._parent))
         if self._prefix:
             user = pwd.getpwnam("postgres")
             os.chown(self.folder, user.pw_uid, user.pw_gid)

@@ -85,15 +85,18 @@ struct JobNews: Sendable, Hashable {
     return job
   }
 
-  fileprivate var json: JSONValue {
-    var members: [String: JSONValue] = [
-      "id": .string(id.text), "queue": .string(queue), "kind": .string(kind),
-      "state": .string(state.name), "attempt": .number(Double(attempt)),
-    ]
-    if !worker.isEmpty { members["worker"] = .string(worker) }
-    if !error.isEmpty { members["error"] = .string(error) }
-    if cancelTime != nil { members["cancelRequested"] = .bool(true) }
-    return .object(members)
+  /// As a JSON object, its members in the order of their names.
+  fileprivate func write(to json: inout JSONWriter) {
+    json.put("{\"attempt\":\(attempt)")
+    if cancelTime != nil { json.put(",\"cancelRequested\":true") }
+    for (name, text) in [
+      (",\"error\":", error), (",\"id\":", id.text), (",\"kind\":", kind), (",\"queue\":", queue),
+      (",\"state\":", state.name), (",\"worker\":", worker),
+    ] where !text.isEmpty {
+      json.put(name)
+      json.write(text)
+    }
+    json.put("}")
   }
 }
 
@@ -106,6 +109,13 @@ extension Change {
       let queues = Set(chunk.map(\.queue))
       var response = KeelsonJobsV1.ListJobsResponse()
       response.jobs = chunk.map(\.message)
+      var json = JSONWriter()
+      json.put("{\"jobs\":[")
+      for (index, job) in chunk.enumerated() {
+        if index > 0 { json.put(",") }
+        job.write(to: &json)
+      }
+      json.put("]}")
       emit(
         EventDraft(
           type: event.rawValue,
@@ -113,7 +123,7 @@ extension Change {
             ? (chunk.count == 1
               ? "\(chunk.first?.queue ?? "")/\(chunk.first?.id.text ?? "")"
               : queues.first ?? "") : "",
-          data: JSONText(.object(["jobs": .array(chunk.map(\.json))])),
+          data: JSONText(verbatim: json.text),
           payload: response.encoded()))
     }
   }

@@ -134,6 +134,10 @@ extension Transaction {
     return counts
   }
 
+  package func query(_ statement: SQLStatement) async throws -> [Row] {
+    try await query(statement.sql, statement.parameters)
+  }
+
   package func query(_ sql: String) async throws -> [Row] { try await query(sql, []) }
 
   @discardableResult

@@ -53,6 +53,14 @@ package enum Dialect: Sendable, Hashable {
     }
   }
 
+  /// The function that gives the smallest of its arguments.
+  package var least: String {
+    switch self {
+    case .sqlite: "min"
+    case .postgreSQL: "least"
+    }
+  }
+
   /// Bytes as they stand in the text of a statement that cannot have parameters.
   package func blob(_ bytes: [UInt8]) -> String {
     let digits = bytes.map { byte in

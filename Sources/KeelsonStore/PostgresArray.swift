@@ -49,6 +49,16 @@ struct PostgresArray {
     bytes.append(contentsOf: blob)
   }
 
+  /// A value of the array's type. One of another type counts as null, which the column refuses.
+  mutating func append(_ value: SQLValue) {
+    switch value {
+    case .integer(let integer): append(integer)
+    case .text(let text): append(text)
+    case .blob(let bytes): append(bytes)
+    case .null, .real: appendNull()
+    }
+  }
+
   private mutating func appendNull() { append(length: -1) }
 
   private mutating func append(length: Int) { append(Int32(clamping: length)) }

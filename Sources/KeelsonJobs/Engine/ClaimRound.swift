@@ -80,7 +80,7 @@ struct ClaimRound {
   /// credit.
   mutating func assign() -> [Assigned] {
     var assigned: [Assigned] = []
-    candidates.sort { ($0.rank, $0.id.bytes.last ?? 0) < ($1.rank, $1.id.bytes.last ?? 0) }
+    candidates.sort { ($0.rank, $0.id) < ($1.rank, $1.id) }
     for candidate in candidates {
       guard assigned.count < limit else {
         claims.more.insert(candidate.lane)

@@ -98,7 +98,7 @@ extension JobEngine {
       }
       var counts = JobCounts()
       counts.add(-1, to: job.lifecycle.state, queue: job.queue, kind: job.kind)
-      try await change.executeAll(JobRepository.delete(id) + counts.statements)
+      try await change.executeAll(JobRepository.delete([id], database.dialect) + counts.statements)
       change.audit(
         AuditDraft(
           action: "job.deleted", entityType: "job", entityID: id.text,

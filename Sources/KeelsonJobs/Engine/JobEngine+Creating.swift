@@ -78,7 +78,7 @@ extension JobEngine {
     for job in jobs {
       counts.add(1, to: job.lifecycle.state, queue: job.queue, kind: job.kind)
     }
-    try await change.executeAll(JobRepository.insertions(of: jobs) + more + counts.statements)
+    try await change.executeAll(JobRepository.insertions(of: jobs, database.dialect) + more + counts.statements)
     audit(created: jobs, in: change)
     change.emit(.scheduled, jobs.map { JobNews($0) })
     return created

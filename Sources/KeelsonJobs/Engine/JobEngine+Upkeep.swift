@@ -75,7 +75,7 @@ extension JobEngine {
   ///
   /// - Returns: how many; 0 when none are left.
   func prune() async throws -> Int {
-    let limit = limits.claimsPerRound
+    let (limit, dialect) = (limits.claimsPerRound, database.dialect)
     return try await database.write { transaction in
       let now = try await ChangeHead.current(in: transaction).nextTime
       let settings = try await QueueRepository.allSettings(in: transaction)
@@ -92,10 +92,8 @@ extension JobEngine {
             : limits?.keepEnded?.clampedDuration ?? Self.keepEnded
           let ended = try await JobRepository.ended(
             in: queue, state, before: now - kept, limit: limit - removed, in: transaction)
-          for job in ended {
-            counts.add(-1, to: state, queue: queue, kind: job.kind)
-            statements += JobRepository.delete(job.id)
-          }
+          for job in ended { counts.add(-1, to: state, queue: queue, kind: job.kind) }
+          statements += JobRepository.delete(ended.map(\.id), dialect)
           removed += ended.count
         }
       }

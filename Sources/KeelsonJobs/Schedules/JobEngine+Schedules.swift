@@ -52,7 +52,7 @@ extension JobEngine {
         }
         guard !due.isEmpty else { throw NothingDue() }
         try await change.executeAll(
-          statements + JobRepository.insertions(of: created) + moved.jobs.map(JobRepository.update)
+          statements + JobRepository.insertions(of: created, database.dialect) + moved.jobs.map(JobRepository.update)
             + moved.attempts + counts.statements)
         if created.isEmpty {
           change.emit(
@@ -160,7 +160,7 @@ extension JobEngine {
       var counts = JobCounts()
       counts.add(1, to: job.lifecycle.state, queue: job.queue, kind: job.kind)
       try await change.executeAll(
-        [ScheduleRepository.put(schedule)] + JobRepository.insertions(of: [job])
+        [ScheduleRepository.put(schedule)] + JobRepository.insertions(of: [job], database.dialect)
           + counts.statements)
       change.audit(
         AuditDraft(

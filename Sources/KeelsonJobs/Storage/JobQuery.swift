@@ -38,7 +38,7 @@ struct JobQuery: Sendable {
     let end = try await transaction.first(
       "SELECT id FROM jobs WHERE id < $1 ORDER BY id DESC LIMIT 1 OFFSET $2",
       parameters + [SQLValue(rows - 1)]
-    ).map { JobID(stored: try $0.get(0)) }
+    ).map { try JobID(stored: $0.get(0)) }
     var sql = "SELECT \(StoredJob.columns) FROM jobs WHERE id < $1"
     if let end { sql += " AND id >= \(parameter(.blob(end.bytes)))" }
     if !filter.states.isEmpty {

@@ -33,58 +33,29 @@ enum JobRepository {
       ])
   }
 
-  static func delete(_ id: JobID) -> [SQLStatement] {
+  private static let deletions = PerDialect { dialect in
     [
       "jobs WHERE id", "job_attempts WHERE job_id", "job_progress WHERE job_id",
       "job_unique_keys WHERE job_id",
-    ].map { SQLStatement("DELETE FROM \($0) = $1", [.blob(id.bytes)]) }
+    ].map { place in
+      RowSource(dialect, ["id": .blob]) { rows, _ in "DELETE FROM \(place) IN (\(rows))" }
+    }
+  }
+
+  static func delete(_ ids: [JobID], _ dialect: Dialect) -> [SQLStatement] {
+    deletions[dialect].flatMap { $0.statements(ids) { [.blob($0.bytes)] } }
   }
 
   // MARK: Many rows in one statement
 
-  /// How many rows one statement takes: few different ones are kept prepared, and SQLite takes
-  /// 32,766 parameters at most.
-  static let rowsPerStatement = [1_000, 100, 10, 1]
-
-  /// Splits elements into runs of ``rowsPerStatement``.
-  static func chunks<Element>(
-    of elements: [Element], atMost maximum: Int = 1_000
-  ) -> [ArraySlice<Element>] {
-    var chunks: [ArraySlice<Element>] = []
-    var rest = elements[...]
-    for size in rowsPerStatement where size <= maximum {
-      while rest.count >= size {
-        chunks.append(rest.prefix(size))
-        rest = rest.dropFirst(size)
-      }
+  private static let insertion = PerDialect { dialect in
+    RowSource(dialect, StoredJob.columnTypes) { rows, _ in
+      "INSERT INTO jobs (\(StoredJob.columns)) \(rows)"
     }
-    return chunks
   }
 
-  /// `($1, $2), ($3, $4)`
-  static func places(rows: Int, columns: Int, casts: [String] = []) -> String {
-    (0..<rows).map { row in
-      "("
-        + (0..<columns).map { column in
-          let place = "$\(row * columns + column + 1)"
-          return casts.isEmpty ? place : "CAST(\(place) AS \(casts[column]))"
-        }.joined(separator: ", ") + ")"
-    }.joined(separator: ", ")
-  }
-
-  private static let insertions = Dictionary(
-    uniqueKeysWithValues: rowsPerStatement.map {
-      (
-        $0,
-        "INSERT INTO jobs (\(StoredJob.columns)) VALUES "
-          + places(rows: $0, columns: StoredJob.columnCount)
-      )
-    })
-
-  static func insertions(of jobs: [StoredJob]) -> [SQLStatement] {
-    chunks(of: jobs).map { chunk in
-      SQLStatement(insertions[chunk.count] ?? "", chunk.flatMap(\.parameters))
-    }
+  static func insertions(of jobs: [StoredJob], _ dialect: Dialect) -> [SQLStatement] {
+    insertion[dialect].statements(jobs, values: \.parameters)
   }
 
   // MARK: Claims
@@ -110,7 +81,28 @@ enum JobRepository {
     }
     sql += " ORDER BY rank, id LIMIT $3"
     return try await transaction.query(sql, parameters).map {
-      (JobID(stored: try $0.get(0)), try $0.get(1), try $0.get(2))
+      (try JobID(stored: $0.get(0)), try $0.get(1), try $0.get(2))
+    }
+  }
+
+  /// `+ 0` keeps the planner, whose statistics are behind, from going through all jobs in a state in
+  /// place of looking for each by its id.
+  private static let claiming = PerDialect { dialect in
+    RowSource(
+      dialect, ["id": .blob, "worker": .text, "session": .text]
+    ) { rows, further in
+      let start = { "CAST(\(further(0)) AS \(dialect.integerType))" }
+      let end = { "CAST(\(further(1)) AS \(dialect.integerType))" }
+      let columns = StoredJob.columns.split(separator: ", ").map { "jobs.\($0)" }
+      return """
+        WITH claims (id, worker, session) AS (\(rows))
+        UPDATE jobs SET state = 3, attempt = attempt + 1, worker = claims.worker,
+          session = claims.session, start_time = \(start()), deadline = \(start()) + timeout,
+          lease_expire_time =
+            \(dialect.least)(\(end()), coalesce(\(start()) + timeout, \(end())))
+        FROM claims WHERE jobs.id = claims.id AND jobs.state + 0 = 2
+        RETURNING \(columns.joined(separator: ", "))
+        """
     }
   }
 
@@ -119,31 +111,15 @@ enum JobRepository {
     _ claims: [(id: JobID, worker: String, session: String)], lease: Duration, now: UnixTime,
     dialect: Dialect, in transaction: any Transaction
   ) async throws -> [StoredJob] {
+    let statements = claiming[dialect].statements(
+      claims, further: [SQLValue(now), SQLValue(now + lease)]
+    ) { [.blob($0.id.bytes), .text($0.worker), .text($0.session)] }
     var claimed: [StoredJob] = []
-    let casts = [dialect.blobType, "TEXT", "TEXT"]
-    let least = dialect == .sqlite ? "min" : "least"
-    for chunk in chunks(of: claims) {
-      let (time, until) = ("$\(chunk.count * 3 + 1)", "$\(chunk.count * 3 + 2)")
-      let start = "CAST(\(time) AS \(dialect.integerType))"
-      let end = "CAST(\(until) AS \(dialect.integerType))"
-      let rows = try await transaction.query(
-        """
-        WITH claims (id, worker, session) AS
-          (VALUES \(places(rows: chunk.count, columns: 3, casts: casts)))
-        UPDATE jobs SET state = 3, attempt = attempt + 1, worker = claims.worker,
-          session = claims.session, start_time = \(start), deadline = \(start) + timeout,
-          lease_expire_time = \(least)(\(end), coalesce(\(start) + timeout, \(end)))
-        FROM claims WHERE jobs.id = claims.id AND jobs.state = 2 RETURNING \(qualifiedColumns)
-        """,
-        chunk.flatMap { [.blob($0.id.bytes), .text($0.worker), .text($0.session)] }
-          + [SQLValue(now), SQLValue(now + lease)])
-      claimed += try rows.map(StoredJob.init)
+    for statement in statements {
+      claimed += try await transaction.query(statement).map(StoredJob.init)
     }
     return claimed
   }
-
-  private static let qualifiedColumns = StoredJob.columns.split(separator: ", ")
-    .map { "jobs.\($0)" }.joined(separator: ", ")
 
   /// How many jobs of each key run in a queue, of those that run at all.
   static func runningKeys(
@@ -160,6 +136,20 @@ enum JobRepository {
 
   // MARK: Results
 
+  private static let completing = PerDialect { dialect in
+    RowSource(
+      dialect, ["id": .blob, "attempt": .integer, "result": .blob]
+    ) { rows, further in
+      """
+      WITH done (id, attempt, result) AS (\(rows))
+      UPDATE jobs SET state = 4, end_time = CAST(\(further(0)) AS \(dialect.integerType)),
+        result = done.result, lease_expire_time = NULL, deadline = NULL, cancel_time = NULL
+      FROM done WHERE jobs.id = done.id AND jobs.attempt = done.attempt AND jobs.state + 0 = 3
+      RETURNING jobs.id, jobs.queue, jobs.kind, jobs.start_time, jobs.worker, jobs.session
+      """
+    }
+  }
+
   /// Completes the jobs whose leases are named, and nothing else.
   ///
   /// - Returns: those that were, with their queues and kinds.
@@ -167,25 +157,14 @@ enum JobRepository {
     _ results: [(id: JobID, attempt: Int, result: KeelsonJobsV1.Payload?)], now: UnixTime,
     dialect: Dialect, in transaction: any Transaction
   ) async throws -> [Completed] {
+    let statements = completing[dialect].statements(results, further: [SQLValue(now)]) {
+      [.blob($0.id.bytes), SQLValue($0.attempt), SQLValue($0.result?.encoded())]
+    }
     var completed: [Completed] = []
-    let casts = [dialect.blobType, dialect.integerType, dialect.blobType]
-    for chunk in chunks(of: results) {
-      let time = "CAST($\(chunk.count * 3 + 1) AS \(dialect.integerType))"
-      let rows = try await transaction.query(
-        """
-        WITH done (id, attempt, result) AS
-          (VALUES \(places(rows: chunk.count, columns: 3, casts: casts)))
-        UPDATE jobs SET state = 4, end_time = \(time), result = done.result,
-          lease_expire_time = NULL, deadline = NULL, cancel_time = NULL
-        FROM done WHERE jobs.id = done.id AND jobs.attempt = done.attempt AND jobs.state = 3
-        RETURNING jobs.id, jobs.queue, jobs.kind, jobs.start_time, jobs.worker, jobs.session
-        """,
-        chunk.flatMap {
-          [.blob($0.id.bytes), SQLValue($0.attempt), SQLValue($0.result?.encoded())]
-        } + [SQLValue(now)])
-      completed += try rows.map {
+    for statement in statements {
+      completed += try await transaction.query(statement).map {
         Completed(
-          id: JobID(stored: try $0.get(0)), queue: try $0.get(1), kind: try $0.get(2),
+          id: try JobID(stored: $0.get(0)), queue: try $0.get(1), kind: try $0.get(2),
           startTime: try $0.get(3), worker: try $0.get(4), session: try $0.get(5))
       }
     }
@@ -201,6 +180,19 @@ enum JobRepository {
     var session: String
   }
 
+  private static let prolonging = PerDialect { dialect in
+    RowSource(dialect, ["id": .blob, "attempt": .integer]) { rows, further in
+      let until = { "CAST(\(further(0)) AS \(dialect.integerType))" }
+      return """
+        WITH held (id, attempt) AS (\(rows))
+        UPDATE jobs SET lease_expire_time = \(dialect.least)(
+          \(until()), coalesce(deadline, \(until())), coalesce(cancel_time, \(until())))
+        FROM held WHERE jobs.id = held.id AND jobs.attempt = held.attempt AND jobs.state + 0 = 3
+        RETURNING jobs.id, jobs.cancel_time
+        """
+    }
+  }
+
   /// Prolongs leases, each no further than its limits.
   ///
   /// - Returns: those that are held, with the end of their grace time where they were called off.
@@ -208,23 +200,13 @@ enum JobRepository {
     _ leases: [(id: JobID, attempt: Int)], until time: UnixTime, dialect: Dialect,
     in transaction: any Transaction
   ) async throws -> [JobID: UnixTime?] {
+    let statements = prolonging[dialect].statements(leases, further: [SQLValue(time)]) {
+      [.blob($0.id.bytes), SQLValue($0.attempt)]
+    }
     var held: [JobID: UnixTime?] = [:]
-    let casts = [dialect.blobType, dialect.integerType]
-    for chunk in chunks(of: leases) {
-      let until = "CAST($\(chunk.count * 2 + 1) AS \(dialect.integerType))"
-      let least = dialect == .sqlite ? "min" : "least"
-      let rows = try await transaction.query(
-        """
-        WITH held (id, attempt) AS
-          (VALUES \(places(rows: chunk.count, columns: 2, casts: casts)))
-        UPDATE jobs SET lease_expire_time =
-          \(least)(\(until), coalesce(deadline, \(until)), coalesce(cancel_time, \(until)))
-        FROM held WHERE jobs.id = held.id AND jobs.attempt = held.attempt AND jobs.state = 3
-        RETURNING jobs.id, jobs.cancel_time
-        """,
-        chunk.flatMap { [.blob($0.id.bytes), SQLValue($0.attempt)] } + [SQLValue(time)])
-      for row in rows {
-        held.updateValue(try row.get(1), forKey: JobID(stored: try row.get(0)))
+    for statement in statements {
+      for row in try await transaction.query(statement) {
+        held.updateValue(try row.get(1), forKey: try JobID(stored: row.get(0)))
       }
     }
     return held
@@ -232,11 +214,10 @@ enum JobRepository {
 
   /// Prolongs every lease that would end before a time, each no further than its limits.
   static func prolongAll(until time: UnixTime, dialect: Dialect) -> SQLStatement {
-    let least = dialect == .sqlite ? "min" : "least"
     return SQLStatement(
       """
       UPDATE jobs SET lease_expire_time =
-        \(least)($1, coalesce(deadline, $1), coalesce(cancel_time, $1))
+        \(dialect.least)($1, coalesce(deadline, $1), coalesce(cancel_time, $1))
       WHERE state = 3 AND lease_expire_time < $1
       """, [SQLValue(time)])
   }
@@ -283,7 +264,7 @@ enum JobRepository {
       WHERE end_time IS NOT NULL AND queue = $1 AND state = $2 AND end_time < $3
       ORDER BY end_time LIMIT $4
       """, [.text(queue), SQLValue(state.rawValue), SQLValue(time), SQLValue(limit)]
-    ).map { Ended(id: JobID(stored: try $0.get(0)), kind: try $0.get(1)) }
+    ).map { Ended(id: try JobID(stored: $0.get(0)), kind: try $0.get(1)) }
   }
 
   /// When the next scheduled job is due, when the next lease ends, and when the next schedule runs.

@@ -56,16 +56,19 @@ struct StoredJob: Sendable {
     self.created = kept
   }
 
-  static let columns = """
-    id, queue, kind, state, priority, rank, create_time, run_time, start_time, end_time, attempt, \
-    allowed_attempts, hand_backs, worker, session, lease_expire_time, deadline, cancel_time, \
-    timeout, concurrency_key, schedule, result, body
-    """
-  static let columnCount = 23
+  static let columnTypes: KeyValuePairs<String, RowSource.ColumnType> = [
+    "id": .blob, "queue": .text, "kind": .text, "state": .integer, "priority": .integer,
+    "rank": .integer, "create_time": .integer, "run_time": .integer, "start_time": .integer,
+    "end_time": .integer, "attempt": .integer, "allowed_attempts": .integer,
+    "hand_backs": .integer, "worker": .text, "session": .text, "lease_expire_time": .integer,
+    "deadline": .integer, "cancel_time": .integer, "timeout": .integer, "concurrency_key": .text,
+    "schedule": .text, "result": .blob, "body": .blob,
+  ]
+  static let columns = columnTypes.map(\.key).joined(separator: ", ")
 
   /// - Throws: ``StoreError`` with code corrupt for a row that holds no job.
   init(_ row: Row) throws {
-    id = JobID(stored: try row.get(0))
+    id = try JobID(stored: row.get(0))
     queue = try row.get(1)
     kind = try row.get(2)
     guard let state = JobState(rawValue: try row.get(3)) else {

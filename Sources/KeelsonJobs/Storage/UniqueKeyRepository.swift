@@ -47,7 +47,7 @@ enum UniqueKeyRepository {
     guard let row else { return nil }
     let until: UnixTime? = try row.get(1)
     if let until, until <= now { return nil }
-    guard let job = try await JobRepository.job(JobID(stored: try row.get(0)), in: transaction)
+    guard let job = try await JobRepository.job(try JobID(stored: row.get(0)), in: transaction)
     else { return nil }
     return until != nil || !job.lifecycle.state.hasEnded ? job : nil
   }
