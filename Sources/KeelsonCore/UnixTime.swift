@@ -22,6 +22,27 @@ public struct UnixTime: Sendable, Hashable, Comparable {
   }
 }
 
+extension UnixTime {
+  /// The time so much later, or the last there is when it would be beyond that.
+  package static func + (time: UnixTime, duration: Duration) -> UnixTime {
+    let (seconds, attoseconds) = duration.components
+    let (scaled, overflows) = seconds.multipliedReportingOverflow(by: 1_000_000)
+    guard !overflows else { return UnixTime(microseconds: seconds > 0 ? .max : .min) }
+    // Both have the sign of the duration.
+    let (whole, isBeyond) = time.microseconds.addingReportingOverflow(scaled)
+    let (sum, isJustBeyond) = whole.addingReportingOverflow(attoseconds / 1_000_000_000_000)
+    guard !isBeyond, !isJustBeyond else {
+      return UnixTime(microseconds: duration > .zero ? .max : .min)
+    }
+    return UnixTime(microseconds: sum)
+  }
+
+  /// How much later another time is; negative when it is earlier.
+  package func duration(to other: UnixTime) -> Duration {
+    .microseconds(other.microseconds) - .microseconds(microseconds)
+  }
+}
+
 extension UnixTime: CustomStringConvertible {
   /// RFC 3339 in UTC with microseconds, `2026-11-21T10:00:00.000000Z` for example.
   public var description: String {

@@ -36,8 +36,7 @@ extension JobService {
         try await take(request, from: session.id)
       }
       // It has said all: it hears what became of its results, and then the stream ends.
-      try await dispatcher.drain(session.id)
-      session.wakeup.close()
+      dispatcher.drain(session.id)
       try await sending.value
     } onCancel: {
       sending.cancel()

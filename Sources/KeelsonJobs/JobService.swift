@@ -100,7 +100,7 @@ extension JobService {
   ) async throws -> API.CreateJobResponse {
     let new = try newJob(request, field: "job")
     let created = try await mapped {
-      try await engine.create([new], origin: ChangeOrigin(context))
+      try await engine.create([new], origin: ChangeOrigin(context), whenWritten: dispatcher.expect)
     }
     var response = API.CreateJobResponse()
     response.job = created.first?.job.message
@@ -120,7 +120,7 @@ extension JobService {
       try newJob($1, field: "requests[\($0)].job")
     }
     let created = try await mapped {
-      try await engine.create(new, origin: ChangeOrigin(context))
+      try await engine.create(new, origin: ChangeOrigin(context), whenWritten: dispatcher.expect)
     }
     var response = API.BatchCreateJobsResponse()
     response.responses = created.map { created in

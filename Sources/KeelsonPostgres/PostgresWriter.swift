@@ -209,7 +209,7 @@ final class PostgresWriter: @unchecked Sendable {
       guard let row else {
         throw StoreError(.corrupt, "The table change_sequence has lost its row.")
       }
-      let head = try ChangeHead.head(row)
+      let head = try ChangeHead.head(row, clock: PublishedChanges.clockColumn)
       do {
         try published.check(head)
         if head.revision == published.revision { return head }

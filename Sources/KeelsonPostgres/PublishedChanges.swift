@@ -109,7 +109,11 @@ final class PublishedChanges {
     }
   }
 
-  /// The head of all changes, and the compacted revision.
+  /// The head of all changes, the compacted revision, and the database's clock.
   static let head = SQLStatement(
-    "SELECT \(ChangeHead.columns), compacted_revision FROM change_sequence")
+    "SELECT \(ChangeHead.columns), compacted_revision, \(ChangeHead.clock(.postgreSQL)) "
+      + "FROM change_sequence")
+
+  /// Where ``head`` has the database's clock.
+  static let clockColumn = 5
 }

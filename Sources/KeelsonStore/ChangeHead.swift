@@ -10,9 +10,11 @@ package struct ChangeHead: Sendable, Hashable {
   /// The time of the newest audit entry. The next one's is never before it, whatever the clocks of
   /// several nodes say, so a range of times is a range of entries.
   package var auditTime: UnixTime
+  /// How far the database's clock is ahead of this process's, so that all nodes go by one.
+  package var clockLead: Duration = .zero
 
-  /// The time for what comes next.
-  package var nextTime: UnixTime { max(.now, auditTime) }
+  /// The time for what comes next, by the database's clock.
+  package var nextTime: UnixTime { max(.now + clockLead, auditTime) }
 
   /// The number of the newest audit entry.
   package var auditSequence: Int64 { audit.sequence }
@@ -37,6 +39,15 @@ package struct ChangeHead: Sendable, Hashable {
     try await read(in: transaction, lock: "")
   }
 
+  /// The time for what comes next, as the transaction sees it.
+  package static func nextTime(
+    in transaction: any Transaction, _ dialect: Dialect
+  ) async throws -> UnixTime {
+    let row = try await ChangeSequence.only(
+      transaction, "SELECT \(columns), \(clock(dialect)) FROM change_sequence")
+    return try head(row, clock: 4).nextTime
+  }
+
   package static func read(
     in transaction: any Transaction, lock: String
   ) async throws -> ChangeHead {
@@ -44,15 +55,29 @@ package struct ChangeHead: Sendable, Hashable {
       await ChangeSequence.only(transaction, "SELECT \(columns) FROM change_sequence\(lock)"))
   }
 
+  /// The database's clock, microseconds; NULL where it is this machine's.
+  package static func clock(_ dialect: Dialect) -> String {
+    switch dialect {
+    case .sqlite: "NULL"
+    case .postgreSQL: "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)"
+    }
+  }
+
   /// The columns in the order in which ``head(_:)`` reads them.
   package static let columns =
     "last_revision, last_audit_sequence, last_audit_hash, last_audit_time"
 
   /// The head that a row holds which begins with ``columns``.
-  package static func head(_ row: Row) throws -> ChangeHead {
-    ChangeHead(
+  ///
+  /// - Parameter clock: the column that has the database's ``clock(_:)``, just read.
+  package static func head(_ row: Row, clock: Int? = nil) throws -> ChangeHead {
+    var head = ChangeHead(
       revision: try row.get(0), audit: AuditChain(sequence: try row.get(1), hash: try row.get(2)),
       auditTime: try row.get(3))
+    if let clock, let time = try row.get(clock, as: UnixTime?.self) {
+      head.clockLead = .microseconds(time.microseconds - UnixTime.now.microseconds)
+    }
+    return head
   }
 
   /// The statement that moves the head; it changes one row, or none when the head is elsewhere.

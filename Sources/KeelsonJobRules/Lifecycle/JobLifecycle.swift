@@ -225,19 +225,3 @@ extension JobLifecycle.Lease {
     }
   }
 }
-
-extension UnixTime {
-  /// The time so much later, or the last there is when it would be beyond that.
-  package static func + (time: UnixTime, duration: Duration) -> UnixTime {
-    let (seconds, attoseconds) = duration.components
-    let (scaled, overflows) = seconds.multipliedReportingOverflow(by: 1_000_000)
-    guard !overflows else { return UnixTime(microseconds: seconds > 0 ? .max : .min) }
-    // Both have the sign of the duration.
-    let (whole, isBeyond) = time.microseconds.addingReportingOverflow(scaled)
-    let (sum, isJustBeyond) = whole.addingReportingOverflow(attoseconds / 1_000_000_000_000)
-    guard !isBeyond, !isJustBeyond else {
-      return UnixTime(microseconds: duration > .zero ? .max : .min)
-    }
-    return UnixTime(microseconds: sum)
-  }
-}

@@ -44,6 +44,7 @@ struct ClaimRound {
   }
 
   let limit: Int
+  private let time: UnixTime
   var claims = JobEngine.Claims()
   var rooms: [String: QueueRoom] = [:]
   /// The queues with a limit of their rate, as they stood.
@@ -52,9 +53,10 @@ struct ClaimRound {
   private var candidates: [Candidate] = []
   private var begunByQueue: [String: Int] = [:]
 
-  init(demands: [JobEngine.Demand], limit: Int) {
+  init(demands: [JobEngine.Demand], limit: Int, time: UnixTime) {
     self.demands = demands
     self.limit = limit
+    self.time = time
   }
 
   /// How many jobs of a lane workers would take, up to the limit of the round.
@@ -65,7 +67,8 @@ struct ClaimRound {
   }
 
   mutating func waitUntil(_ time: UnixTime) {
-    claims.retryTime = min(claims.retryTime ?? time, time)
+    let pause = self.time.duration(to: time)
+    claims.pause = min(claims.pause ?? pause, pause)
   }
 
   /// - Parameter isCut: whether the lane has more.
@@ -80,20 +83,20 @@ struct ClaimRound {
   /// credit.
   mutating func assign() -> [Assigned] {
     var assigned: [Assigned] = []
+    var takers: [JobEngine.Lane: [Int]] = [:]
     candidates.sort { ($0.rank, $0.id) < ($1.rank, $1.id) }
     for candidate in candidates {
       guard assigned.count < limit else {
         claims.more.insert(candidate.lane)
         continue
       }
-      var best: Int?
-      for index in demands.indices
-      where demands[index].credit > 0 && demands[index].takes(candidate.lane)
-        && demands[index].credit > best.map({ demands[$0].credit }) ?? 0
-      {
-        best = index
-      }
-      guard let best else {
+      let able =
+        takers[candidate.lane]
+        ?? demands.indices.filter { demands[$0].takes(candidate.lane) }
+      takers[candidate.lane] = able
+      guard let best = able.max(by: { demands[$0].credit < demands[$1].credit }),
+        demands[best].credit > 0
+      else {
         claims.more.insert(candidate.lane)
         continue
       }
@@ -112,7 +115,7 @@ struct ClaimRound {
 
   /// What the queues with a limit of their rate have begun, with this round; and when those begin
   /// more that had too many.
-  mutating func begun(at time: UnixTime) -> [QueueSettings] {
+  mutating func begun() -> [QueueSettings] {
     var changed: [QueueSettings] = []
     for (queue, settings) in rated {
       let begun = settings.adding(begun: begunByQueue[queue] ?? 0, at: time)

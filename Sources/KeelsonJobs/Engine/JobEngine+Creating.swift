@@ -21,11 +21,21 @@ extension JobEngine {
   }
 
   /// Creates all of the jobs, or returns those that are there in their place.
-  func create(_ new: [NewJob], origin: ChangeOrigin) async throws -> [Created] {
+  ///
+  /// - Parameter whenWritten: told of the lanes of jobs that wait for a worker, ahead of the commit:
+  ///   who looks for them then has a good chance to be part of it.
+  func create(
+    _ new: [NewJob], origin: ChangeOrigin,
+    whenWritten: @escaping @Sendable (Set<Lane>) -> Void = { _ in }
+  ) async throws -> [Created] {
     do {
       return try await database.change(origin) { change in
         let created = try await add(new, from: origin, in: change)
         guard created.contains(where: { !$0.isExisting }) else { throw Nothing(value: created) }
+        whenWritten(
+          Set(
+            created.map(\.job).filter { $0.lifecycle.state == .pending }
+              .map { Lane(queue: $0.queue, kind: $0.kind) }))
         return created
       }
     } catch let nothing as Nothing<[Created]> {
@@ -78,7 +88,8 @@ extension JobEngine {
     for job in jobs {
       counts.add(1, to: job.lifecycle.state, queue: job.queue, kind: job.kind)
     }
-    try await change.executeAll(JobRepository.insertions(of: jobs, database.dialect) + more + counts.statements)
+    try await change.executeAll(
+      JobRepository.insertions(of: jobs, database.dialect) + more + counts.statements)
     audit(created: jobs, in: change)
     change.emit(.scheduled, jobs.map { JobNews($0) })
     return created

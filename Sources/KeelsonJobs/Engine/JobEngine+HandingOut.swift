@@ -25,8 +25,8 @@ extension JobEngine {
     var more: Set<Lane> = []
     /// Lanes whose queue is paused or at a limit: until something there ends, or the time comes.
     var blocked: Set<Lane> = []
-    /// When a limit of the rate lets more jobs begin.
-    var retryTime: UnixTime?
+    /// After which time a limit of the rate lets more jobs begin.
+    var pause: Duration?
   }
 
   /// Hands out jobs that are pending, by rank, to workers that would take them.
@@ -35,12 +35,13 @@ extension JobEngine {
   func claim(_ demands: [Demand], lanes: [Lane]) async throws -> Claims {
     do {
       return try await database.change(.system(), isAudited: false) { change in
-        var round = ClaimRound(demands: demands, limit: limits.claimsPerRound)
+        var round = ClaimRound(
+          demands: demands, limit: limits.claimsPerRound, time: change.time)
         for (queue, lanes) in Dictionary(grouping: lanes, by: \.queue) {
           try await gather(queue, lanes, into: &round, in: change)
         }
         let assigned = round.assign()
-        let begun = round.begun(at: change.time)
+        let begun = round.begun()
         guard !assigned.isEmpty else { throw Nothing(value: round.claims) }
         let jobs = try await JobRepository.claim(
           assigned.map { ($0.id, $0.worker, $0.session) }, lease: limits.lease, now: change.time,

@@ -117,15 +117,16 @@ extension JobEngine {
 
   /// Prolongs leases.
   ///
-  /// - Returns: those that are held; of what was called off, when its grace time is over.
-  func prolong(_ leases: [(id: JobID, attempt: Int)]) async throws -> [JobID: UnixTime?] {
+  /// - Returns: those that are held; of what was called off, how much of its grace time is left.
+  func prolong(_ leases: [(id: JobID, attempt: Int)]) async throws -> [JobID: Duration?] {
     guard !leases.isEmpty else { return [:] }
     let dialect = database.dialect
     let length = limits.lease
     return try await database.write { transaction in
-      let now = try await ChangeHead.current(in: transaction).nextTime
-      return try await JobRepository.prolong(
+      let now = try await ChangeHead.nextTime(in: transaction, dialect)
+      let held = try await JobRepository.prolong(
         leases, until: now + length, dialect: dialect, in: transaction)
+      return held.mapValues { end in end.map { max(.zero, now.duration(to: $0)) } }
     }
   }
 }

@@ -7,7 +7,8 @@ extension JobEngine {
   struct Tick: Sendable {
     /// Whether something was done, so that it is to be looked again at once.
     var isCut = false
-    var nextTime: UnixTime?
+    /// How long nothing is due.
+    var next: Duration?
     /// Attempts that ended since their worker was not heard of, or at their timeout.
     var expiredLeases = 0
     var timeouts = 0
@@ -15,16 +16,16 @@ extension JobEngine {
 
   /// Moves the jobs whose time has come, and those whose leases have ended.
   func tick() async throws -> Tick {
-    let now = UnixTime.now
-    let times = try await database.read { transaction in
+    let dialect = database.dialect
+    let (times, now) = try await database.read { transaction in
       (
         try await JobRepository.nextTimes(in: transaction),
-        try await ChangeHead.current(in: transaction).nextTime
+        try await ChangeHead.nextTime(in: transaction, dialect)
       )
     }
-    let next = [times.0.due, times.0.expiry].compactMap { $0 }.min()
-    guard let next, next <= max(times.1, now) else {
-      return Tick(nextTime: [next, times.0.schedule].compactMap { $0 }.min())
+    let next = [times.due, times.expiry].compactMap { $0 }.min()
+    guard let next, next <= now else {
+      return Tick(next: [next, times.schedule].compactMap { $0 }.min().map(now.duration(to:)))
     }
     let limit = limits.claimsPerRound
     do {

@@ -12,8 +12,9 @@ extension JobEngine {
   ///
   /// - Returns: whether there may be more.
   func runSchedules(_ zones: TimeZoneDatabase) async throws -> Bool {
+    let dialect = database.dialect
     let isDue = try await database.read { transaction in
-      let now = try await ChangeHead.current(in: transaction).nextTime
+      let now = try await ChangeHead.nextTime(in: transaction, dialect)
       return try await !ScheduleRepository.due(at: now, limit: 1, in: transaction).isEmpty
     }
     guard isDue else { return false }

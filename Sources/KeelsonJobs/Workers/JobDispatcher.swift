@@ -19,7 +19,7 @@ final class JobDispatcher: Sendable {
   private let clock = Wakeup()
   private let limitsClock = Wakeup()
   /// When a limit of a rate lets jobs begin again.
-  private let retryTime = Mutex<UnixTime?>(nil)
+  private let retryTime = Mutex<ContinuousClock.Instant?>(nil)
   private let isLeader = Atomic(false)
   /// When the clock's loop last got round; nil before it has begun.
   private let clockRound = Mutex<ContinuousClock.Instant?>(nil)
@@ -49,7 +49,7 @@ final class JobDispatcher: Sendable {
 
   /// Where jobs may wait already.
   func start(at lanes: [JobEngine.Lane]) {
-    board.withLock { $0.restore(lanes) }
+    board.withLock { $0.expect(lanes) }
   }
 
   /// Runs until the task is cancelled.
@@ -70,6 +70,13 @@ final class JobDispatcher: Sendable {
 
   // MARK: Handing out
 
+  /// Looks where jobs are being created, so that one commit makes them and hands them out. Where it
+  /// looks too early their events tell it again.
+  func expect(_ lanes: Set<JobEngine.Lane>) {
+    board.withLock { $0.expect(lanes) }
+    handOut.set()
+  }
+
   private func runHandingOut() async {
     while await handOut.wait() {
       while !Task.isCancelled, let (demands, lanes) = board.withLock({ $0.work() }) {
@@ -79,7 +86,8 @@ final class JobDispatcher: Sendable {
           tallies.claimed(claims.jobs.count)
           let undeliverable = board.withLock { $0.deliver(claims, since: look) }
           if !undeliverable.isEmpty { add(undeliverable, from: "") }
-          if let time = claims.retryTime {
+          if let pause = claims.pause {
+            let time = ContinuousClock.now + pause
             retryTime.withLock { $0 = min($0 ?? time, time) }
             limitsClock.set()
           }
@@ -95,8 +103,7 @@ final class JobDispatcher: Sendable {
   /// any case.
   private func runLimits() async {
     while !Task.isCancelled {
-      let time = retryTime.withLock { $0 }
-      let left = time.map { Duration.microseconds($0.microseconds - UnixTime.now.microseconds) }
+      let left = retryTime.withLock { $0 }.map { $0 - .now }
       let isDue = await sleep(
         min(
           max(.milliseconds(1), left ?? Self.limitsInterval),
@@ -230,10 +237,7 @@ final class JobDispatcher: Sendable {
         }
         isMore = isMore || tick?.isCut == true
         if isMore { continue }
-        if let next = tick?.nextTime {
-          let left = next.microseconds - UnixTime.now.microseconds
-          pause = min(pause, .microseconds(max(1_000, left)))
-        }
+        if let next = tick?.next { pause = min(pause, max(.milliseconds(1), next)) }
       } else {
         clockRound.withLock { $0 = .now }
       }
@@ -291,7 +295,8 @@ final class JobDispatcher: Sendable {
           if kind == .queueUpdated { board.unblock() }
           if kind == .scheduleUpdated { isScheduled = true }
           for job in jobs {
-            board.note(job, cancelled: job.cancelRequested ? cancellation(of: job) : nil)
+            board.note(
+              job, cancelled: job.cancelRequested ? cancellation(of: job, at: event.time) : nil)
             if job.state == .scheduled { isScheduled = true }
           }
         }
@@ -305,12 +310,11 @@ final class JobDispatcher: Sendable {
     if isScheduled { clock.set() }
   }
 
-  private func cancellation(of job: API.Job) -> API.Cancellation {
+  private func cancellation(of job: API.Job, at time: UnixTime) -> API.Cancellation {
     var cancellation = API.Cancellation()
     if let id = JobID(job.id) { cancellation.lease = .init(id, Int(job.attempt)) }
     if let end = job.leaseExpireTime.flatMap({ try? $0.unixTime }) {
-      let left = max(0, end.microseconds - UnixTime.now.microseconds)
-      cancellation.grace = .init(Duration.microseconds(left))
+      cancellation.grace = .init(max(.zero, time.duration(to: end)))
     }
     cancellation.reason = job.stateMessage
     return cancellation
@@ -358,19 +362,17 @@ final class JobDispatcher: Sendable {
     _ leases: [(id: JobID, attempt: Int)], of session: String, isNew: Bool = false
   ) async throws {
     let held = try await engine.prolong(leases)
-    let now = UnixTime.now
     board.withLock { board in
       let kept = leases.filter { held[$0.id] != nil }
       if isNew {
         board.adopt(kept, by: session)
         board.update(session) { session in
           for lease in kept {
-            guard case .some(.some(let end)) = held[lease.id] else { continue }
+            guard case .some(.some(let left)) = held[lease.id] else { continue }
             // It was called off while nobody could be told.
             var cancellation = API.Cancellation()
             cancellation.lease = .init(lease.id, lease.attempt)
-            let left = max(0, end.microseconds - now.microseconds)
-            cancellation.grace = .init(Duration.microseconds(left))
+            cancellation.grace = .init(left)
             session.send { $0.cancellations.append(cancellation) }
           }
         }
@@ -379,16 +381,13 @@ final class JobDispatcher: Sendable {
     }
   }
 
-  /// Waits until a worker that says no more has heard what became of its results.
-  ///
-  /// - Throws: `CancellationError` when the task is cancelled.
-  func drain(_ id: String) async throws {
+  /// A worker says no more: once it has heard what became of its results its stream ends.
+  func drain(_ id: String) {
     update(id) { session in
       session.isDraining = true
+      session.hasSaidAll = true
       session.credit = 0
-    }
-    while let session = session(id), session.openResults > 0 || session.outbox != nil {
-      try await Task.sleep(for: .milliseconds(5))
+      session.wakeup.set()
     }
   }
 
@@ -397,15 +396,13 @@ final class JobDispatcher: Sendable {
   func next(for id: String) async -> API.WorkResponse? {
     guard let wakeup = session(id)?.wakeup else { return nil }
     while true {
-      let outbox = board.withLock { board in
+      let (outbox, isOver) = board.withLock { board in
         var outbox: API.WorkResponse?
-        board.update(id) { session in
-          outbox = session.takeOutbox()
-        }
-        return outbox
+        board.update(id) { outbox = $0.takeOutbox() }
+        return (outbox, board.sessions[id]?.isOver ?? true)
       }
       if let outbox { return outbox }
-      guard await wakeup.wait() else { return nil }
+      guard !isOver, await wakeup.wait() else { return nil }
     }
   }
 }

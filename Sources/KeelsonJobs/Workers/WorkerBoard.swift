@@ -90,6 +90,11 @@ struct WorkerBoard: Sendable {
     return freed
   }
 
+  /// There may be jobs soon.
+  mutating func expect(_ lanes: some Sequence<Lane>) {
+    ready.formUnion(lanes)
+  }
+
   /// Looking has failed: there may be jobs still.
   mutating func restore(_ lanes: [Lane]) {
     ready.formUnion(lanes)

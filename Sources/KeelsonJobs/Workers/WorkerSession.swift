@@ -17,11 +17,16 @@ struct WorkerSession: Sendable {
   /// The attempts it has, by job.
   var running: [JobID: Int] = [:]
   var isDraining = false
+  /// Whether it has ended its side of the stream.
+  var hasSaidAll = false
   /// Results whose outcome it has not been told.
   var openResults = 0
   /// What is to be sent to it; nil when there is nothing.
   var outbox: API.WorkResponse?
   let wakeup = Wakeup()
+
+  /// Whether nothing is left to tell a worker that says no more.
+  var isOver: Bool { hasSaidAll && openResults == 0 && outbox == nil }
 
   /// Adds to what is to be sent.
   mutating func send(_ body: (inout API.WorkResponse) -> Void) {
