@@ -1,8 +1,8 @@
 """Jobs on both stores, beside pgqueuer on the same PostgreSQL and beanstalkd with fsync.
 
 Each round measures all of them one after the other, so that what else the machine does hits all
-alike; the tables show the median round. All parts share the machine's cores: the store, the server, two
-worker processes, and whoever creates. docs/benchmarks.md says what the columns mean.
+alike; the tables show the median round. All parts share the machine's cores: the store, the
+server, two worker processes, and whoever creates. docs/benchmarks.md says what the columns mean.
 """
 
 import argparse
@@ -49,8 +49,13 @@ class Program:
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
 
     def stop(self) -> dict[str, float]:
-        self._process.send_signal(signal.SIGTERM)
+        self.stopping()
         return self.figures()
+
+    def stopping(self) -> float:
+        """Asks it to end; when that was."""
+        self._process.send_signal(signal.SIGTERM)
+        return time.monotonic()
 
     def figures(self) -> dict[str, float]:
         said, _ = self._process.communicate(timeout=600)
@@ -72,6 +77,15 @@ class Contestant:
     def drain(self, jobs: int) -> float:
         """Works off what was created; jobs a second."""
         raise NotImplementedError
+
+    def drain_for(self, seconds: int) -> float:
+        """Works for a while; jobs a second."""
+        workers = [self.worker() for _ in range(WORKERS)]
+        time.sleep(seconds)
+        start = min(worker.stopping() for worker in workers)
+        figures = [worker.figures() for worker in workers]
+        ran = start - min(each["start"] for each in figures)
+        return sum(each["jobs"] for each in figures) / ran
 
     def worker(self) -> Program:
         raise NotImplementedError
@@ -113,11 +127,12 @@ class Keelson(Contestant):
 
 
 class PgQueuer(Contestant):
-    batch = 500
+    """With the batches of its own benchmark, or larger ones."""
 
-    def __init__(self, url: str):
-        super().__init__("pgqueuer 1.6")
+    def __init__(self, name: str, url: str, batch: int):
+        super().__init__(name)
         self.url = url
+        self._batch = batch
         self._program("install").figures()
 
     def _program(self, mode: str, *numbers: int) -> Program:
@@ -128,13 +143,13 @@ class PgQueuer(Contestant):
         return sum(program.figures()["per_second"] for program in programs)
 
     def drain(self, jobs: int) -> float:
-        workers = [self._program("drain", self.batch) for _ in range(WORKERS)]
+        workers = [self._program("drain", self._batch) for _ in range(WORKERS)]
         figures = [worker.figures() for worker in workers]
         start = min(each["start"] for each in figures)
         return jobs / (max(each["end"] for each in figures) - start)
 
     def worker(self) -> Program:
-        return self._program("work", 10)
+        return self._program("work", self._batch)
 
     def steady(self, jobs: int, per_second: int) -> Program:
         return self._program("steady", jobs, per_second)
@@ -159,7 +174,7 @@ class Beanstalkd(Contestant):
         return jobs / (max(each["end"] for each in figures) - start)
 
     def worker(self) -> Program:
-        return self._program("work", 1)
+        return self._program("work")
 
     def steady(self, jobs: int, per_second: int) -> Program:
         return self._program("steady", jobs, per_second)
@@ -190,13 +205,13 @@ def creation(contestants: list[Contestant], rounds: int, jobs: int) -> None:
                 if isinstance(contestant, Keelson):
                     contestant.next_queue()
                 if isinstance(contestant, PgQueuer):
-                    callers = min(callers, 8)
+                    callers = min(callers, 4)
                 count = max(batch * callers, jobs // share)
                 row.append(contestant.create(count, batch, callers))
                 contestant.drain(count // (batch * callers) * (batch * callers))
             measured.setdefault(contestant.name, []).append(row)
     median_table(
-        "Created jobs a second: one caller, 32 callers (pgqueuer: 8 processes), 2 callers with "
+        "Created jobs a second: one caller, 32 callers (pgqueuer: 4 processes), 2 callers with "
         "100 jobs a call.",
         ["one caller", "32 callers", "100 a call"], measured,
     )  # fmt: skip
@@ -296,7 +311,8 @@ def main() -> None:
         if not options.without_peers:
             (folder / "beanstalkd").mkdir()
             contestants += [
-                PgQueuer(postgres.database("pgqueuer")),
+                PgQueuer("pgqueuer 1.6", postgres.database("pgqueuer"), 10),
+                PgQueuer("pgqueuer, batches of 500", postgres.database("pgqueuer_500"), 500),
                 Beanstalkd(stack.enter_context(beanstalkd(folder / "beanstalkd"))),
             ]
         if "create" in options.only:
@@ -312,7 +328,8 @@ def main() -> None:
             database = [each for each in contestants if not isinstance(each, Beanstalkd)]
             with held_transaction(postgres, "keelson"), contextlib.ExitStack() as more:
                 if len(database) > len(ours):
-                    more.enter_context(held_transaction(postgres, "pgqueuer"))
+                    for name in ("pgqueuer", "pgqueuer_500"):
+                        more.enter_context(held_transaction(postgres, name))
                 drains(
                     database, options.rounds, options.jobs,
                     "The same while a transaction is held open in each of PostgreSQL's databases.",

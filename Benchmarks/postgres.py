@@ -39,7 +39,8 @@ class Postgres:
         return done
 
     def __enter__(self) -> "Postgres":
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="keelson-bench-postgres-", dir=self._parent))
+        made = tempfile.mkdtemp(prefix="keelson-bench-postgres-", dir=self._parent)
+        self.folder = pathlib.Path(made)
         if self._prefix:
             user = pwd.getpwnam("postgres")
             os.chown(self.folder, user.pw_uid, user.pw_gid)

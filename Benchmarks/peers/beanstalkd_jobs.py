@@ -1,7 +1,7 @@
 """What dev/bench jobs runs of beanstalkd: beanstalkd_jobs.py put|drain|work|steady PORT ...
 
-`drain` and `work` are one worker process each, which asks for up to `batch` jobs ahead; times are
-CLOCK_MONOTONIC, which all processes share.
+`drain` and `work` are one worker process each; times are CLOCK_MONOTONIC, which all processes
+share.
 """
 
 import json
@@ -73,26 +73,29 @@ def drain(port, ahead):
         end = time.monotonic()
 
 
-def work(port, _ahead):
+def work(port):
     """One job after the other, until SIGTERM."""
     is_over = []
     signal.signal(signal.SIGTERM, lambda *_: is_over.append(True))
     connection = Connection(port)
     pickups = []
     start = time.monotonic()
+    jobs = 0
     while not is_over:
         connection.send(b"reserve-with-timeout 1\r\n")
         job = connection.reserved()
         if job:
-            pickups.append((time.monotonic() - float(job[1])) * 1000)
+            jobs += 1
+            if job[1] != b"{}":
+                pickups.append((time.monotonic() - float(job[1])) * 1000)
             connection.send(b"delete %s\r\n" % job[0])
             connection.expect(b"DELETED")
-    pickups.sort()
-    return {
-        "start": start, "jobs": len(pickups),
-        "pickup_p50": pickups[len(pickups) // 2],
-        "pickup_p99": pickups[len(pickups) * 99 // 100],
-    }  # fmt: skip
+    figures = {"start": start, "jobs": jobs}
+    if pickups:
+        pickups.sort()
+        figures["pickup_p50"] = pickups[len(pickups) // 2]
+        figures["pickup_p99"] = pickups[len(pickups) * 99 // 100]
+    return figures
 
 
 def steady(port, jobs, per_second):

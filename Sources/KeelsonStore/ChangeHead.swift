@@ -13,8 +13,11 @@ package struct ChangeHead: Sendable, Hashable {
   /// How far the database's clock is ahead of this process's, so that all nodes go by one.
   package var clockLead: Duration = .zero
 
-  /// The time for what comes next, by the database's clock.
-  package var nextTime: UnixTime { max(.now + clockLead, auditTime) }
+  /// The time now, by the database's clock.
+  package var time: UnixTime { .now + clockLead }
+
+  /// The time for what comes next.
+  package var nextTime: UnixTime { max(time, auditTime) }
 
   /// The number of the newest audit entry.
   package var auditSequence: Int64 { audit.sequence }
@@ -39,13 +42,13 @@ package struct ChangeHead: Sendable, Hashable {
     try await read(in: transaction, lock: "")
   }
 
-  /// The time for what comes next, as the transaction sees it.
-  package static func nextTime(
+  /// The head as the transaction sees it, with the database's clock.
+  package static func current(
     in transaction: any Transaction, _ dialect: Dialect
-  ) async throws -> UnixTime {
+  ) async throws -> ChangeHead {
     let row = try await ChangeSequence.only(
       transaction, "SELECT \(columns), \(clock(dialect)) FROM change_sequence")
-    return try head(row, clock: 4).nextTime
+    return try head(row, clock: 4)
   }
 
   package static func read(

@@ -147,7 +147,7 @@ import Testing
           [.text(queue)])
       }
       return try rows.filter { kinds.contains(try $0.get(2)) }.map {
-        (JobID(stored: try $0.get(0)), try $0.get(1))
+        (try JobID(stored: $0.get(0)), try $0.get(1))
       }
     }
 

@@ -171,7 +171,7 @@ import Testing
     try await TestDatabase.on(engine) { test in
       let bench = try await Bench(test)
       try await bench.create(1, in: "mail")
-      // As a change of a server whose clock is an hour ahead leaves it.
+      // As a change leaves it when the clock is put back by an hour afterwards.
       let ahead = UnixTime.now + .seconds(3_600)
       try await bench.database.write { transaction in
         try await transaction.executeAll([
@@ -180,7 +180,7 @@ import Testing
       }
       let outcome = try await bench.check()
       #expect(outcome.level == .degraded)
-      #expect(outcome.reason.contains("s ahead of this server's clock"))
+      #expect(outcome.reason.contains("s ahead of the database's clock"))
     }
   }
 

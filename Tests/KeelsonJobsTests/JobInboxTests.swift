@@ -27,7 +27,7 @@ import Testing
         for arguments in arguments {
           let row = try await transaction.first(
             "SELECT uuid_send(keelson_create_job(\(arguments)))")
-          ids.append(JobID(stored: try row?.get(0) ?? []))
+          ids.append(try JobID(stored: row?.get(0) ?? []))
         }
         return ids
       }

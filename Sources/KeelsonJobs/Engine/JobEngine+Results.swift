@@ -123,7 +123,7 @@ extension JobEngine {
     let dialect = database.dialect
     let length = limits.lease
     return try await database.write { transaction in
-      let now = try await ChangeHead.nextTime(in: transaction, dialect)
+      let now = try await ChangeHead.current(in: transaction, dialect).nextTime
       let held = try await JobRepository.prolong(
         leases, until: now + length, dialect: dialect, in: transaction)
       return held.mapValues { end in end.map { max(.zero, now.duration(to: $0)) } }

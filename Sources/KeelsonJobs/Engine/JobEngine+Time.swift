@@ -20,7 +20,7 @@ extension JobEngine {
     let (times, now) = try await database.read { transaction in
       (
         try await JobRepository.nextTimes(in: transaction),
-        try await ChangeHead.nextTime(in: transaction, dialect)
+        try await ChangeHead.current(in: transaction, dialect).nextTime
       )
     }
     let next = [times.due, times.expiry].compactMap { $0 }.min()

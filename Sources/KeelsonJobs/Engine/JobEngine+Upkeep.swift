@@ -37,7 +37,7 @@ extension JobEngine {
   func prolongAll() async throws {
     let (length, dialect) = (limits.lease, database.dialect)
     try await database.write { transaction in
-      let now = try await ChangeHead.nextTime(in: transaction, dialect)
+      let now = try await ChangeHead.current(in: transaction, dialect).nextTime
       try await transaction.executeAll([
         JobRepository.prolongAll(until: now + length, dialect: dialect)
       ])
@@ -77,7 +77,7 @@ extension JobEngine {
   func prune() async throws -> Int {
     let (limit, dialect) = (limits.claimsPerRound, database.dialect)
     return try await database.write { transaction in
-      let now = try await ChangeHead.nextTime(in: transaction, dialect)
+      let now = try await ChangeHead.current(in: transaction, dialect).nextTime
       let settings = try await QueueRepository.allSettings(in: transaction)
       let lanes = try await QueueRepository.counts(in: transaction).filter { $0.state.hasEnded }
       var counts = JobCounts()

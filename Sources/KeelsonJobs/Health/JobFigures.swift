@@ -24,7 +24,8 @@ struct JobFigures: Sendable {
   var oldestPendingTime: UnixTime?
   /// When the first thing is due that time moves: a scheduled job, the end of a lease, a schedule.
   var nextTime: UnixTime?
-  /// The clock of the changes: the time of the newest one.
+  /// The time by the database's clock, and that of the newest change.
+  var time = UnixTime(microseconds: 0)
   var changeTime = UnixTime(microseconds: 0)
   var inbox = Inbox()
 
@@ -59,7 +60,9 @@ struct JobFigures: Sendable {
     figures.oldestPendingTime = try waits.compactMap { try $0.get(0, as: UnixTime?.self) }.min()
     let times = try await JobRepository.nextTimes(in: transaction)
     figures.nextTime = [times.due, times.expiry, times.schedule].compactMap { $0 }.min()
-    figures.changeTime = try await ChangeHead.current(in: transaction).auditTime
+    let head = try await ChangeHead.current(in: transaction, dialect)
+    figures.time = head.time
+    figures.changeTime = head.auditTime
     if dialect == .postgreSQL {
       figures.inbox = try await InboxRepository.figures(atMost: mostCounted, in: transaction)
     }

@@ -95,7 +95,7 @@ package final class JobHealthCheck: HealthCheck {
           + "its log says why.")
     }
     guard let due = figures.nextTime else { return }
-    let late = Duration.microseconds(UnixTime.now.microseconds - max(due, start).microseconds)
+    let late = min(due.duration(to: figures.time), start.duration(to: .now))
     guard late > Self.lateAfter else { return }
     find(
       late > Self.stillAfter ? .unhealthy : .degraded,
@@ -104,12 +104,12 @@ package final class JobHealthCheck: HealthCheck {
   }
 
   private func findClock(_ figures: JobFigures, _ find: (HealthOutcome.Level, String) -> Void) {
-    let lead = Duration.microseconds(figures.changeTime.microseconds - UnixTime.now.microseconds)
+    let lead = figures.time.duration(to: figures.changeTime)
     guard lead > Self.clockLead else { return }
     find(
       .degraded,
-      "The newest change is \(lead.components.seconds) s ahead of this server's clock: until then "
-        + "leases do not end and retries are not due. Set the clocks of all servers.")
+      "The newest change is \(lead.components.seconds) s ahead of the database's clock: until then "
+        + "leases do not end and retries are not due. Set the clock of the database's host.")
   }
 
   private func findDepth(_ figures: JobFigures, _ find: (HealthOutcome.Level, String) -> Void) {
@@ -224,7 +224,7 @@ extension JobFigures {
   /// Seconds; nil when nothing is pending.
   var oldestPendingAge: Double? {
     oldestPendingTime.map { time in
-      max(0, Double(UnixTime.now.microseconds - time.microseconds) / 1_000_000)
+      max(0, time.duration(to: self.time) / .seconds(1))
     }
   }
 

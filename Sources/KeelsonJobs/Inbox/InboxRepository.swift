@@ -83,7 +83,7 @@ enum InboxRepository {
     }
     job.tags = tags.compactMap { if case .string(let tag) = $0 { tag } else { nil } }
     return InboxRow(
-      number: try row.get(0), id: JobID(stored: try row.get(1)), job: job,
+      number: try row.get(0), id: try JobID(stored: row.get(1)), job: job,
       runTime: try row.get(5), role: try row.get(13), correlationID: try row.get(14),
       traceparent: try row.get(15))
   }
@@ -95,14 +95,14 @@ enum InboxRepository {
     _ numbers: [Int64], in transaction: any Transaction
   ) async throws -> Set<Int64> {
     var removed: Set<Int64> = []
-    for chunk in JobRepository.chunks(of: numbers) {
-      let places = (1...chunk.count).map { "$\($0)" }.joined(separator: ", ")
-      let rows = try await transaction.query(
-        "DELETE FROM job_inbox WHERE refusal IS NULL AND number IN (\(places)) RETURNING number",
-        chunk.map { .integer($0) })
-      removed.formUnion(try rows.map { try $0.get(0) })
+    for statement in removal.statements(numbers, values: { [.integer($0)] }) {
+      removed.formUnion(try await transaction.query(statement).map { try $0.get(0) })
     }
     return removed
+  }
+
+  private static let removal = RowSource(.postgreSQL, ["number": .integer]) { rows, _ in
+    "DELETE FROM job_inbox WHERE refusal IS NULL AND number IN (\(rows)) RETURNING number"
   }
 
   static func refuse(_ number: Int64, _ reason: String) -> SQLStatement {

@@ -14,7 +14,7 @@ extension JobEngine {
   func runSchedules(_ zones: TimeZoneDatabase) async throws -> Bool {
     let dialect = database.dialect
     let isDue = try await database.read { transaction in
-      let now = try await ChangeHead.nextTime(in: transaction, dialect)
+      let now = try await ChangeHead.current(in: transaction, dialect).nextTime
       return try await !ScheduleRepository.due(at: now, limit: 1, in: transaction).isEmpty
     }
     guard isDue else { return false }
@@ -53,7 +53,8 @@ extension JobEngine {
         }
         guard !due.isEmpty else { throw NothingDue() }
         try await change.executeAll(
-          statements + JobRepository.insertions(of: created, database.dialect) + moved.jobs.map(JobRepository.update)
+          statements + JobRepository.insertions(of: created, database.dialect)
+            + moved.jobs.map(JobRepository.update)
             + moved.attempts + counts.statements)
         if created.isEmpty {
           change.emit(
