@@ -216,9 +216,13 @@ public final class JobWorker: Sendable {
       cancelStream.withLock { $0 = nil }
       call.cancel()
     }
-    let first = desk.withLock { $0.hello(name: name, queues: queues, kinds: kinds) }
+    let (first, stream) = desk.withLock { desk in
+      (desk.hello(name: name, queues: queues, kinds: kinds), desk.stream)
+    }
+    // Whoever gave up meanwhile has not seen this stream.
+    guard !desk.withLock({ $0.isDone }) else { return }
     try await call.requests.write(first)
-    let sending = Task { try await send(to: call.requests) }
+    let sending = Task { try await send(stream, to: call.requests) }
     var beating: Task<Void, any Error>?
     defer {
       sending.cancel()
@@ -238,9 +242,11 @@ public final class JobWorker: Sendable {
     }
   }
 
-  private func send(to requests: RequestWriter<KeelsonJobsV1.WorkRequest>) async throws {
+  private func send(
+    _ stream: Int, to requests: RequestWriter<KeelsonJobsV1.WorkRequest>
+  ) async throws {
     while true {
-      if let request = desk.withLock({ $0.takeOutgoing() }) {
+      if let request = desk.withLock({ $0.takeOutgoing(of: stream) }) {
         try await requests.write(request)
       } else if desk.withLock({ $0.isDone }) {
         return requests.finish()

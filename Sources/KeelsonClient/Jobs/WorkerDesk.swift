@@ -28,6 +28,8 @@ struct WorkerDesk {
   private(set) var isStopping = false
   /// Whether the stream has been welcomed.
   private(set) var hasConnected = false
+  /// Which stream is the current one.
+  private(set) var stream = 0
   private(set) var heartbeatInterval: Duration = .seconds(10)
   private var running: [API.LeaseID: Running] = [:]
   /// Finished, and the server has not said that it knows.
@@ -67,6 +69,7 @@ struct WorkerDesk {
     untold = Array(open.keys)
     request.results = takeUntold()
     hasConnected = false
+    stream += 1
     outgoing = nil
     credit = isStopping ? 0 : max(0, concurrency - running.count)
     request.credit = Int32(credit)
@@ -74,7 +77,11 @@ struct WorkerDesk {
     return request
   }
 
-  mutating func takeOutgoing() -> API.WorkRequest? {
+  /// What is to be said next, if anything.
+  ///
+  /// - Parameter stream: on which; one that is over gets nothing, since it would be lost with it.
+  mutating func takeOutgoing(of stream: Int? = nil) -> API.WorkRequest? {
+    guard stream == nil || stream == self.stream else { return nil }
     guard outgoing != nil || !untold.isEmpty else { return nil }
     var request = outgoing ?? API.WorkRequest()
     outgoing = nil

@@ -167,6 +167,18 @@ import Testing
     #expect(told.count == 60 && told.values.allSatisfy { $0 == 100 })
   }
 
+  /// Whoever still writes to the stream before would take what the new one has to tell.
+  @Test func aStreamThatIsOverGetsNothing() {
+    var desk = WorkerDesk(concurrency: 2)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    let old = desk.stream
+    begun(&desk, "a")
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    desk.end(job("a"), .success(nil))
+    #expect(desk.takeOutgoing(of: old) == nil)
+    #expect(desk.takeOutgoing(of: desk.stream)?.results.count == 1)
+  }
+
   @Test func whatIsGivenUpIsCounted() {
     var desk = WorkerDesk(concurrency: 3)
     _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
