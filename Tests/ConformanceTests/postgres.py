@@ -37,7 +37,10 @@ class PrivatePostgres:
             user = pwd.getpwnam("postgres")
             os.chown(self.folder, user.pw_uid, user.pw_gid)
         self.port = free_port()
-        self.settings = {"listen_addresses": "127.0.0.1", "max_connections": 200, "fsync": "off"}
+        self.settings = {
+            "listen_addresses": "127.0.0.1", "max_connections": 200, "fsync": "off",
+            "max_prepared_transactions": 5,
+        }
         self.settings.update(settings)
         self.databases = 0
         password = self.folder / "password"

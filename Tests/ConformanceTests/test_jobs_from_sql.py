@@ -197,15 +197,14 @@ def test_two_servers_take_up_each_job_once_and_one_goes_on_alone(place):
         maker.join(60)
     service = place.service(second)
 
-    def standing():
-        return service.GetQueue(jobs.GetQueueRequest(name="default"))
-
     watch = jobs.WatchJobsRequest(filter=jobs.JobFilter(queue="default"))
-    for _ in service.WatchJobs(watch, timeout=60):
-        queue = standing()
+    watched = service.WatchJobs(watch, timeout=60)
+    # What the worker of the first had and did not say is still its.
+    while True:
+        queue = service.GetQueue(jobs.GetQueueRequest(name="default"))
         if queue.completed + queue.running == len(made):
             break
-    # Each once: what the worker of the first had and did not say is still its.
+        next(watched)
     assert place.count() == len(made) == len(set(made))
     assert place.count("job_inbox") == 0
 
@@ -223,6 +222,20 @@ def test_callers_whose_transactions_are_serializable_do_not_hinder_one_another(p
         _, errors = psql.communicate("SELECT keelson_create_job('test'); COMMIT;", timeout=60)
         assert psql.returncode == 0, errors
     assert all(made)
+
+
+def test_a_transaction_that_is_committed_in_two_phases_makes_its_job_with_the_second(place):
+    server = place.serve()
+    worker = place.worker(server)
+    (first,) = place.sql(
+        "BEGIN; SELECT keelson_create_job('test'); PREPARE TRANSACTION 'two phases';"
+    )
+    (second,) = place.sql("SELECT keelson_create_job('test')")
+    worker.wait_for(lambda: worker.receipts)
+    assert ids_of(worker) == [second]
+    place.sql("COMMIT PREPARED 'two phases'")
+    worker.wait_for(lambda: len(worker.receipts) == 2)
+    assert ids_of(worker) == [second, first]
 
 
 def test_jobs_for_a_full_queue_wait_and_health_says_so(place):

@@ -242,6 +242,37 @@ import Testing
     }
   }
 
+  @Test func tellsOfTheFailuresOfTheLastFiveMinutes() {
+    var state = JobHealthCheck.State(startTime: .now)
+    let start = ContinuousClock.now
+    var counts = JobTallies.Counts()
+    for minute in 0...20 {
+      counts.fleetFailedAttempts = minute * 10
+      counts.fleetFailedJobs = minute
+      state.note(JobFigures(), counts, at: start + .seconds(minute * 60))
+      #expect(state.recentFailures.jobs == min(minute, 5))
+      #expect(state.recentFailures.attempts == min(minute, 5) * 10)
+    }
+    #expect(state.failures.count <= 7)
+  }
+
+  @Test func countsHowLongNobodyTakesUpTheFirstJobOfTheInbox() {
+    var state = JobHealthCheck.State(startTime: .now)
+    let start = ContinuousClock.now
+    func wait(of first: Int64?, at seconds: Int) -> Duration {
+      var figures = JobFigures()
+      figures.inbox.first = first
+      state.note(figures, JobTallies.Counts(), at: start + .seconds(seconds))
+      return state.inboxWait(at: start + .seconds(seconds))
+    }
+    #expect(wait(of: nil, at: 0) == .zero)
+    #expect(wait(of: 7, at: 5) == .zero)
+    #expect(wait(of: 7, at: 20) == .seconds(15))
+    // Another one is the first: they are taken up.
+    #expect(wait(of: 8, at: 25) == .zero)
+    #expect(wait(of: nil, at: 30) == .zero)
+  }
+
   @Test func countsWhatThisServerDoes() throws {
     let tallies = JobTallies()
     let id = JobID.make(at: .now)

@@ -15,7 +15,8 @@ package final class JobHealthCheck: HealthCheck {
   private let logger: Logger
   private let state: Mutex<State>
 
-  fileprivate struct State {
+  /// What is known from look to look.
+  struct State {
     let startTime: UnixTime
     /// The last look.
     var figures: JobFigures?
@@ -31,7 +32,7 @@ package final class JobHealthCheck: HealthCheck {
   /// By how much the clock of the changes may be ahead of this server's own.
   private static let clockLead: Duration = .seconds(5)
   /// How far back the failures of ``JobTallies`` are told of.
-  fileprivate static let recently: Duration = .seconds(300)
+  static let recently: Duration = .seconds(300)
   private static let queuesNamed = 3
   private static let queuesDetailed = 20
 
@@ -60,7 +61,7 @@ package final class JobHealthCheck: HealthCheck {
       state.note(figures, counts, at: now)
       return (
         start: state.startTime, recent: state.recentFailures,
-        inboxWait: state.inboxFirst.map { now - $0.since } ?? .zero
+        inboxWait: state.inboxWait(at: now)
       )
     }
     var outcome = HealthOutcome.healthy
@@ -199,7 +200,7 @@ package final class JobHealthCheck: HealthCheck {
 }
 
 extension JobHealthCheck.State {
-  fileprivate mutating func note(
+  mutating func note(
     _ figures: JobFigures, _ counts: JobTallies.Counts, at now: ContinuousClock.Instant
   ) {
     self.figures = figures
@@ -213,8 +214,13 @@ extension JobHealthCheck.State {
     }
   }
 
+  /// How long the first job in the inbox has been that.
+  func inboxWait(at now: ContinuousClock.Instant) -> Duration {
+    inboxFirst.map { now - $0.since } ?? .zero
+  }
+
   /// Jobs and attempts that failed between the oldest look and the newest.
-  fileprivate var recentFailures: (jobs: Int, attempts: Int) {
+  var recentFailures: (jobs: Int, attempts: Int) {
     guard let first = failures.first, let last = failures.last else { return (0, 0) }
     return (last.jobs - first.jobs, last.attempts - first.attempts)
   }
