@@ -175,7 +175,8 @@ import Testing
         let text = error.map { "\($0)" } ?? ""
         #expect(text.contains(message), "\(arguments)")
       }
-      #expect(try await bench.count("SELECT count(*) FROM job_inbox") == 0)
+      let made = try await bench.count("SELECT count(*) FROM job_inbox")
+      #expect(made == 0)
     }
   }
 
