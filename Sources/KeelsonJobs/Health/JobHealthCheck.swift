@@ -101,7 +101,7 @@ package final class JobHealthCheck: HealthCheck {
     find(
       late > Self.stillAfter ? .unhealthy : .degraded,
       "What is due is not moved: the first has been due for \(late.components.seconds) s. The "
-        + "server that leads is behind, or no server does, or this one's clock is ahead.")
+        + "server that leads is behind, or no server does.")
   }
 
   private func findClock(_ figures: JobFigures, _ find: (HealthOutcome.Level, String) -> Void) {
