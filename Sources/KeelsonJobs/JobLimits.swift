@@ -38,6 +38,9 @@ package struct JobLimits: Sendable {
   package var lease: Duration = .seconds(30)
   /// How often workers send heartbeats.
   package var heartbeatInterval: Duration = .seconds(10)
+  /// How long a worker that has jobs may be silent before it gets no more: two heartbeats, and in any
+  /// case less than it takes for its leases to end.
+  var patience: Duration { min(heartbeatInterval * 2, lease * 9 / 10) }
   /// The grace time of a cancellation that names none, and the longest one.
   package var defaultGrace: Duration = .seconds(30)
   package var maximumGrace: Duration = .seconds(3_600)

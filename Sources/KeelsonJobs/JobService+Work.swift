@@ -71,7 +71,7 @@ extension JobService {
     dispatcher.add(results, from: id)
     var isOver = false
     dispatcher.update(id) { session in
-      session.lastHeardTime = .now
+      session.hear(at: .now)
       session.credit += Int(request.credit)
       isOver = session.credit > limits.credit
       if request.draining {

@@ -10,7 +10,7 @@ from google.protobuf import duration_pb2
 from keelson.jobs.v1 import jobs_pb2 as jobs
 
 from client import invalid, refused
-from working import Jobs, Worker, failed, lease, seconds, succeeded
+from working import Jobs, failed, lease, retries, seconds, succeeded
 
 Code = grpc.StatusCode
 
@@ -19,12 +19,7 @@ Code = grpc.StatusCode
 def service(client, key):
     service = Jobs(client, key[:100])
     yield service
-    for worker in service.workers:
-        worker.break_off()
-
-
-def retries(maximum, delay=0.0):
-    return jobs.RetryPolicy(maximum_retries=maximum, initial_delay=seconds(delay), jitter=0)
+    service.close()
 
 
 def test_a_job_runs_and_its_result_is_kept(service):

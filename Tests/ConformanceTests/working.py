@@ -1,4 +1,5 @@
-"""Jobs over a connection, and a worker on plain grpcio whose way with each job is a function."""
+"""Jobs and workers on plain grpcio, as tests need them: what a worker does with each job is a
+function."""
 
 import queue
 import threading
@@ -9,6 +10,16 @@ from keelson.jobs.v1 import jobs_pb2 as jobs
 from keelson.jobs.v1 import jobs_pb2_grpc as jobs_grpc
 
 ENDED = (jobs.JOB_STATE_COMPLETED, jobs.JOB_STATE_FAILED, jobs.JOB_STATE_CANCELLED)
+
+
+def seconds(number):
+    duration = duration_pb2.Duration()
+    duration.FromMicroseconds(int(number * 1_000_000))
+    return duration
+
+
+def retries(maximum, delay=0.0):
+    return jobs.RetryPolicy(maximum_retries=maximum, initial_delay=seconds(delay), jitter=0)
 
 
 def lease(leased):
@@ -89,12 +100,6 @@ class Worker:
         self.thread.join(30)
 
 
-def seconds(number):
-    duration = duration_pb2.Duration()
-    duration.FromMicroseconds(int(number * 1_000_000))
-    return duration
-
-
 class Jobs:
     """The service over a client's connection, in a queue of its own."""
 
@@ -150,3 +155,7 @@ class Jobs:
         worker = Worker(self.channel, *arguments, **options)
         self.workers.append(worker)
         return worker
+
+    def close(self):
+        for worker in self.workers:
+            worker.break_off()

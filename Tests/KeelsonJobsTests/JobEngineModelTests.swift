@@ -42,6 +42,8 @@ import Testing
     var reference: [JobID: JobLifecycle] = [:]
     var uniqueKeys: [String: JobID] = [:]
     var keys: [JobID: String] = [:]
+    /// How attempts ended, those that a worker ended or a cancellation did.
+    var outcomes: [JobID: [Int: KeelsonJobsV1.AttemptOutcome]] = [:]
     /// When the reference thinks it is: later than all times of the store.
     let late = UnixTime(microseconds: 4_000_000_000_000_000)
 
@@ -176,9 +178,16 @@ import Testing
           guard case .succeeded = results[index].outcome else { return false }
           return isFirst.insert(results[index].id).inserted
         }
+      var expected = [JobState?](repeating: nil, count: results.count)
       for index in order + results.indices.filter({ !order.contains($0) }) {
-        #expect(receipts[index] == apply(results[index]), "\(results[index])")
+        expected[index] = apply(results[index])
       }
+      // One that was taken before is not refused: it is told where its job stands.
+      for (index, result) in results.enumerated() where expected[index] == nil {
+        guard outcomes[result.id]?[result.attempt] == result.outcome.name else { continue }
+        expected[index] = reference[result.id]?.state
+      }
+      #expect(receipts == expected, "\(results)")
       return "finish \(results.count)"
     }
 
@@ -197,6 +206,7 @@ import Testing
         return nil
       }
       reference[result.id] = job
+      outcomes[result.id, default: [:]][result.attempt] = result.outcome.name
       return job.state
     }
 
@@ -216,6 +226,9 @@ import Testing
         try? reference[id]?.becomeDue(now: UnixTime(microseconds: .max))
       }
       for id in chosen {
+        if let job = reference[id], job.lease?.cancelTime != nil {
+          outcomes[id, default: [:]][job.attempt] = .cancelled
+        }
         try reference[id]?.expire(chance: 0.5, now: UnixTime(microseconds: .max))
       }
       return "expire \(chosen.count)"
@@ -265,6 +278,7 @@ import Testing
         #expect(isAllowed)
         if choice == 1, let key = keys[id] { uniqueKeys[key] = id }
         reference[id] = choice == 3 ? nil : job
+        if choice == 3 { outcomes[id] = nil }
       } catch let error as RPCError {
         #expect(!isAllowed && error.code == .failedPrecondition, "\(error)")
       }

@@ -9,7 +9,10 @@ extension JobEngine {
   /// - Throws: `RPCError` NOT_FOUND; FAILED_PRECONDITION with what the job's state is.
   private func change(
     _ id: JobID, _ action: String, _ event: JobEvent, reason: String = "", origin: ChangeOrigin,
-    also: @escaping @Sendable (StoredJob, Change) async throws -> [SQLStatement] = { _, _ in [] },
+    also:
+      @escaping @Sendable (
+        _ before: StoredJob, _ after: StoredJob, Change
+      ) async throws -> [SQLStatement] = { _, _, _ in [] },
     _ body: @escaping @Sendable (inout StoredJob, UnixTime) throws(JobLifecycle.Refusal) -> Void
   ) async throws -> StoredJob {
     do {
@@ -24,7 +27,7 @@ extension JobEngine {
           throw RPCError(error, of: job, action)
         }
         guard job.parameters != before.parameters else { throw Nothing(value: job) }
-        let more = try await also(job, change)
+        let more = try await also(before, job, change)
         var counts = JobCounts()
         counts.move(job, from: before.lifecycle.state)
         try await write([job], counts, more: more, in: change)
@@ -64,12 +67,17 @@ extension JobEngine {
     }
   }
 
-  /// What a job that runs again needs anew: room in its queue, and its unique key.
+  /// What a job that runs again needs anew: room in its queue, and its unique key. An attempt that
+  /// succeeded was in the job's own row, and stays in the record.
   private func takingItsPlace(
-    _ job: StoredJob, in change: Change
+    _ before: StoredJob, _ job: StoredJob, in change: Change
   ) async throws -> [SQLStatement] {
     try await checkDepth(of: [job], in: change)
-    guard let key = job.uniqueKey else { return [] }
+    var kept: [SQLStatement] = []
+    if before.lifecycle.state == .completed, let attempt = before.newestAttempt {
+      kept.append(AttemptRepository.put(attempt, of: job.id))
+    }
+    guard let key = job.uniqueKey else { return kept }
     let holder = try await UniqueKeyRepository.holder(of: key, at: change.time, in: change)
     guard holder == nil || holder?.id == job.id else {
       throw RPCError(
@@ -77,7 +85,7 @@ extension JobEngine {
         "Job '\(job.id.text)' was not retried: its unique key is that of job "
           + "'\(holder?.id.text ?? "")' by now.")
     }
-    return [UniqueKeyRepository.take(key, for: job)]
+    return kept + [UniqueKeyRepository.take(key, for: job)]
   }
 
   func reprioritize(_ id: JobID, to priority: Int, origin: ChangeOrigin) async throws -> StoredJob {

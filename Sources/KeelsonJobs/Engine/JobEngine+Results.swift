@@ -11,6 +11,15 @@ extension JobEngine {
       case failed(message: String, isPermanent: Bool, retryAfter: Duration?)
       case cancelled
       case handedBack
+
+      var name: API.AttemptOutcome {
+        switch self {
+        case .succeeded: .succeeded
+        case .failed: .failed
+        case .cancelled: .cancelled
+        case .handedBack: .handedBack
+        }
+      }
     }
 
     var id: JobID
@@ -18,7 +27,8 @@ extension JobEngine {
     var outcome: Outcome
   }
 
-  /// What became of a result: the job's state, or nil when the lease was another's by then.
+  /// What became of a result: the job's state, or nil when the lease was another's by then. One
+  /// that was taken before, and is sent again because its receipt was lost, has not been refused.
   typealias Receipts = [JobState?]
 
   /// Takes results, each if its lease is still the worker's.
@@ -59,8 +69,13 @@ extension JobEngine {
           receipts[index] = try await apply(
             results[index], counts: &counts, moved: &moved, in: change)
         }
-        guard !executed.isEmpty || !moved.isEmpty else { throw Nothing(value: receipts) }
-        try await write(moved.jobs, counts, more: moved.attempts, in: change)
+        let isNothing = executed.isEmpty && moved.isEmpty
+        if !isNothing { try await write(moved.jobs, counts, more: moved.attempts, in: change) }
+        for (index, result) in results.enumerated() where receipts[index] == nil {
+          receipts[index] = try await AttemptRepository.state(
+            of: result.id, ifAttempt: result.attempt, ended: result.outcome.name, in: change)
+        }
+        guard !isNothing else { throw Nothing(value: receipts) }
         if !executed.isEmpty { change.emit(.executed, executed) }
         moved.emit(in: change)
         return receipts

@@ -13,7 +13,7 @@ final class JobDispatcher: Sendable {
 
   let engine: JobEngine
   let limits: JobLimits
-  private let board = Mutex(WorkerBoard())
+  private let board: Mutex<WorkerBoard>
   private let handOut = Wakeup()
   private let results = Wakeup()
   private let clock = Wakeup()
@@ -42,6 +42,7 @@ final class JobDispatcher: Sendable {
     self.watches = watches
     self.engine = engine
     self.limits = limits
+    board = Mutex(WorkerBoard(limits: limits))
     self.logger = logger
   }
 
@@ -79,12 +80,12 @@ final class JobDispatcher: Sendable {
 
   private func runHandingOut() async {
     while await handOut.wait() {
-      while !Task.isCancelled, let (demands, lanes) = board.withLock({ $0.work() }) {
+      while !Task.isCancelled, let (demands, lanes) = board.withLock({ $0.work(at: .now) }) {
         let look = board.withLock { $0.looking(at: lanes) }
         do {
           let claims = try await engine.claim(demands, lanes: lanes)
           tallies.claimed(claims.jobs.count)
-          let undeliverable = board.withLock { $0.deliver(claims, since: look) }
+          let undeliverable = board.withLock { $0.deliver(claims, since: look, at: .now) }
           if !undeliverable.isEmpty { add(undeliverable, from: "") }
           if let pause = claims.pause {
             let time = ContinuousClock.now + pause
@@ -286,6 +287,7 @@ final class JobDispatcher: Sendable {
   /// Takes in what happened to jobs anywhere, on the database's writer thread.
   func observe(_ events: [CommittedEvent]) {
     var isScheduled = false
+    let now = ContinuousClock.now
     for event in events {
       do {
         guard let (kind, jobs) = try event.jobs() else { continue }
@@ -296,7 +298,8 @@ final class JobDispatcher: Sendable {
           if kind == .scheduleUpdated { isScheduled = true }
           for job in jobs {
             board.note(
-              job, cancelled: job.cancelRequested ? cancellation(of: job, at: event.time) : nil)
+              job, cancelled: job.cancelRequested ? cancellation(of: job, at: event.time) : nil,
+              at: now)
             if job.state == .scheduled { isScheduled = true }
           }
         }
@@ -377,7 +380,7 @@ final class JobDispatcher: Sendable {
           }
         }
       }
-      board.lose(leases.filter { held[$0.id] == nil }, of: session)
+      board.lose(leases.filter { held[$0.id] == nil }, of: session, at: .now)
     }
   }
 
@@ -401,7 +404,11 @@ final class JobDispatcher: Sendable {
         board.update(id) { outbox = $0.takeOutbox() }
         return (outbox, board.sessions[id]?.isOver ?? true)
       }
-      if let outbox { return outbox }
+      if let outbox {
+        // What it was given is on its way: it may get more.
+        if !outbox.jobs.isEmpty { handOut.set() }
+        return outbox
+      }
       guard !isOver, await wakeup.wait() else { return nil }
     }
   }

@@ -24,6 +24,12 @@ struct WorkerBoard: Sendable {
   /// Calls to break off that came before their job was delivered, while a look is under way.
   private var early: [JobID: (attempt: Int, cancellation: KeelsonJobsV1.Cancellation)]?
 
+  private let limits: JobLimits
+
+  init(limits: JobLimits) {
+    self.limits = limits
+  }
+
   // MARK: Workers
 
   mutating func connect(_ session: WorkerSession) {
@@ -69,11 +75,14 @@ struct WorkerBoard: Sendable {
 
   /// What workers would take and where there may be something for them; nil when nothing is to be
   /// done.
-  func work() -> (demands: [JobEngine.Demand], lanes: [Lane])? {
+  func work(at now: ContinuousClock.Instant) -> (demands: [JobEngine.Demand], lanes: [Lane])? {
     guard !isStopping, !ready.isEmpty else { return nil }
-    let demands = sessions.values.filter { $0.credit > 0 && !$0.isDraining }.map {
-      JobEngine.Demand(
-        session: $0.id, worker: $0.name, queues: $0.queues, kinds: $0.kinds, credit: $0.credit)
+    let demands = sessions.values.compactMap { session -> JobEngine.Demand? in
+      let room = session.room(at: now, limits: limits)
+      guard room > 0 else { return nil }
+      return JobEngine.Demand(
+        session: session.id, worker: session.name, queues: session.queues, kinds: session.kinds,
+        credit: room)
     }
     guard !demands.isEmpty else { return nil }
     let lanes = ready.filter { lane in demands.contains { $0.takes(lane) } }
@@ -83,7 +92,7 @@ struct WorkerBoard: Sendable {
   /// Takes lanes out of those that may have jobs, ahead of looking: what comes meanwhile puts them
   /// back.
   ///
-  /// - Returns: what ``deliver(_:since:)`` wants to know.
+  /// - Returns: what ``deliver(_:since:at:)`` wants to know.
   mutating func looking(at lanes: [Lane]) -> Int {
     ready.subtract(lanes)
     early = [:]
@@ -105,7 +114,9 @@ struct WorkerBoard: Sendable {
   ///
   /// - Parameter look: what ``looking(at:)`` gave.
   /// - Returns: those whose workers are gone, to be handed back.
-  mutating func deliver(_ claims: JobEngine.Claims, since look: Int) -> [JobEngine.Result] {
+  mutating func deliver(
+    _ claims: JobEngine.Claims, since look: Int, at now: ContinuousClock.Instant
+  ) -> [JobEngine.Result] {
     ready.formUnion(claims.more)
     // News is told before whoever looked is answered: room may have been made in between.
     if freed == look { blocked.formUnion(claims.blocked) } else { ready.formUnion(claims.blocked) }
@@ -121,6 +132,7 @@ struct WorkerBoard: Sendable {
       }
       update(id) { session in
         session.credit = max(0, session.credit - jobs.count)
+        session.silentSince = session.silentSince ?? now
         for job in jobs { session.running[job.id] = job.lifecycle.attempt }
         session.send { response in
           response.jobs += jobs.map(\.leased)
@@ -208,7 +220,10 @@ struct WorkerBoard: Sendable {
   // MARK: News
 
   /// A job that any server has moved.
-  mutating func note(_ news: KeelsonJobsV1.Job, cancelled: KeelsonJobsV1.Cancellation?) {
+  mutating func note(
+    _ news: KeelsonJobsV1.Job, cancelled: KeelsonJobsV1.Cancellation?,
+    at now: ContinuousClock.Instant
+  ) {
     let lane = Lane(queue: news.queue, kind: news.kind)
     if news.state == .pending { ready.insert(lane) }
     if news.state != .running, news.attempt > 0 { unblock(news.queue) }
@@ -222,17 +237,24 @@ struct WorkerBoard: Sendable {
       guard let cancelled else { return }
       update(holder) { $0.send { $0.cancellations.append(cancelled) } }
     } else {
-      lose([(id, attempt)], of: holder)
+      lose([(id, attempt)], of: holder, at: now)
     }
   }
 
   private static let mostLostTold = 10_000
 
   /// Leases that a worker holds no longer.
-  mutating func lose(_ leases: [(id: JobID, attempt: Int)], of session: String) {
+  mutating func lose(
+    _ leases: [(id: JobID, attempt: Int)], of session: String, at now: ContinuousClock.Instant
+  ) {
     guard !leases.isEmpty else { return }
+    let patience = limits.patience
     update(session) { session in
       for lease in leases { session.running[lease.id] = nil }
+      // Without jobs it need not say anything; one that was silent until then has to.
+      if session.running.isEmpty, !session.isSilent(at: now, for: patience) {
+        session.silentSince = nil
+      }
       // Beyond that it hears of them with its next heartbeat.
       let room = max(0, Self.mostLostTold - (session.outbox?.lost.count ?? 0))
       session.send { $0.lost += leases.prefix(room).map { .init($0.id, $0.attempt) } }

@@ -11,7 +11,9 @@ struct WorkerSession: Sendable {
   let kinds: Set<String>
   let peer: String
   let connectTime: UnixTime
-  var lastHeardTime: UnixTime
+  private(set) var lastHeardTime: UnixTime
+  /// Since when it has jobs and has not said a word; nil while it has none, or was heard of since.
+  var silentSince: ContinuousClock.Instant?
   /// How many more jobs it would take.
   var credit = 0
   /// The attempts it has, by job.
@@ -27,6 +29,26 @@ struct WorkerSession: Sendable {
 
   /// Whether nothing is left to tell a worker that says no more.
   var isOver: Bool { hasSaidAll && openResults == 0 && outbox == nil }
+
+  /// It has said something.
+  mutating func hear(at time: UnixTime) {
+    lastHeardTime = time
+    silentSince = nil
+  }
+
+  /// Whether it has jobs and says nothing, as one that hangs: it gets no more until it is heard of,
+  /// since it would have each job that it lets go again, before those who live.
+  func isSilent(at now: ContinuousClock.Instant, for patience: Duration) -> Bool {
+    silentSince.map { $0 + patience <= now } ?? false
+  }
+
+  /// How many jobs it may be given now: none while it has not been sent what it was given before,
+  /// so that one which does not read holds little here.
+  func room(at now: ContinuousClock.Instant, limits: JobLimits) -> Int {
+    guard !isDraining, !isSilent(at: now, for: limits.patience), outbox?.jobs.isEmpty ?? true
+    else { return 0 }
+    return min(credit, limits.credit - running.count)
+  }
 
   /// Adds to what is to be sent.
   mutating func send(_ body: (inout API.WorkResponse) -> Void) {
