@@ -16,6 +16,7 @@ import json
 import queue
 import signal
 import threading
+import time
 
 import grpc
 from keelson.jobs.v1 import jobs_pb2 as jobs
@@ -35,17 +36,20 @@ def fail(parameters, report):
 HANDLERS = {"word-count": word_count, "fail": fail}
 
 
+class CalledOff(Exception):
+    """Raised out of `report` in a handler whose job was called off, or given to another worker."""
+
+
 class Worker:
     def __init__(self, server, queues, concurrency):
         self.service = jobs_grpc.JobsServiceStub(grpc.insecure_channel(server))
         self.queues, self.concurrency = queues, concurrency
         self.pool = concurrent.futures.ThreadPoolExecutor(concurrency)
         self.lock = threading.Lock()
-        self.running = {}  # lease -> cancelled
+        self.running = {}  # lease -> None, or what is to become of it: "cancelled" or "lost"
         self.unconfirmed = {}  # lease -> result; kept until the server has said that it knows
         self.outgoing = queue.Queue()
         self.stopping = threading.Event()
-        self.interval = 10.0
 
     def run(self):
         while not self.is_done():
@@ -60,81 +64,115 @@ class Worker:
             return self.stopping.is_set() and not self.running and not self.unconfirmed
 
     def stream(self):
-        self.outgoing = queue.Queue()
+        outgoing = queue.Queue()
         with self.lock:
-            held = [
-                jobs.LeaseID(job_id=id, attempt=n)
-                for id, n in [*self.running, *self.unconfirmed]
-            ]
-            self.outgoing.put(
-                jobs.WorkRequest(
-                    hello=jobs.WorkerHello(
-                        name="python", queues=self.queues, kinds=list(HANDLERS), held=held
-                    ),
-                    results=list(self.unconfirmed.values()),
-                    credit=0 if self.stopping.is_set() else self.concurrency - len(self.running),
-                    draining=self.stopping.is_set(),
-                )
+            self.outgoing = outgoing
+            hello = jobs.WorkRequest(
+                hello=jobs.WorkerHello(
+                    name="python",
+                    queues=self.queues,
+                    kinds=list(HANDLERS),
+                    held=self.held() + [lease_id(lease) for lease in self.unconfirmed],
+                ),
+                results=list(self.unconfirmed.values()),
+                credit=0 if self.stopping.is_set() else self.concurrency - len(self.running),
+                draining=self.stopping.is_set(),
             )
-        call = self.service.Work(self.requests())
-        for message in call:
-            if message.HasField("welcome"):
-                self.interval = message.welcome.heartbeat_interval.ToTimedelta().total_seconds()
-            for job in message.jobs:
-                self.start(job)
-            with self.lock:
-                for cancellation in message.cancellations:
-                    self.running[key(cancellation.lease)] = True
-                for lease in message.lost:
-                    self.running.pop(key(lease), None)
-                    self.unconfirmed.pop(key(lease), None)
-                for receipt in message.receipts:
-                    self.unconfirmed.pop(key(receipt.lease), None)
-            if message.draining or self.is_done():
-                call.cancel()
-                return
-
-    def requests(self):
-        """What is to be said; and when nothing is, which jobs are still held."""
-        while True:
-            try:
-                yield self.outgoing.get(timeout=self.interval)
-            except queue.Empty:
+        welcomed = queue.Queue()  # gets the interval between heartbeats
+        call = self.service.Work(self.requests(hello, welcomed, outgoing))
+        try:
+            for message in call:
+                if message.HasField("welcome"):
+                    welcomed.put(message.welcome.heartbeat_interval.ToTimedelta().total_seconds())
+                for job in message.jobs:
+                    self.start(job)
                 with self.lock:
-                    held = [jobs.LeaseID(job_id=id, attempt=n) for id, n in self.running]
+                    for cancellation in message.cancellations:
+                        self.mark(cancellation.lease, "cancelled")
+                    for lease in message.lost:
+                        self.mark(lease, "lost")
+                        self.unconfirmed.pop(key(lease), None)
+                    for receipt in message.receipts:
+                        self.unconfirmed.pop(key(receipt.lease), None)
+                if message.draining:
+                    return
+                outgoing.put(None)  # Looks whether all is done.
+        finally:
+            call.cancel()
+            welcomed.put(None)
+            outgoing.put(None)
+
+    def requests(self, hello, welcomed, outgoing):
+        """What is to be said; and regularly, whatever else there is, which jobs are still held."""
+        yield hello
+        interval = welcomed.get()
+        if interval is None:
+            return
+        beat = time.monotonic() + interval
+        while not self.is_done():
+            try:
+                request = outgoing.get(timeout=max(0, beat - time.monotonic()))
+            except queue.Empty:
+                request = None
+            if request is not None:
+                yield request
+            if time.monotonic() >= beat:
+                beat = time.monotonic() + interval
+                with self.lock:
+                    held = self.held()
                 yield jobs.WorkRequest(heartbeats=held)
+
+    def held(self):
+        return [lease_id(lease) for lease, mark in self.running.items() if mark != "lost"]
+
+    def mark(self, lease, mark):
+        if key(lease) in self.running:
+            self.running[key(lease)] = mark
 
     def start(self, job):
         with self.lock:
-            self.running[key(job.lease)] = False
+            self.running[key(job.lease)] = None
         self.pool.submit(self.execute, job)
 
     def execute(self, job):
         result = jobs.AttemptResult(lease=job.lease)
 
         def report(progress, message=""):
+            with self.lock:
+                if self.running[key(job.lease)] is not None:
+                    raise CalledOff
             told = jobs.JobProgress(lease=job.lease, progress=progress, message=message)
-            self.outgoing.put(jobs.WorkRequest(progress=[told]))
+            self.send(progress=[told])
 
         try:
             answer = HANDLERS[job.kind](json.loads(job.parameters.json or "null"), report)
             result.succeeded.json = json.dumps(answer)
+        except CalledOff:
+            result.cancelled = True
         except Exception as error:
             result.failed.message = f"{type(error).__name__}: {error}"
         with self.lock:
-            if self.running.pop(key(job.lease), None) is None:
-                return  # The lease is lost, and with it the result.
-            self.unconfirmed[key(job.lease)] = result
+            # The result of a lease that is lost would be refused.
+            is_lost = self.running.pop(key(job.lease)) == "lost"
+            if not is_lost:
+                self.unconfirmed[key(job.lease)] = result
         credit = 0 if self.stopping.is_set() else 1
-        self.outgoing.put(jobs.WorkRequest(results=[result], credit=credit))
+        self.send(results=[] if is_lost else [result], credit=credit)
+
+    def send(self, **fields):
+        self.outgoing.put(jobs.WorkRequest(**fields))
 
     def stop(self, *_):
         self.stopping.set()
-        self.outgoing.put(jobs.WorkRequest(draining=True))
+        self.send(draining=True)
 
 
 def key(lease):
     return lease.job_id, lease.attempt
+
+
+def lease_id(key):
+    return jobs.LeaseID(job_id=key[0], attempt=key[1])
 
 
 if __name__ == "__main__":
@@ -146,4 +184,7 @@ if __name__ == "__main__":
     worker = Worker(options.server, options.queue or ["default"], options.concurrency)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, worker.stop)
-    threading.Thread(target=worker.run).start()
+    # In a thread of its own, so that a signal never comes upon a lock that this one holds.
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    thread.join()
