@@ -2,6 +2,7 @@
 broken."""
 
 import contextlib
+import json
 import pathlib
 import signal
 import socket
@@ -13,6 +14,7 @@ import time
 from keelson.jobs.v1 import jobs_pb2 as jobs
 
 from fault_worker import EXIT_CODE
+from server import BINARY
 
 PROGRAM = pathlib.Path(__file__).with_name("fault_worker.py")
 STUBS = pathlib.Path(jobs.__file__).parents[3]
@@ -106,8 +108,20 @@ class WorkerProcess:
     """One life of a worker after the other, behind a proxy of its own. One that a job has ended is
     started again, as whoever runs workers does."""
 
-    def __init__(self, slot, folder, endpoints, *, kinds, queue, on_receipts=lambda count: None):
-        self.slot, self.folder, self.kinds, self.queue = slot, folder, kinds, queue
+    KINDS = ("quick", "other")
+    # What handlers do, with how many of a thousand jobs do it.
+    PLANS = (
+        (700, []),
+        (150, ["fail"]),
+        (40, ["fail", "slow:0.1", "fail"]),
+        (60, ["slow:0.05"]),
+        (40, ["slow:0.5"]),
+        (8, ["hang"]),
+        (2, ["exit"]),
+    )
+
+    def __init__(self, slot, folder, endpoints, *, queue, on_receipts=lambda count: None):
+        self.slot, self.folder, self.queue = slot, folder, queue
         self.proxy = CuttingProxy(endpoints)
         self.on_receipts = on_receipts
         self.lives = 0
@@ -122,19 +136,28 @@ class WorkerProcess:
         return f"{self.slot}.{self.lives}"
 
     @property
-    def own_kind(self):
+    def own_queue(self):
         """Of jobs that no other worker runs."""
         return f"only-{self.slot}"
 
+    @staticmethod
+    def parameters(plan):
+        """What has a job do that."""
+        return json.dumps({"plan": plan})
+
+    def command(self):
+        command = [sys.executable, PROGRAM, "--name", self.name, self.proxy.address]
+        command += ["--log", self.folder / f"{self.name}.log"]
+        for name, values in (("--queue", (self.queue, self.own_queue)), ("--kind", self.KINDS)):
+            for value in values:
+                command += [name, value]
+        return command
+
     def start(self):
         self.lives += 1
-        arguments = [sys.executable, str(PROGRAM), "--name", self.name, "--queue", self.queue]
-        arguments += ["--log", str(self.folder / f"{self.name}.log")]
-        for kind in (*self.kinds, self.own_kind):
-            arguments += ["--kind", kind]
         with (self.folder / f"{self.name}.err").open("wb") as said:
             self.process = subprocess.Popen(
-                [*arguments, self.proxy.address],
+                list(map(str, self.command())),
                 stdout=subprocess.PIPE, stderr=said, stdin=subprocess.DEVNULL, text=True,
                 env={"PYTHONPATH": str(STUBS), "GRPC_VERBOSITY": "NONE"},
             )
@@ -149,7 +172,7 @@ class WorkerProcess:
     def _read(self, process, listens):
         for line in process.stdout:
             listens.set()
-            self.on_receipts(int(line))
+            self.on_receipts(int(line) if line.strip().isdigit() else 0)
         code = process.wait()
         with self.lock:
             if code == EXIT_CODE and process is self.process:
@@ -184,8 +207,7 @@ class WorkerProcess:
             self.start()
 
     def errors(self):
-        log = (self.folder / f"{self.name}.log").read_text().splitlines()[-5:]
-        return (self.folder / f"{self.name}.err").read_text()[-2000:] + "\n".join(log)
+        return (self.folder / f"{self.name}.err").read_text()[-2000:]
 
     def close(self):
         if self.process is not None and self.process.poll() is None:
@@ -196,10 +218,56 @@ class WorkerProcess:
             reader.join(10)
 
 
+class KeelsonWorker(WorkerProcess):
+    """A `keelson worker`, whose jobs run a script: it says in a file that all share when it begins
+    and ends."""
+
+    KINDS = ("keelson.command",)
+    PLANS = (
+        (700, []),
+        (150, ["fail"]),
+        (90, ["slow:0.1"]),
+        (50, ["slow:0.5", "fail"]),
+        (10, ["hang"]),
+    )
+    SCRIPT = """
+        log=$1
+        shift
+        echo "begin $KEELSON_JOB_ID $KEELSON_JOB_ATTEMPT" >> "$log"
+        step=ok
+        [ "$KEELSON_JOB_ATTEMPT" -gt $# ] || eval "step=\\${$KEELSON_JOB_ATTEMPT}"
+        case $step in
+            fail) exit 1 ;;
+            slow:*) sleep "${step#slow:}" ;;
+            hang) sleep 5 ;;
+        esac
+        echo "end $KEELSON_JOB_ID $KEELSON_JOB_ATTEMPT" >> "$log"
+        echo "$KEELSON_JOB_ID $KEELSON_JOB_ATTEMPT"
+    """
+
+    @staticmethod
+    def parameters(plan):
+        return json.dumps({"command": "step", "arguments": plan})
+
+    def command(self):
+        script, allowed = self.folder / "step.sh", self.folder / "allowed.json"
+        if not allowed.exists():
+            script.write_text(self.SCRIPT)
+            arguments = [str(script), str(self.folder / "commands.log")]
+            step = {"path": "/bin/sh", "arguments": arguments, "allow_arguments": True}
+            allowed.write_text(json.dumps({"step": step}))
+            allowed.chmod(0o600)
+        return [
+            BINARY, "worker", "--server", self.proxy.address, "--name", self.name,
+            "--queues", f"{self.queue},{self.own_queue}", "--kinds", ",".join(self.KINDS),
+            "--concurrency", 8, "--allow-command-file", allowed,
+        ]
+
+
 class Fleet:
     """Servers on one database, and workers connected to any of them."""
 
-    def __init__(self, servers, folder, *, workers, kinds, queue):
+    def __init__(self, servers, folder, *, workers, queue, program=WorkerProcess):
         self.servers = servers
         self.folder = folder
         folder.mkdir()
@@ -208,10 +276,7 @@ class Fleet:
         # What the test itself says goes another way than what is cut.
         self.way = CuttingProxy(self.endpoints)
         self.workers = [
-            WorkerProcess(
-                f"w{number}", folder, self.endpoints, kinds=kinds, queue=queue,
-                on_receipts=self._count,
-            )
+            program(f"w{number}", folder, self.endpoints, queue=queue, on_receipts=self._count)
             for number in range(workers)
         ]
         for worker in self.workers:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A worker in a process of its own, for tests that kill it, stop it and cut its connections.
 
-    fault_worker.py --name NAME --log FILE --kind KIND... [--queue QUEUE] HOST:PORT
+    fault_worker.py --name NAME --log FILE --kind KIND... --queue QUEUE... HOST:PORT
 
 What a job does is in its parameters: {"plan": ["fail", "slow:0.3"]} says what the handler does in
 the first attempt, the second and so on; it succeeds in those that are not named.
@@ -96,7 +96,7 @@ class Worker:
                 jobs.WorkRequest(
                     hello=jobs.WorkerHello(
                         name=self.options.name,
-                        queues=[self.options.queue],
+                        queues=self.options.queue,
                         kinds=self.options.kind,
                         held=[jobs.LeaseID(job_id=id, attempt=n) for id, n in held],
                     ),
@@ -242,7 +242,7 @@ if __name__ == "__main__":
     parser.add_argument("--name", required=True)
     parser.add_argument("--log", required=True)
     parser.add_argument("--kind", action="append", required=True)
-    parser.add_argument("--queue", default="default")
+    parser.add_argument("--queue", action="append", required=True)
     parser.add_argument("--concurrency", type=int, default=50)
     parser.add_argument("server")
     worker = Worker(parser.parse_args())

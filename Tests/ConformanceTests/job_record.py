@@ -53,15 +53,12 @@ def executions(folder):
     return found
 
 
-def all_jobs(service, queue):
-    """The jobs of a queue, as the list has them."""
+def all_jobs(service):
+    """The jobs, as the list has them."""
     found, token = {}, ""
     while True:
         page = service.ListJobs(
-            jobs.ListJobsRequest(
-                filter=jobs.JobFilter(queue=queue), page_size=1000, page_token=token
-            ),
-            timeout=60,
+            jobs.ListJobsRequest(page_size=1000, page_token=token), timeout=60
         )
         for job in page.jobs:
             assert job.id not in found, f"{job.id} is on two pages"
@@ -113,6 +110,39 @@ def check_job(job, seen):
     return unseen
 
 
+def commands(log):
+    """Which attempts' commands began, each once, and which ended by themselves."""
+    found = {"begin": set(), "end": set()}
+    for line in log.read_text().split("\n")[:-1]:
+        word, id, attempt = line.split(" ")
+        lease = id, int(attempt)
+        assert lease not in found[word], f"{lease} did {word} twice"
+        found[word].add(lease)
+    return found["begin"], found["end"]
+
+
+def check_command(job, plan, begun, ended):
+    """The record of a job that ran a command, against what its commands said."""
+    assert job.state == jobs.JOB_STATE_COMPLETED, job
+    assert [each.attempt for each in job.attempts] == list(range(1, job.attempt + 1)), job
+    for attempt in job.attempts:
+        number, outcome = attempt.attempt, attempt.outcome
+        lease = job.id, number
+        step = plan[number - 1] if number <= len(plan) else "ok"
+        has_begun = lease in begun
+        begun.discard(lease)
+        is_last = number == job.attempt
+        assert is_last == (outcome == jobs.ATTEMPT_OUTCOME_SUCCEEDED), job
+        if is_last:
+            assert has_begun and lease in ended, (lease, attempt)
+            assert json.loads(job.result.json)["stdout"] == f"{job.id} {number}\n", job
+        elif outcome == jobs.ATTEMPT_OUTCOME_FAILED:
+            # Nothing that broke around it was taken for a failure of the command.
+            assert has_begun and step == "fail", (lease, attempt)
+        elif outcome == jobs.ATTEMPT_OUTCOME_TIMED_OUT:
+            assert step == "hang", (lease, attempt)
+
+
 def check_outcome(lease, outcome, execution):
     """What the server has recorded of an attempt against what its worker said and was told."""
     what = f"{lease}: {outcome} {execution}"
@@ -125,7 +155,7 @@ def check_outcome(lease, outcome, execution):
         assert outcome != jobs.ATTEMPT_OUTCOME_SUCCEEDED, what
 
 
-def replay(client, queue):
+def replay(client):
     """The life of each job, from the events: lists of (state, attempt). The events have no gap."""
     lives = collections.defaultdict(list)
     request = events.GetRetentionPolicyRequest()
@@ -141,8 +171,7 @@ def replay(client, queue):
         event = message.event
         if event.type.startswith("keelson.jobs.BackgroundJob"):
             for job in json.loads(event.text_data)["jobs"]:
-                if job["queue"] == queue:
-                    lives[job["id"]].append((event.type, job["state"], job["attempt"]))
+                lives[job["id"]].append((event.type, job["state"], job["attempt"]))
         if revision >= last:
             stream.cancel()
             break

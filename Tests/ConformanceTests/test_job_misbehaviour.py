@@ -39,8 +39,9 @@ def process(tmp_path):
 
     def process(server):
         worker = WorkerProcess(
-            f"w{len(made)}", tmp_path, lambda: [server.endpoint], kinds=["test"], queue="default"
+            f"w{len(made)}", tmp_path, lambda: [server.endpoint], queue="default"
         )
+        worker.KINDS = ("test",)
         made.append(worker)
         return worker.start()
 
