@@ -9,12 +9,14 @@ extension JobService {
   ) async throws -> API.ListQueuesResponse {
     let page = try PageRequest(
       size: request.pageSize, token: request.pageToken, fields: [], limits: limits.pages)
-    let names = try await read { transaction in
-      try await QueueRepository.names(after: page.after, limit: page.size + 1, in: transaction)
-    }
-    var queues: [API.Queue] = []
-    for name in names {
-      if let queue = try await read({ try await self.queue(name, in: $0) }) { queues.append(queue) }
+    let queues = try await read { transaction in
+      var queues: [API.Queue] = []
+      for name in try await QueueRepository.names(
+        after: page.after, limit: page.size + 1, in: transaction)
+      {
+        if let queue = try await self.queue(name, in: transaction) { queues.append(queue) }
+      }
+      return queues
     }
     var response = API.ListQueuesResponse()
     (response.queues, response.nextPageToken) = page.cut(queues, by: \.name)

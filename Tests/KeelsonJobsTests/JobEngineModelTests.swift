@@ -246,7 +246,7 @@ import Testing
       guard let id = anyJob(), let job = reference[id] else { return "nothing" }
       let token = number(0...2) == 0 ? job.attempt - 1 : job.attempt
       let held = try await engine.prolong([(id, token)])
-      #expect((held[id] != nil) == (job.state == .running && token == job.attempt))
+      #expect(held.contains { $0.id == id } == (job.state == .running && token == job.attempt))
       return "prolong"
     }
 

@@ -126,4 +126,89 @@ import Testing
     limits.heartbeatInterval = .seconds(29)
     #expect(limits.patience == .seconds(27))
   }
+
+  // MARK: Leases
+
+  /// What it is told since it was last asked.
+  private func told(_ board: inout WorkerBoard) -> KeelsonJobsV1.WorkResponse {
+    var told = KeelsonJobsV1.WorkResponse()
+    board.update("session") { session in
+      while let next = session.takeOutbox() { told = next }
+    }
+    return told
+  }
+
+  @Test func aHeartbeatOfAnOldAttemptLeavesTheNewOne() throws {
+    var board = board()
+    let id = give(1, at: start, &board)[0]
+    send(&board)
+    // As after the second attempt has come on the same stream.
+    board.update("session") { $0.running[id] = 2 }
+    board.settle([(id, 1)], held: [], of: "session", isNew: false, at: start)
+    #expect(board.sessions["session"]?.running[id] == 2)
+    #expect(told(&board).lost.map(\.attempt) == [1])
+    board.settle(
+      [(id, 1), (id, 2)], held: [.init(id: id, attempt: 2)], of: "session", isNew: false,
+      at: start)
+    #expect(board.sessions["session"]?.running[id] == 2)
+    #expect(told(&board).lost.map(\.attempt) == [1])
+  }
+
+  @Test func aCancellationThatWasMissedIsToldOnce() throws {
+    var board = board()
+    let id = give(1, at: start, &board)[0]
+    send(&board)
+    let held = [JobEngine.Held(id: id, attempt: 1, grace: .seconds(7))]
+    board.settle([(id, 1)], held: held, of: "session", isNew: false, at: start)
+    #expect(told(&board).cancellations.map(\.grace) == [.init(.seconds(7))])
+    board.settle([(id, 1)], held: held, of: "session", isNew: false, at: start)
+    #expect(told(&board).cancellations.isEmpty)
+  }
+
+  @Test func aWorkerThatSaysNoMoreGetsNothing() throws {
+    var board = board()
+    _ = give(2, at: start, &board)
+    let handedBack = board.drain("session")
+    #expect(handedBack.map(\.attempt) == [1, 1])
+    #expect(board.sessions["session"]?.isOver == true)
+
+    var created = KeelsonJobsV1.Job()
+    created.queue = "mail"
+    var job = StoredJob(new: created, id: .make(at: time), runTime: time, now: time)
+    job.session = "session"
+    var claims = JobEngine.Claims()
+    claims.jobs = [job]
+    let look = board.looking(at: [lane])
+    #expect(board.deliver(claims, since: look, at: start).map(\.id) == [job.id])
+    #expect(board.sessions["session"]?.outbox == nil)
+  }
+
+  @Test func aLaneThatWasFreedDuringALookIsLookedAtAgain() throws {
+    var board = board()
+    let other = JobEngine.Lane(queue: "other", kind: "send")
+    var claims = JobEngine.Claims()
+    claims.blocked = [lane, other]
+    let look = board.looking(at: [lane, other])
+    board.unblock("mail")
+    _ = board.deliver(claims, since: look, at: start)
+    #expect(board.ready == [lane] && board.blocked == [other])
+    let next = board.looking(at: [lane])
+    board.unblock()
+    claims.blocked = [lane]
+    _ = board.deliver(claims, since: next, at: start)
+    #expect(board.ready == [lane, other] && board.blocked.isEmpty)
+  }
+
+  @Test func resultsAreTakenByTheirBytes() throws {
+    var board = board()
+    let large = KeelsonJobsV1.Payload(kind: .data([UInt8](repeating: 1, count: 3 << 20)))
+    let results = (0..<5).map { _ in
+      JobEngine.Result(id: .make(at: time), attempt: 1, outcome: .succeeded(large))
+    }
+    board.add(results, from: "session")
+    #expect(board.takeResults(1_000).count == 2)
+    #expect(board.takeResults(1).count == 1)
+    #expect(board.takeResults(1_000).count == 2)
+    #expect(board.takeResults(1_000).isEmpty)
+  }
 }

@@ -73,7 +73,7 @@ struct ClaimRound {
 
   /// - Parameter isCut: whether the lane has more.
   mutating func add(
-    _ found: [(id: JobID, rank: Int64, key: String)], of lane: JobEngine.Lane, isCut: Bool
+    _ found: [JobRepository.Candidate], of lane: JobEngine.Lane, isCut: Bool
   ) {
     candidates += found.map { Candidate(id: $0.id, rank: $0.rank, key: $0.key, lane: lane) }
     if isCut { claims.more.insert(lane) }

@@ -88,13 +88,47 @@ extension JobEngine {
     for lane in lanes {
       let wanted = min(room.count, round.credit(for: lane))
       guard wanted > 0 else { continue }
-      let found = try await JobRepository.candidates(
-        queue: lane.queue, kind: lane.kind, perKey: room.perKey, limit: wanted, in: change)
-      round.add(found, of: lane, isCut: found.count == wanted)
+      guard room.perKey != nil else {
+        let found = try await JobRepository.candidates(
+          queue: lane.queue, kind: lane.kind, limit: wanted, in: change)
+        round.add(found, of: lane, isCut: found.count == wanted)
+        continue
+      }
+      let (found, isCut) = try await candidates(of: lane, wanted, room, in: change)
+      round.add(found, of: lane, isCut: isCut)
       // It may have jobs of keys at their limit, which were passed over.
-      if room.perKey != nil { round.claims.blocked.insert(lane) }
+      round.claims.blocked.insert(lane)
     }
     round.rooms[queue] = room
     if let settings, settings.limits.rate > 0 { round.rated[queue] = settings }
   }
+
+  /// Pending jobs of keys that may run more. By rank, as far as a look goes; where jobs of full keys
+  /// stand in front, key by key, from anywhere, so that each look sees others.
+  private func candidates(
+    of lane: Lane, _ wanted: Int, _ room: QueueRoom, in change: Change
+  ) async throws -> (found: [JobRepository.Candidate], isCut: Bool) {
+    let seen = max(Self.leastSeen, 2 * wanted)
+    let first = try await JobRepository.candidates(
+      queue: lane.queue, kind: lane.kind, limit: seen, in: change)
+    var places = room
+    var found = first.filter { places.take($0.key) }
+    if found.count < wanted, first.count == seen {
+      let running = room.runningKeys.keys.randomElement() ?? ""
+      let start = Bool.random() ? running : ""
+      var more = try await JobRepository.candidatesWithoutKey(
+        queue: lane.queue, kind: lane.kind, limit: wanted, in: change)
+      more += try await JobRepository.firstOfKeys(
+        queue: lane.queue, kind: lane.kind, after: start, in: change)
+      let known = Set(found.map(\.id))
+      let fresh = more.filter { !known.contains($0.id) && places.take($0.key) }
+      found += fresh
+      // Of each key it has seen the first only.
+      if !fresh.isEmpty { return (Array(found.prefix(wanted)), true) }
+    }
+    return (Array(found.prefix(wanted)), found.count >= wanted)
+  }
+
+  /// How many jobs a look by rank sees at least, where some may not run.
+  private static let leastSeen = 200
 }

@@ -25,6 +25,20 @@ extension JobEngine {
     var id: JobID
     var attempt: Int
     var outcome: Outcome
+
+    /// What its statement holds of it.
+    var roughBytes: Int {
+      switch outcome {
+      case .succeeded(let payload):
+        switch payload?.kind {
+        case .json(let text): 64 + text.utf8.count
+        case .data(let bytes): 64 + bytes.count
+        case nil: 64
+        }
+      case .failed(let message, _, _): 64 + message.utf8.count
+      case .cancelled, .handedBack: 64
+      }
+    }
   }
 
   /// What became of a result: the job's state, or nil when the lease was another's by then. One
@@ -130,18 +144,30 @@ extension JobEngine {
     return job.lifecycle.state
   }
 
+  /// A lease that a worker holds.
+  struct Held: Sendable {
+    var id: JobID
+    var attempt: Int
+    /// What is left of its grace time when its job was called off.
+    var grace: Duration?
+  }
+
   /// Prolongs leases.
   ///
-  /// - Returns: those that are held; of what was called off, how much of its grace time is left.
-  func prolong(_ leases: [(id: JobID, attempt: Int)]) async throws -> [JobID: Duration?] {
-    guard !leases.isEmpty else { return [:] }
+  /// - Returns: those that are held.
+  func prolong(_ leases: [(id: JobID, attempt: Int)]) async throws -> [Held] {
+    guard !leases.isEmpty else { return [] }
     let dialect = database.dialect
     let length = limits.lease
     return try await database.write { transaction in
       let now = try await ChangeHead.current(in: transaction, dialect).nextTime
       let held = try await JobRepository.prolong(
         leases, until: now + length, dialect: dialect, in: transaction)
-      return held.mapValues { end in end.map { max(.zero, now.duration(to: $0)) } }
+      return held.map { lease in
+        Held(
+          id: lease.id, attempt: lease.attempt,
+          grace: lease.cancelTime.map { max(.zero, now.duration(to: $0)) })
+      }
     }
   }
 }

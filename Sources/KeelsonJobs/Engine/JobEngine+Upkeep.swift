@@ -97,6 +97,8 @@ extension JobEngine {
           removed += ended.count
         }
       }
+      // The last step of a round: what counts nothing need not be looked at again.
+      if removed == 0 { statements.append(QueueRepository.removeEmptyCounts) }
       try await transaction.executeAll(statements + counts.statements)
       return removed
     }

@@ -29,10 +29,14 @@ extension JobEngine {
         for var schedule in due {
           let runs: [UnixTime]
           (schedule, runs) = times(of: schedule, at: change.time, zones)
-          for run in runs {
+          // Each would call the one before off.
+          let last = schedule.message.overlap == .replace ? runs.suffix(1) : runs[...]
+          schedule.message.skippedRuns += Int64(runs.count - last.count)
+          for run in last {
             let job = self.job(of: schedule, at: run, now: change.time)
-            guard try await makeRoom(for: &schedule, created, &moved, &counts, in: change),
-              try await hasRoom(for: job, beside: created, in: change)
+            let freed = try await isReplacedWaiting(by: schedule, moved, in: change) ? 1 : 0
+            guard try await hasRoom(for: job, beside: created, freed: freed, in: change),
+              try await makeRoom(for: &schedule, created, &moved, &counts, in: change)
             else {
               schedule.message.skippedRuns += 1
               continue
@@ -102,20 +106,33 @@ extension JobEngine {
   /// Jobs that one round creates at most.
   private static let jobsPerRound = 1_000
 
+  /// Whether the job that would be called off waits, so that its place in the queue becomes free.
+  private func isReplacedWaiting(
+    by schedule: StoredSchedule, _ moved: Moved, in change: Change
+  ) async throws -> Bool {
+    guard schedule.message.overlap == .replace, let id = schedule.lastJobID,
+      let job = try await moved.job(id, in: change)
+    else { return false }
+    let queue = schedule.message.job?.queue
+    return job.queue == queue
+      && (job.lifecycle.state == .scheduled || job.lifecycle.state == .pending)
+  }
+
   /// Whether a job's queue takes one more.
+  ///
+  /// - Parameter freed: places that are given up for it.
   private func hasRoom(
-    for job: StoredJob, beside created: [StoredJob], in change: Change
+    for job: StoredJob, beside created: [StoredJob], freed: Int, in change: Change
   ) async throws -> Bool {
     guard created.count < Self.jobsPerRound else { return false }
-    do {
-      try await checkDepth(of: created.filter { $0.queue == job.queue } + [job], in: change)
-      return true
-    } catch let error as RPCError where error.code == .resourceExhausted {
+    let taken = created.count { $0.queue == job.queue } - freed
+    guard try await depthLeft(of: job.queue, in: change).left > Int64(taken) else {
       logger.log(
         .warning, "A schedule was due, and its queue is full.",
         ["schedule": job.schedule, "queue": job.queue])
       return false
     }
+    return true
   }
 
   /// What the overlap policy says about a run.

@@ -60,29 +60,72 @@ enum JobRepository {
 
   // MARK: Claims
 
+  struct Candidate: Sendable {
+    var id: JobID
+    var rank: Int64
+    var key: String
+
+    init(_ row: Row) throws {
+      id = try JobID(stored: row.get(0))
+      rank = try row.get(1)
+      key = try row.get(2)
+    }
+  }
+
   /// The pending jobs of a kind in a queue that come first.
-  ///
-  /// - Parameter perKey: how many jobs of one concurrency key may run; those of keys that have as
-  ///   many are passed over. nil for any number.
   static func candidates(
-    queue: String, kind: String, perKey: Int?, limit: Int, in transaction: any Transaction
-  ) async throws -> [(id: JobID, rank: Int64, key: String)] {
-    var sql = """
-      SELECT id, rank, concurrency_key FROM jobs WHERE state = 2 AND queue = $1 AND kind = $2
+    queue: String, kind: String, limit: Int, in transaction: any Transaction
+  ) async throws -> [Candidate] {
+    try await transaction.query(
       """
-    var parameters: [SQLValue] = [.text(queue), .text(kind), SQLValue(limit)]
-    if let perKey {
-      sql += """
-         AND (concurrency_key = '' OR (SELECT count(*) FROM jobs AS running
-        WHERE running.state = 3 AND running.queue = $1 AND running.concurrency_key <> ''
-        AND running.concurrency_key = jobs.concurrency_key) < $4)
-        """
-      parameters.append(SQLValue(perKey))
+      SELECT id, rank, concurrency_key FROM jobs WHERE state = 2 AND queue = $1 AND kind = $2
+      ORDER BY rank, id LIMIT $3
+      """, [.text(queue), .text(kind), SQLValue(limit)]
+    ).map(Candidate.init)
+  }
+
+  /// Keys that one look steps through.
+  private static let keysPerLook = 1_000
+
+  /// Those without a concurrency key.
+  static func candidatesWithoutKey(
+    queue: String, kind: String, limit: Int, in transaction: any Transaction
+  ) async throws -> [Candidate] {
+    try await transaction.query(
+      """
+      SELECT id, rank, concurrency_key FROM jobs
+      WHERE state = 2 AND queue = $1 AND kind = $2 AND concurrency_key = ''
+      ORDER BY rank, id LIMIT $3
+      """, [.text(queue), .text(kind), SQLValue(limit)]
+    ).map(Candidate.init)
+  }
+
+  /// Pending jobs of a kind in a queue, the first of each concurrency key, from key to key: so that
+  /// keys with a million jobs and no room cost one step each.
+  ///
+  /// - Parameter key: begins with the key behind this one.
+  static func firstOfKeys(
+    queue: String, kind: String, after key: String, in transaction: any Transaction
+  ) async throws -> [Candidate] {
+    let next = { (place: String) in
+      """
+      (SELECT min(concurrency_key) FROM jobs
+      WHERE state = 2 AND queue = $1 AND kind = $2 AND concurrency_key > \(place))
+      """
     }
-    sql += " ORDER BY rank, id LIMIT $3"
-    return try await transaction.query(sql, parameters).map {
-      (try JobID(stored: $0.get(0)), try $0.get(1), try $0.get(2))
-    }
+    return try await transaction.query(
+      """
+      WITH RECURSIVE keys (name, number) AS (
+        SELECT \(next("$3")), 1
+        UNION ALL
+        SELECT \(next("keys.name")), number + 1 FROM keys
+        WHERE name IS NOT NULL AND number < \(keysPerLook))
+      SELECT id, rank, concurrency_key FROM keys JOIN jobs ON jobs.id =
+        (SELECT first.id FROM jobs AS first WHERE first.state = 2 AND first.queue = $1
+        AND first.kind = $2 AND first.concurrency_key = keys.name
+        ORDER BY first.rank, first.id LIMIT 1)
+      """, [.text(queue), .text(kind), .text(key)]
+    ).map(Candidate.init)
   }
 
   /// `+ 0` keeps the planner, whose statistics are behind, from going through all jobs in a state in
@@ -188,7 +231,7 @@ enum JobRepository {
         UPDATE jobs SET lease_expire_time = \(dialect.least)(
           \(until()), coalesce(deadline, \(until())), coalesce(cancel_time, \(until())))
         FROM held WHERE jobs.id = held.id AND jobs.attempt = held.attempt AND jobs.state + 0 = 3
-        RETURNING jobs.id, jobs.cancel_time
+        RETURNING jobs.id, jobs.attempt, jobs.cancel_time
         """
     }
   }
@@ -199,17 +242,25 @@ enum JobRepository {
   static func prolong(
     _ leases: [(id: JobID, attempt: Int)], until time: UnixTime, dialect: Dialect,
     in transaction: any Transaction
-  ) async throws -> [JobID: UnixTime?] {
+  ) async throws -> [HeldLease] {
     let statements = prolonging[dialect].statements(leases, further: [SQLValue(time)]) {
       [.blob($0.id.bytes), SQLValue($0.attempt)]
     }
-    var held: [JobID: UnixTime?] = [:]
+    var held: [HeldLease] = []
     for statement in statements {
-      for row in try await transaction.query(statement) {
-        held.updateValue(try row.get(1), forKey: try JobID(stored: row.get(0)))
+      held += try await transaction.query(statement).map {
+        HeldLease(
+          id: try JobID(stored: $0.get(0)), attempt: try $0.get(1), cancelTime: try $0.get(2))
       }
     }
     return held
+  }
+
+  struct HeldLease: Sendable {
+    var id: JobID
+    var attempt: Int
+    /// When it ends since its job was called off.
+    var cancelTime: UnixTime?
   }
 
   /// Prolongs every lease that would end before a time, each no further than its limits.

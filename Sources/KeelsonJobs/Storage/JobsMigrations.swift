@@ -44,6 +44,11 @@ package enum JobsMigrations {
           // What may be claimed, in the order in which it is. `rank` is when it became pending, put
           // forward by its priority: so what waits long overtakes, and no row need be touched.
           "CREATE INDEX jobs_pending ON jobs (queue, kind, rank, id) WHERE state = 2",
+          // The same by concurrency key, to step over those that may not run more.
+          """
+          CREATE INDEX jobs_pending_keys ON jobs (queue, kind, concurrency_key, rank, id)
+          WHERE state = 2
+          """,
           "CREATE INDEX jobs_scheduled ON jobs (run_time) WHERE state = 1",
           "CREATE INDEX jobs_leases ON jobs (lease_expire_time) WHERE state = 3",
           """

@@ -135,11 +135,13 @@ enum QueueRepository {
   ) async throws -> [String] {
     try await transaction.query(
       """
-      SELECT queue FROM job_counts WHERE queue > $1
+      SELECT queue FROM job_counts WHERE queue > $1 AND number <> 0
       UNION SELECT name FROM job_queues WHERE name > $1 ORDER BY 1 LIMIT $2
       """, [.text(name), SQLValue(limit)]
     ).map { try $0.get(0) }
   }
+
+  static let removeEmptyCounts = SQLStatement("DELETE FROM job_counts WHERE number = 0", [])
 
   /// The counts of one queue that are not 0.
   static func counts(

@@ -365,33 +365,12 @@ final class JobDispatcher: Sendable {
     _ leases: [(id: JobID, attempt: Int)], of session: String, isNew: Bool = false
   ) async throws {
     let held = try await engine.prolong(leases)
-    board.withLock { board in
-      let kept = leases.filter { held[$0.id] != nil }
-      if isNew {
-        board.adopt(kept, by: session)
-        board.update(session) { session in
-          for lease in kept {
-            guard case .some(.some(let left)) = held[lease.id] else { continue }
-            // It was called off while nobody could be told.
-            var cancellation = API.Cancellation()
-            cancellation.lease = .init(lease.id, lease.attempt)
-            cancellation.grace = .init(left)
-            session.send { $0.cancellations.append(cancellation) }
-          }
-        }
-      }
-      board.lose(leases.filter { held[$0.id] == nil }, of: session, at: .now)
-    }
+    board.withLock { $0.settle(leases, held: held, of: session, isNew: isNew, at: .now) }
   }
 
   /// A worker says no more: once it has heard what became of its results its stream ends.
   func drain(_ id: String) {
-    update(id) { session in
-      session.isDraining = true
-      session.hasSaidAll = true
-      session.credit = 0
-      session.wakeup.set()
-    }
+    add(board.withLock { $0.drain(id) }, from: "")
   }
 
   /// What is to be sent to a worker next; waits until there is something. nil once its stream is

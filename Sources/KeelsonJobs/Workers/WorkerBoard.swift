@@ -21,6 +21,9 @@ struct WorkerBoard: Sendable {
   /// Counts what may have made room somewhere, so that a look which was under way meanwhile is known
   /// to be out of date.
   private var freed = 0
+  /// Where that stood when it was a queue's turn, since the look began, and when all queues'.
+  private var freedQueues: [String: Int] = [:]
+  private var freedAll = 0
   /// Calls to break off that came before their job was delivered, while a look is under way.
   private var early: [JobID: (attempt: Int, cancellation: KeelsonJobsV1.Cancellation)]?
 
@@ -42,7 +45,26 @@ struct WorkerBoard: Sendable {
   mutating func disconnect(_ id: String) -> [JobEngine.Result] {
     guard let session = sessions.removeValue(forKey: id) else { return [] }
     for job in session.running.keys where sessionOfJob[job] == id { sessionOfJob[job] = nil }
-    return (session.outbox?.jobs ?? []).compactMap { job in
+    return Self.handedBack(session.outbox?.jobs ?? [])
+  }
+
+  /// It says no more.
+  ///
+  /// - Returns: what it was never told of, to be handed back.
+  mutating func drain(_ id: String) -> [JobEngine.Result] {
+    var unsent: [KeelsonJobsV1.LeasedJob] = []
+    update(id) { session in
+      session.isDraining = true
+      session.hasSaidAll = true
+      session.credit = 0
+      unsent = session.takeUnsent()
+      session.wakeup.set()
+    }
+    return Self.handedBack(unsent)
+  }
+
+  private static func handedBack(_ jobs: [KeelsonJobsV1.LeasedJob]) -> [JobEngine.Result] {
+    jobs.compactMap { job in
       job.lease.flatMap { lease in
         JobID(lease.jobId).map {
           JobEngine.Result(id: $0, attempt: Int(lease.attempt), outcome: .handedBack)
@@ -96,6 +118,7 @@ struct WorkerBoard: Sendable {
   mutating func looking(at lanes: [Lane]) -> Int {
     ready.subtract(lanes)
     early = [:]
+    freedQueues = [:]
     return freed
   }
 
@@ -119,12 +142,18 @@ struct WorkerBoard: Sendable {
   ) -> [JobEngine.Result] {
     ready.formUnion(claims.more)
     // News is told before whoever looked is answered: room may have been made in between.
-    if freed == look { blocked.formUnion(claims.blocked) } else { ready.formUnion(claims.blocked) }
+    for lane in claims.blocked {
+      if max(freedAll, freedQueues[lane.queue] ?? 0) > look {
+        ready.insert(lane)
+      } else {
+        blocked.insert(lane)
+      }
+    }
     let early = early ?? [:]
     self.early = nil
     var undeliverable: [JobEngine.Result] = []
     for (id, jobs) in Dictionary(grouping: claims.jobs, by: \.session) {
-      guard sessions[id] != nil else {
+      guard let session = sessions[id], !session.hasSaidAll else {
         undeliverable += jobs.map {
           JobEngine.Result(id: $0.id, attempt: $0.lifecycle.attempt, outcome: .handedBack)
         }
@@ -149,6 +178,7 @@ struct WorkerBoard: Sendable {
   /// Lanes whose limits may let jobs begin again: of one queue, or of all.
   mutating func unblock(_ queue: String? = nil) {
     freed += 1
+    if let queue { freedQueues[queue] = freed } else { freedAll = freed }
     let lanes = queue.map { queue in blocked.filter { $0.queue == queue } } ?? blocked
     guard !lanes.isEmpty else { return }
     blocked.subtract(lanes)
@@ -163,6 +193,7 @@ struct WorkerBoard: Sendable {
       session.openResults += results.count
       for result in results where session.running[result.id] == result.attempt {
         session.running[result.id] = nil
+        session.toldCancelled.remove(result.id)
       }
     }
     for result in results where sessionOfJob[result.id] == session {
@@ -170,9 +201,17 @@ struct WorkerBoard: Sendable {
     }
   }
 
+  /// Bytes of the results that one transaction takes, roughly.
+  private static let resultBytes = 8 << 20
+
   /// Takes up to so many results; the caller puts them to the database.
   mutating func takeResults(_ limit: Int) -> [(session: String, result: JobEngine.Result)] {
-    let taken = Array(results.prefix(limit))
+    var bytes = 0
+    let count = results.prefix(limit).prefix { _, result in
+      bytes += result.roughBytes
+      return bytes <= Self.resultBytes
+    }.count
+    let taken = Array(results.prefix(max(1, count)))
     results.removeFirst(taken.count)
     return taken
   }
@@ -235,9 +274,39 @@ struct WorkerBoard: Sendable {
     else { return }
     if news.state == .running, attempt == Int(news.attempt) {
       guard let cancelled else { return }
-      update(holder) { $0.send { $0.cancellations.append(cancelled) } }
+      tell(cancelled, of: id, to: holder)
     } else {
       lose([(id, attempt)], of: holder, at: now)
+    }
+  }
+
+  /// What a worker's heartbeat came to: what it holds, and what it has lost.
+  ///
+  /// - Parameter isNew: whether the leases are from a stream before.
+  mutating func settle(
+    _ leases: [(id: JobID, attempt: Int)], held: [JobEngine.Held], of session: String,
+    isNew: Bool, at now: ContinuousClock.Instant
+  ) {
+    let attempts = Dictionary(held.map { ($0.id, $0.attempt) }) { $1 }
+    if isNew { adopt(held.map { ($0.id, $0.attempt) }, by: session) }
+    for lease in held {
+      // It was called off while nobody could be told.
+      guard let grace = lease.grace, sessions[session]?.toldCancelled.contains(lease.id) == false
+      else { continue }
+      var cancellation = KeelsonJobsV1.Cancellation()
+      cancellation.lease = .init(lease.id, lease.attempt)
+      cancellation.grace = .init(grace)
+      tell(cancellation, of: lease.id, to: session)
+    }
+    lose(leases.filter { attempts[$0.id] != $0.attempt }, of: session, at: now)
+  }
+
+  private mutating func tell(
+    _ cancellation: KeelsonJobsV1.Cancellation, of job: JobID, to session: String
+  ) {
+    update(session) { session in
+      session.toldCancelled.insert(job)
+      session.send { $0.cancellations.append(cancellation) }
     }
   }
 
@@ -249,8 +318,14 @@ struct WorkerBoard: Sendable {
   ) {
     guard !leases.isEmpty else { return }
     let patience = limits.patience
+    var gone: Set<JobID> = []
     update(session) { session in
-      for lease in leases { session.running[lease.id] = nil }
+      // It may have a newer attempt of the same job.
+      for lease in leases where session.running[lease.id] ?? lease.attempt == lease.attempt {
+        session.running[lease.id] = nil
+        session.toldCancelled.remove(lease.id)
+        gone.insert(lease.id)
+      }
       // Without jobs it need not say anything; one that was silent until then has to.
       if session.running.isEmpty, !session.isSilent(at: now, for: patience) {
         session.silentSince = nil
@@ -259,7 +334,7 @@ struct WorkerBoard: Sendable {
       let room = max(0, Self.mostLostTold - (session.outbox?.lost.count ?? 0))
       session.send { $0.lost += leases.prefix(room).map { .init($0.id, $0.attempt) } }
     }
-    for lease in leases where sessionOfJob[lease.id] == session { sessionOfJob[lease.id] = nil }
+    for job in gone where sessionOfJob[job] == session { sessionOfJob[job] = nil }
   }
 
   /// Kinds of a queue that no worker here runs.

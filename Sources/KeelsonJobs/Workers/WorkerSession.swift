@@ -18,6 +18,8 @@ struct WorkerSession: Sendable {
   var credit = 0
   /// The attempts it has, by job.
   var running: [JobID: Int] = [:]
+  /// Jobs of which it was told to break off.
+  var toldCancelled: Set<JobID> = []
   var isDraining = false
   /// Whether it has ended its side of the stream.
   var hasSaidAll = false
@@ -60,6 +62,15 @@ struct WorkerSession: Sendable {
 
   /// Bytes of a message, roughly: below what any gRPC library takes without being told to.
   private static let messageBytes = 1 << 20
+
+  /// Takes back the jobs that were not sent.
+  mutating func takeUnsent() -> [API.LeasedJob] {
+    guard var response = outbox else { return [] }
+    let unsent = response.jobs
+    response.jobs = []
+    outbox = response == API.WorkResponse() ? nil : response
+    return unsent
+  }
 
   /// Takes what is to be sent next, as much as one message should hold.
   mutating func takeOutbox() -> API.WorkResponse? {
