@@ -13,7 +13,7 @@ struct Moved {
   var isEmpty: Bool { jobs.isEmpty }
 
   /// A job as this transaction has left it.
-  mutating func job(_ id: JobID, in transaction: any Transaction) async throws -> StoredJob? {
+  func job(_ id: JobID, in transaction: any Transaction) async throws -> StoredJob? {
     if let job = byID[id] { return job }
     return try await JobRepository.job(id, in: transaction)
   }
