@@ -74,12 +74,14 @@ final class WorkQueue: Sendable {
 
   /// Takes work that is there now, or that comes within a time; used by the one taker of a queue.
   func take(withinNanoseconds nanoseconds: Int64) -> (any PendingWork)? {
-    let work = state.withLock { state in
+    let (work, mayCome) = state.withLock { state in
       let work = state.waiting.popFirst()
-      if work == nil && nanoseconds > 0 && !state.isClosed { state.sleepers += 1 }
-      return work
+      // Nobody wakes who waits at a closed queue.
+      let mayCome = work == nil && nanoseconds > 0 && !state.isClosed
+      if mayCome { state.sleepers += 1 }
+      return (work, mayCome)
     }
-    if work != nil || nanoseconds <= 0 { return work }
+    guard mayCome else { return work }
     if !signal.sleep(nanoseconds: nanoseconds) {
       let wakeIsUnderWay = state.withLock { state in
         defer { state.sleepers = 0 }

@@ -52,6 +52,37 @@ import Testing
     await database.close()
   }
 
+  /// The writer waits a moment for as many writes as came last time; nobody wakes it once no more can
+  /// come.
+  @Test func closingWhileABatchWaitsForMoreEnds() async throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    var limits = SQLiteConfiguration.Limits()
+    limits.linger = .milliseconds(900)
+    let (database, mayEnd, holder) = try await Self.held(folder, limits)
+    try await withThrowingTaskGroup { group in
+      for number in 0..<50 { group.addTask { try await Self.insert(number, in: database) } }
+      while database.waitingWrites < 50 { await Task.yield() }
+      mayEnd.open()
+      try await group.waitForAll()
+    }
+    try await holder.value
+    let hasStarted = Gate()
+    let isClosed = Gate()
+    let last = Task {
+      try await database.write { _ in
+        hasStarted.open()
+        await isClosed.wait()
+      }
+    }
+    await hasStarted.wait()
+    let closing = Task { await database.close() }
+    while (try? await database.read { _ in true }) == true { await Task.yield() }
+    isClosed.open()
+    try await last.value
+    await closing.value
+  }
+
   @Test func aBatchHasALimit() async throws {
     let folder = try TemporaryFolder()
     defer { folder.remove() }
