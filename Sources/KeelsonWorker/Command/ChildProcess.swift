@@ -194,7 +194,8 @@ import Synchronization
 
   /// It has ended, or is to by SIGKILL.
   private func finish() {
-    guard outcome == nil else { return }
+    // One that ends because the worker exits has not ended as far as its job is concerned.
+    guard outcome == nil, !ChildGroups.shared.isExiting else { return }
     // While it has not been waited for, nobody else has its number: the group is still its own.
     kill(-process, SIGKILL)
     var status: Int32 = 0
@@ -245,6 +246,7 @@ final class ChildGroups: Sendable {
   static let shared = ChildGroups()
 
   private let groups = Mutex<Set<pid_t>>([])
+  private let exiting = Atomic(false)
 
   private init() {
     atexit { ChildGroups.shared.killAll() }
@@ -255,7 +257,11 @@ final class ChildGroups: Sendable {
   /// Called before the number can be another's.
   func remove(_ group: pid_t) { groups.withLock { _ = $0.remove(group) } }
 
+  /// Whether the worker is on its way out.
+  var isExiting: Bool { exiting.load(ordering: .acquiring) }
+
   private func killAll() {
+    exiting.store(true, ordering: .releasing)
     for group in groups.withLock({ $0 }) { kill(-group, SIGKILL) }
   }
 }
