@@ -119,7 +119,16 @@ def test_a_role_with_the_right_to_call_needs_no_other(place, owner):
     with pytest.raises(AssertionError, match="permission denied for function"):
         place.sql("SELECT keelson_create_job('test')", **shop)
     place.sql("GRANT EXECUTE ON FUNCTION keelson_create_job TO shop")
-    # Neither a table nor a function of its own takes the place of what the function asks.
+    # Neither a table nor a function nor an operator of its own takes the place of what the function
+    # asks: each of these would fail the call, with the owner's rights.
+    place.sql("GRANT CREATE ON SCHEMA public TO shop")
+    place.sql(
+        """
+        CREATE FUNCTION public.taken(bigint, integer) RETURNS bigint LANGUAGE sql AS
+          $$ SELECT 1 / (CASE WHEN current_user = 'shop' THEN 1 ELSE 0 END)::bigint $$;
+        CREATE OPERATOR public.% (FUNCTION = public.taken, LEFTARG = bigint, RIGHTARG = integer);
+        CREATE OPERATOR public./ (FUNCTION = public.taken, LEFTARG = bigint, RIGHTARG = integer);
+        """, **shop)
     (made,) = place.sql(
         """
         CREATE TEMPORARY TABLE job_inbox_settings AS SELECT 1 AS id, 0 AS parameter_bytes;

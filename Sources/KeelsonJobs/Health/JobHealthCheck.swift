@@ -256,7 +256,7 @@ extension JobFigures {
         "keelson_jobs", .gauge, "Jobs by queue and state, as of the last check.", samples),
       MetricFamily(
         "keelson_jobs_oldest_pending_seconds", .gauge,
-        "How long the pending job has waited that waits longest.",
+        "How long those pending jobs have waited that come first, the longest.",
         [.init(Int64(oldestPendingAge ?? 0))]),
       MetricFamily(
         "keelson_job_queues_paused", .gauge, "Queues that are paused.",

@@ -39,15 +39,17 @@ enum InboxSchema {
     "INSERT INTO job_inbox_settings (id, parameter_bytes) VALUES (1, 65536)",
   ]
 
-  /// It runs with the rights of the tables' owner, so its search path is fixed, and nobody may call
-  /// it who has not been allowed to. Source: PostgreSQL, CREATE FUNCTION, "Writing SECURITY DEFINER
-  /// Functions Safely".
+  /// It runs with the rights of the tables' owner, so its search path holds nothing that others may
+  /// write to: an operator of theirs that fits better than PostgreSQL's own would be run as the owner.
+  /// Its tables are named with their schema in place of `@schema`. Nobody may call it who has not been
+  /// allowed to. Source: PostgreSQL, CREATE FUNCTION, "Writing SECURITY DEFINER Functions Safely".
   ///
   /// It reads no row that other callers write: transactions with isolation level SERIALIZABLE would
   /// fail over it.
   private static let function = [
     """
-    CREATE FUNCTION keelson_create_job(
+    DO $do$ BEGIN EXECUTE replace($create$
+    CREATE FUNCTION @schema.keelson_create_job(
       kind TEXT,
       parameters JSONB DEFAULT NULL,
       queue TEXT DEFAULT 'default',
@@ -62,19 +64,13 @@ enum InboxSchema {
       id UUID DEFAULT NULL,
       correlation_id TEXT DEFAULT NULL,
       traceparent TEXT DEFAULT NULL
-    ) RETURNS UUID LANGUAGE plpgsql SECURITY DEFINER AS $$
+    ) RETURNS UUID LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     \(body)
     $$
+    $create$, '@schema', quote_ident(current_schema())); END $do$
     """,
     """
-    DO $$
-    DECLARE
-      signature TEXT := format('%I.keelson_create_job', current_schema());
-    BEGIN
-      EXECUTE format('ALTER FUNCTION %s SET search_path = pg_catalog, %I, pg_temp',
-        signature, current_schema());
-      EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
-    END $$
+    REVOKE ALL ON FUNCTION keelson_create_job FROM PUBLIC
     """,
     """
     COMMENT ON FUNCTION keelson_create_job IS
@@ -95,7 +91,7 @@ enum InboxSchema {
       queue := coalesce(queue, 'default');
       priority := coalesce(priority, 0);
       tags := coalesce(tags, '{}');
-      most_bytes := (SELECT parameter_bytes FROM job_inbox_settings);
+      most_bytes := (SELECT parameter_bytes FROM @schema.job_inbox_settings);
       problem := CASE
         WHEN coalesce(kind, '') = '' THEN 'kind: is required'
         WHEN octet_length(kind) > 128 OR kind !~ '^[A-Za-z0-9][A-Za-z0-9._/-]*$' THEN
@@ -142,7 +138,7 @@ enum InboxSchema {
         substring(int8send(now_microseconds / 1000) FROM 3)
           || substring(int4send((28672 + now_microseconds % 1000 * 4096 / 1000)::INTEGER) FROM 3)
           || substring(uuid_send(gen_random_uuid()) FROM 9), 'hex')::UUID);
-      INSERT INTO job_inbox (id, queue, kind, parameters, run_time, priority, unique_key,
+      INSERT INTO @schema.job_inbox (id, queue, kind, parameters, run_time, priority, unique_key,
         unique_window, timeout, maximum_retries, concurrency_key, tags, correlation_id, traceparent,
         role, create_time)
       VALUES (id, queue, kind, parameter_text,

@@ -109,8 +109,8 @@ extension JobEngine {
   func pruneInbox() async throws -> Int {
     let (keep, limit) = (limits.inboxKeepRefused, limits.inboxRows)
     return try await database.write { transaction in
-      try await InboxRepository.prune(
-        before: .now - keep, limit: limit, in: transaction)
+      let now = try await ChangeHead.current(in: transaction, .postgreSQL).nextTime
+      return try await InboxRepository.prune(before: now - keep, limit: limit, in: transaction)
     }
   }
 }
