@@ -24,6 +24,14 @@ import Testing
     for job in desk.take(response).start { desk.begin(job, Task {}) }
   }
 
+  private func untilCancelled() -> Task<Void, Never> {
+    Task {
+      let (never, continuation) = AsyncStream.makeStream(of: Never.self)
+      for await _ in never {}
+      continuation.finish()
+    }
+  }
+
   @Test func aResultIsToldAgainUntilItsReceipt() {
     var desk = WorkerDesk(concurrency: 2)
     _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
@@ -188,5 +196,118 @@ import Testing
     #expect(!desk.isDone)
     #expect(desk.giveUp().count == 1)
     #expect(desk.isDone && desk.givenUp == 2)
+  }
+
+  /// Between a job's arrival and its beginning another may end: its place is taken already.
+  @Test func whatHasArrivedAndNotBegunTakesUpRoom() {
+    var desk = WorkerDesk(concurrency: 2)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    begun(&desk, "a")
+    var response = KeelsonJobsV1.WorkResponse()
+    response.jobs = [job("b")]
+    let arrived = desk.take(response).start
+    desk.end(job("a"), .success(nil))
+    #expect(desk.takeOutgoing()?.credit == 1)
+    for job in arrived { desk.begin(job, Task {}) }
+    desk.stop()
+    desk.end(job("b"), .success(nil))
+    #expect(desk.takeOutgoing()?.credit == 0)
+  }
+
+  /// The handler of a lost lease goes on until it has noticed.
+  @Test func aHandlerThatLingersTakesUpRoom() {
+    var desk = WorkerDesk(concurrency: 1)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    begun(&desk, "a")
+    var response = KeelsonJobsV1.WorkResponse()
+    response.lost = [lease("a")]
+    _ = desk.take(response)
+    #expect(desk.takeOutgoing() == nil)
+    #expect(desk.hello(name: "w", queues: ["q"], kinds: ["k"]).credit == 0)
+    desk.end(job("a"), .success(nil))
+    let next = desk.takeOutgoing()
+    #expect(next?.credit == 1 && next?.results.isEmpty == true)
+  }
+
+  @Test func itIsNotDoneWhileAHandlerLingers() {
+    var desk = WorkerDesk(concurrency: 1)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    begun(&desk, "a")
+    var response = KeelsonJobsV1.WorkResponse()
+    response.lost = [lease("a")]
+    _ = desk.take(response)
+    desk.stop()
+    #expect(!desk.isDone)
+    desk.end(job("a"), .success(nil))
+    #expect(desk.isDone)
+  }
+
+  /// A job may be called off in the very message that brings it.
+  @Test func aCancellationThatComesWithItsJobIsHeeded() {
+    var desk = WorkerDesk(concurrency: 2)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    var cancellation = KeelsonJobsV1.Cancellation()
+    cancellation.lease = lease("a")
+    var response = KeelsonJobsV1.WorkResponse()
+    response.jobs = [job("a"), job("b")]
+    response.cancellations = [cancellation]
+    response.lost = [lease("b")]
+    let (one, other) = (untilCancelled(), untilCancelled())
+    let arrived = desk.take(response).start
+    desk.begin(arrived[0], one)
+    desk.begin(arrived[1], other)
+    #expect(one.isCancelled && other.isCancelled)
+    desk.end(job("a"), .failure(CancellationError()))
+    desk.end(job("b"), .success(nil))
+    let results = desk.takeOutgoing()?.results ?? []
+    #expect(results.map(\.outcome) == [.cancelled(true)])
+  }
+
+  @Test func heartbeatsNameWhatWaitsToBeTold() {
+    var desk = WorkerDesk(concurrency: 2)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    begun(&desk, "a", "b")
+    desk.end(job("a"), .success(nil))
+    desk.beat()
+    #expect(Set(desk.takeOutgoing()?.heartbeats ?? []) == [lease("a"), lease("b")])
+  }
+
+  /// A server refuses a worker that names more leases, and one that asks for more jobs.
+  @Test func itHoldsNoMoreThanAServerTakes() {
+    var desk = WorkerDesk(concurrency: 10_000)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    var response = KeelsonJobsV1.WorkResponse()
+    response.jobs = (0..<10_000).map { job("\($0)") }
+    for job in desk.take(response).start { desk.begin(job, Task {}) }
+    for id in 0..<100 { desk.end(job("\(id)"), .success(nil)) }
+    #expect(desk.takeOutgoing()?.credit == 0)
+    let again = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    #expect(again.hello?.held.count == 10_000 && again.credit == 0)
+  }
+
+  @Test func whatWasSaidDuringAnOutageIsTold() {
+    var desk = WorkerDesk(concurrency: 2)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    begun(&desk, "a")
+    var told = KeelsonJobsV1.JobProgress()
+    told.lease = lease("a")
+    told.progress = 0.5
+    desk.add(told)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    #expect(desk.takeOutgoing()?.progress.map(\.progress) == [0.5])
+  }
+
+  @Test func whatBeginsDuringTheHandBackIsHandedBackToo() {
+    var desk = WorkerDesk(concurrency: 2)
+    _ = desk.hello(name: "w", queues: ["q"], kinds: ["k"])
+    desk.stop()
+    #expect(desk.handBack().isEmpty)
+    var response = KeelsonJobsV1.WorkResponse()
+    response.jobs = [job("a")]
+    let task = untilCancelled()
+    for job in desk.take(response).start { desk.begin(job, task) }
+    #expect(task.isCancelled)
+    desk.end(job("a"), .failure(CancellationError()))
+    #expect(desk.takeOutgoing()?.results.first?.outcome == .handedBack(true))
   }
 }
