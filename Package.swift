@@ -227,7 +227,7 @@ let package = Package(
       ]),
     tests(
       "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
-    tests("KeelsonCommandTests", ["keelson", "KeelsonCore"]),
+    tests("KeelsonCommandTests", ["keelson", "KeelsonCore", "KeelsonAPI"]),
     tests(
       "KeelsonWorkerTests",
       [

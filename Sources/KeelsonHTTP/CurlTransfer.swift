@@ -20,6 +20,8 @@ import KeelsonCore
   private var headerBytes = 0
   private var isTooLarge = false
   private var refused: IPAddress?
+  /// Whether one address at least was one that it may go to.
+  private var hasAllowed = false
 
   /// nil when there is no memory for a handle.
   init?(_ request: HTTPRequest, _ options: HTTPOptions) {
@@ -187,6 +189,7 @@ import KeelsonCore
         return -1
       }
     }
+    hasAllowed = true
     return unsafe socket(
       address.pointee.family, address.pointee.socktype | Int32(SOCK_CLOEXEC.rawValue),
       address.pointee.protocol)
@@ -228,7 +231,9 @@ import KeelsonCore
         code: .malformed,
         reason: "its answer is larger than the limit of \(options.maximumResponseBytes) bytes")
     }
-    if let refused, status == CURLE_COULDNT_CONNECT {
+    // A name may have several addresses: that one may not be called says nothing when another may,
+    // and did not answer.
+    if let refused, !hasAllowed, status == CURLE_COULDNT_CONNECT {
       return HTTPFailure(
         code: .refused, reason: "its address \(refused) is not one that may be connected to")
     }

@@ -68,10 +68,11 @@ package struct IPAddress: Sendable, Hashable, CustomStringConvertible {
   private static let globalSix = networks("2000::/3")[0]
   // 6to4 (2002::/16) and Teredo (in 2001::/23) lead to any address of IPv4.
   private static let specialSix = networks("2001::/23 2001:db8::/32 2002::/16 3fff::/20")
-  // The metadata services of AWS, Google and others; of AWS on IPv6, Azure, Alibaba and Oracle.
+  // The metadata services of AWS, Google and others, also by way of NAT64 (RFC 6052); those of AWS
+  // and Google on IPv6, of Azure, Alibaba and Oracle.
   private static let sensitive = networks(
-    "169.254.0.0/16 fe80::/10 fd00:ec2::254/128 168.63.129.16/32 100.100.100.200/32 "
-      + "192.0.0.192/32")
+    "169.254.0.0/16 fe80::/10 64:ff9b::a9fe:0/112 fd00:ec2::/32 fd20:ce::254/128 "
+      + "168.63.129.16/32 100.100.100.200/32 192.0.0.192/32")
 
   private static func networks(_ list: String) -> [IPNetwork] {
     list.split(separator: " ").compactMap { IPNetwork($0) }

@@ -24,7 +24,8 @@ package struct BuiltInJobs: Sendable {
 
   /// Two of them fit into a result of `job-result-size`'s default, 64 KiB.
   package static let defaultOutputBytes = 24 << 10
-  package static let outputBytesRange = 0...(512 << 10)
+  /// Two of them and what stands around them fit into 1 MiB, which no result may exceed.
+  package static let outputBytesRange = 0...(511 << 10)
 
   private let http: HTTPJob
   private let command: CommandJob

@@ -5,9 +5,12 @@ import json
 import os
 import pty
 import re
+import signal
+import socket
 import struct
 import subprocess
 import termios
+import threading
 
 import pytest
 from keelson.jobs.v1 import jobs_pb2 as jobs
@@ -108,6 +111,37 @@ def test_jobs_that_ended_unheard_are_found(service, server, batch, launch, dial)
     second.break_off()
 
 
+def test_jobs_that_are_removed_unheard_are_gone(batch, launch, dial):
+    """The command stands still while the server is killed and the jobs are removed."""
+    private = launch()
+    private.listen = list(private.addresses)
+    waiting = subprocess.Popen(
+        [str(BINARY), "jobs", "batch", str(batch(lines(3, kind="test"))), "--wait",
+         "--server", private.address],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    tag = re.search(r"batch/[0-9a-f-]{36}", waiting.stderr.readline())[0]
+    assert waiting.stderr.readline() == "keelson: 0%, 0 of 3 done\n"
+    waiting.send_signal(signal.SIGSTOP)
+    private.kill()
+    private.start()
+    mine = Jobs(dial(private), "default")
+    listed = mine.service.ListJobs(
+        jobs.ListJobsRequest(filter=jobs.JobFilter(tags=[tag])), timeout=20
+    ).jobs
+    assert len(listed) == 3
+    for job in listed[:2]:
+        mine.cancel(job.id)
+        mine.service.DeleteJob(jobs.DeleteJobRequest(id=job.id), timeout=20)
+    waiting.send_signal(signal.SIGCONT)
+    worker = mine.worker(credit=1)
+    output, errors = waiting.communicate(timeout=60)
+    assert waiting.returncode == 1, errors
+    assert output.startswith("Created 3 jobs: 1 completed, 2 gone."), output
+    assert f"2 jobs did not succeed: 'keelson jobs list --tag {tag}'" in errors
+    worker.break_off()
+
+
 def test_a_terminal_shows_a_bar(service, server, batch):
     terminal, other = pty.openpty()
     fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
@@ -165,7 +199,7 @@ def test_a_job_that_the_server_refuses_says_what_was_created(service, server, ba
     file = batch([*lines(500, kind="test"), '{"kind": "no spaces"}'])
     ended = run("jobs", "batch", file, "--queue", service.queue, "--server", server.address)
     assert ended.returncode == 1
-    assert "requests[0].job.kind" in ended.stderr
+    assert f"Line 501 of {file}: " in ended.stderr and "requests[0].job.kind" in ended.stderr
     assert "500 jobs were created before; they have the tag batch/" in ended.stderr
 
 
@@ -173,3 +207,52 @@ def test_a_file_that_is_not_there_or_empty_is_an_error(server, batch):
     for file, sentence in [("/nowhere", "cannot be read"), (batch([""]), "There is no job in")]:
         ended = run("jobs", "batch", file, "--server", server.address)
         assert ended.returncode == 1 and sentence in ended.stderr
+
+
+def test_a_pipe_is_refused_since_it_can_be_read_once_only(server, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for file in ["/dev/stdin", pipe]:
+        ended = run(
+            "jobs", "batch", file, "--wait", "--server", server.address, stdin='{"kind": "test"}\n'
+        )
+        assert ended.returncode == 1 and ended.stdout == ""
+        assert f"{file} is not a regular file" in ended.stderr
+        assert "save it to a file first." in ended.stderr
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_file_that_changes_while_it_is_read_is_told(service, server, batch, count):
+    """The command dials when it has read the file for the first time."""
+    file = batch(lines(2, kind="test"))
+    host, port = server.endpoint
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        process = subprocess.Popen(
+            [str(BINARY), "jobs", "batch", str(file), "--wait", "--queue", service.queue,
+             "--server", f"127.0.0.1:{listener.getsockname()[1]}"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        near, _ = listener.accept()
+        file.write_text("".join(f"{line}\n" for line in lines(count, kind="test")))
+        with near, socket.create_connection((host, port)) as far:
+            relays = [
+                threading.Thread(target=relay, args=pair) for pair in [(near, far), (far, near)]
+            ]
+            for each in relays:
+                each.start()
+            output, errors = process.communicate(timeout=30)
+            for each in relays:
+                each.join(timeout=20)
+    assert process.returncode == 1 and output == ""
+    assert f"{file} has changed while it was read: it had 2 jobs, and {count} were" in errors
+
+
+def relay(source, target):
+    """Hands on what comes, until either side is closed."""
+    try:
+        while data := source.recv(65_536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        pass  # Whoever has ended will not be missed.

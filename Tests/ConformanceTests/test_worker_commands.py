@@ -136,6 +136,15 @@ def test_a_command_that_takes_too_long_is_ended(service, start, commands):
     until_gone(process_ids(error.splitlines()))
 
 
+def test_the_timeout_of_the_job_ends_its_command_in_time(service, start, commands):
+    start(*commands(hangs=shell(STUBBORN)))
+    job = {"retry_policy": jobs.RetryPolicy(maximum_retries=0), "timeout": seconds(1)}
+    id = create(service, "keelson.command", {"command": "hangs"}, **job)
+    error = failed(service, id)
+    assert "took longer than 0.65 seconds, which is what the job's own timeout leaves it" in error
+    until_gone(process_ids(error.splitlines()))
+
+
 def test_what_a_command_leaves_behind_ends_with_it(service, start, commands):
     start(*commands(leaves=shell("sleep 600 & echo pid $!")))
     _, result = completed(service, create(service, "keelson.command", {"command": "leaves"}))

@@ -1,3 +1,4 @@
+import KeelsonAPI
 import Testing
 
 @testable import keelson
@@ -46,6 +47,27 @@ import Testing
     #expect(
       progress.summary == "Created 3 jobs: 1 completed, 1 failed, 1 called off.")
     #expect(progress.bar(columns: 100, elapsed: .seconds(3)).hasPrefix("[########"))
+  }
+
+  @Test func aJobThatIsGoneIsDone() {
+    let tally = BatchTally(waits: true)
+    for id in ["a", "b"] {
+      tally.expect(in: "")
+      tally.expect([id])
+    }
+    tally.created(["a", "b"], others: [])
+    tally.saw(.init(id: "a", state: .completed))
+    #expect(tally.openIDs == ["b"] && !tally.isDone)
+    // The end of the first was heard while the jobs were looked up.
+    tally.lost(["a", "b"])
+    #expect(tally.isDone && tally.progress.done == 2 && tally.progress.unsuccessful == 1)
+    #expect(tally.failures == ["b gone"])
+    #expect(tally.progress.summary == "Created 2 jobs: 1 completed, 1 gone.")
+  }
+
+  @Test func aLineOfAWatchHasNoControlCharacters() {
+    let job = KeelsonJobsV1.Job(id: "a", queue: "q", kind: "k", progressMessage: "\u{1B}[2J\nb")
+    #expect(!job.line.unicodeScalars.contains { $0.value < 0x20 })
   }
 
   @Test(arguments: [

@@ -270,6 +270,27 @@ import Testing
     #expect(store.requests.count == 1)
   }
 
+  /// libcurl takes localhost for ::1 and 127.0.0.1.
+  @Test func anAddressThatDoesNotAnswerCountsMoreThanOneThatIsRefused() async throws {
+    let store = try LocalHTTPServer { _ in .json(200, "{}") }
+    let port = store.port
+    store.stop()
+    for (refused, allowed) in [("::1", "127.0.0.1"), ("127.0.0.1", "::1")] {
+      let asked = Mutex<Set<String>>([])
+      var request = HTTPRequest("GET", "http://localhost:\(port)/")
+      request.allowsAddress = { address in
+        asked.withLock { _ = $0.insert(address.description) }
+        return address.description != refused
+      }
+      let client = CurlClient(options())
+      let failure = await #expect(throws: HTTPFailure.self) { _ = try await client.send(request) }
+      let all = asked.withLock { $0 }
+      // Where there is no IPv6 one address is all there is.
+      let isAllowed = all.contains(allowed)
+      #expect(failure?.code == (isAllowed ? .connection : .refused), "\(all)")
+    }
+  }
+
   @Test func aBodyThatIsEmptyIsAnnouncedAndOneThatIsNoneIsNot() async throws {
     let store = try LocalHTTPServer { _ in .json(200, "{}") }
     defer { store.stop() }

@@ -34,7 +34,7 @@ import Testing
 
   @Test(arguments: [
     "169.254.169.254", "fe80::1", "fd00:ec2::254", "168.63.129.16", "100.100.100.200",
-    "::ffff:169.254.169.254",
+    "::ffff:169.254.169.254", "fd00:ec2::23", "fd20:ce::254", "64:ff9b::a9fe:a9fe",
   ])
   func whereCloudsKeepCredentialsIsSensitive(_ text: String) throws {
     #expect(try #require(IPAddress(text)).isSensitive)

@@ -24,11 +24,6 @@ struct WorkerDesk {
     var isHandedBack = false
   }
 
-  /// What was heard of a job between its arrival and the beginning of its handler.
-  private enum Starting {
-    case undisturbed, cancelled, lost
-  }
-
   let concurrency: Int
   private(set) var isStopping = false
   /// Whether the stream has been welcomed.
@@ -37,10 +32,6 @@ struct WorkerDesk {
   private(set) var stream = 0
   private(set) var heartbeatInterval: Duration = .seconds(10)
   private var running: [API.LeaseID: Running] = [:]
-  /// Arrived, and their handlers have not begun.
-  private var starting: [API.LeaseID: Starting] = [:]
-  /// Leases that are lost, whose handlers have not ended.
-  private var lingering: Set<API.LeaseID> = []
   /// Finished, and the server has not said that it knows.
   private var open: [API.LeaseID: API.AttemptResult] = [:]
   private var outgoing: API.WorkRequest?
@@ -57,24 +48,12 @@ struct WorkerDesk {
   private static let errorBytes = 8 << 10
   /// Jobs that the server may still send.
   private var credit = 0
-  /// Whether handlers are to end, and their jobs to be handed back.
-  private var isHandingBack = false
-  /// Leases that a worker may hold and ask for, on any server as it comes (`job-credit`).
-  private static let mostLeases = 10_000
 
   init(concurrency: Int) {
     self.concurrency = concurrency
   }
 
-  var isDone: Bool {
-    isStopping && running.isEmpty && starting.isEmpty && lingering.isEmpty && open.isEmpty
-  }
-
-  /// How many more jobs it could have.
-  private var room: Int {
-    let busy = running.count + starting.count + lingering.count
-    return max(0, min(concurrency - busy, Self.mostLeases - busy - open.count) - credit)
-  }
+  var isDone: Bool { isStopping && running.isEmpty && open.isEmpty }
 
   // MARK: Streams
 
@@ -84,19 +63,15 @@ struct WorkerDesk {
     hello.name = name
     hello.queues = queues
     hello.kinds = kinds
-    hello.held = held
+    hello.held = Array(running.keys) + Array(open.keys)
     var request = API.WorkRequest()
     request.hello = hello
     untold = Array(open.keys)
     request.results = takeUntold()
     hasConnected = false
     stream += 1
-    // What handlers have said since is still to be told.
-    let said = outgoing?.progress.filter { $0.lease.map { running[$0] != nil } ?? false } ?? []
     outgoing = nil
-    if !said.isEmpty { say { $0.progress = said } }
-    credit = 0
-    credit = isStopping ? 0 : room
+    credit = isStopping ? 0 : max(0, concurrency - running.count)
     request.credit = Int32(credit)
     request.draining = isStopping
     return request
@@ -147,14 +122,9 @@ struct WorkerDesk {
   }
 
   mutating func beat() {
-    let leases = held
+    let leases = Array(running.keys)
     guard !leases.isEmpty else { return }
     say { $0.heartbeats = leases }
-  }
-
-  /// All leases that it holds, those among them whose results wait to be told.
-  private var held: [API.LeaseID] {
-    Array(running.keys) + Array(starting.keys) + Array(open.keys)
   }
 
   mutating func take(_ response: API.WorkResponse) -> Effects {
@@ -167,30 +137,24 @@ struct WorkerDesk {
     }
     for job in response.jobs {
       credit = max(0, credit - 1)
-      guard let lease = job.lease, running[lease] == nil, open[lease] == nil,
-        starting[lease] == nil, !lingering.contains(lease)
-      else { continue }
-      starting[lease] = .undisturbed
+      guard let lease = job.lease, running[lease] == nil, open[lease] == nil else { continue }
       effects.start.append(job)
     }
     for receipt in response.receipts {
       if let lease = receipt.lease { open[lease] = nil }
     }
     for cancellation in response.cancellations {
-      guard let lease = cancellation.lease else { continue }
-      if starting[lease] == .undisturbed { starting[lease] = .cancelled }
-      guard var job = running[lease] else { continue }
+      guard let lease = cancellation.lease, var job = running[lease] else { continue }
       job.isCancelled = true
       running[lease] = job
       effects.cancel.append(job.task)
     }
     for lease in response.lost {
       open[lease] = nil
-      if starting[lease] != nil { starting[lease] = .lost }
-      // Its result would be refused. It takes up room until it has ended.
+      // Its result would be refused.
       if let job = running.removeValue(forKey: lease) {
-        lingering.insert(lease)
         effects.cancel.append(job.task)
+        extendCredit()
       }
     }
     effects.isOver = response.draining
@@ -201,17 +165,7 @@ struct WorkerDesk {
 
   mutating func begin(_ job: API.LeasedJob, _ task: Task<Void, Never>) {
     guard let lease = job.lease else { return }
-    var begun = Running(task: task)
-    switch starting.removeValue(forKey: lease) {
-    case .lost:
-      lingering.insert(lease)
-      return task.cancel()
-    case .cancelled: begun.isCancelled = true
-    case .undisturbed, nil: break
-    }
-    begun.isHandedBack = isHandingBack
-    running[lease] = begun
-    if begun.isCancelled || begun.isHandedBack { task.cancel() }
+    running[lease] = Running(task: task)
   }
 
   mutating func add(_ progress: API.JobProgress) {
@@ -231,9 +185,8 @@ struct WorkerDesk {
 
   /// A handler has ended.
   mutating func end(_ job: API.LeasedJob, _ result: Result<API.Payload?, any Error>) {
-    guard let lease = job.lease else { return }
-    if lingering.remove(lease) != nil { return extendCredit() }
-    guard let run = running.removeValue(forKey: lease) else { return }
+    // One that is not here has lost its lease.
+    guard let lease = job.lease, let run = running.removeValue(forKey: lease) else { return }
     var told = API.AttemptResult()
     told.lease = lease
     switch result {
@@ -263,10 +216,10 @@ struct WorkerDesk {
 
   /// Asks for as many jobs as there is room for.
   private mutating func extendCredit() {
-    let more = room
-    guard !isStopping, more > 0 else { return }
-    credit += more
-    say { $0.credit += Int32(more) }
+    let room = concurrency - running.count - credit
+    guard !isStopping, room > 0 else { return }
+    credit += room
+    say { $0.credit += Int32(room) }
   }
 
   // MARK: The end
@@ -280,7 +233,6 @@ struct WorkerDesk {
 
   /// Time is over: what still runs is cancelled, and its jobs handed back.
   mutating func handBack() -> [Task<Void, Never>] {
-    isHandingBack = true
     for lease in running.keys { running[lease]?.isHandedBack = true }
     return running.values.map(\.task)
   }
@@ -289,8 +241,6 @@ struct WorkerDesk {
   mutating func giveUp() -> [Task<Void, Never>] {
     defer {
       running = [:]
-      starting = [:]
-      lingering = []
       open = [:]
     }
     isStopping = true

@@ -35,6 +35,7 @@ struct CommandJob: Sendable {
     let call = try call(payload)
     let output = Output(limit: outputBytes)
     let program = program(call, jobID: job.id, attempt: job.attempt)
+    let limit = TimeLimit(work: call.timeout, grace: call.command.grace, job: job.timeout)
     let outcome: ChildProcess.Outcome
     do {
       outcome = try await withThrowingTaskGroup(of: Void.self) { group in
@@ -46,14 +47,14 @@ struct CommandJob: Sendable {
         }
         defer { group.cancelAll() }
         return try await ChildProcess.run(
-          program, timeout: call.timeout, grace: call.command.grace
+          program, timeout: limit.work, grace: limit.grace
         ) { output.append($1, of: $0) }
       }
     } catch let error as RPCError {
       throw JobFailure("The command '\(call.name)' cannot be started: \(error.message).")
     }
     output.takeLines(isOver: true).forEach(job.log)
-    try check(outcome, call, output)
+    try check(outcome, call, limit, output)
     return .init(kind: .json(output.result.text))
   }
 
@@ -108,7 +109,7 @@ struct CommandJob: Sendable {
   // MARK: The end
 
   private func check(
-    _ outcome: ChildProcess.Outcome, _ call: Call, _ output: Output
+    _ outcome: ChildProcess.Outcome, _ call: Call, _ limit: TimeLimit, _ output: Output
   ) throws {
     let name = "The command '\(call.name)'"
     let said = output.lastWords(Self.shownBytes)
@@ -116,7 +117,8 @@ struct CommandJob: Sendable {
     // Whatever it made of SIGTERM, nobody knows how far it got.
     case (.cancelled, _): throw CancellationError()
     case (.timeout, _):
-      throw JobFailure("\(name) took longer than \(call.timeout), and was ended.\(said)")
+      let why = limit.isJobs ? ", which is what the job's own timeout leaves it" : ""
+      throw JobFailure("\(name) took longer than \(limit.work)\(why), and was ended.\(said)")
     case (nil, .exited(0)): return
     case (nil, .exited(let code)):
       throw JobFailure(

@@ -37,7 +37,8 @@ struct HTTPJob: Sendable {
 
   func run(_ payload: KeelsonJobsV1.Payload?, _ job: JobRun) async throws -> KeelsonJobsV1.Payload {
     let call = try Self.call(payload)
-    let request = try request(call, jobID: job.id, correlationID: job.correlationID)
+    var request = try request(call, jobID: job.id, correlationID: job.correlationID)
+    request.timeout = TimeLimit(work: call.timeout, job: job.timeout).work
     let response: HTTPResponse
     do throws(HTTPFailure) {
       response = try await client.send(request)

@@ -13,11 +13,11 @@ struct BatchFile: Sendable {
   /// What lines leave out.
   let template: KeelsonJobsV1.Job
 
-  /// Reads all of it, one job after the other.
+  /// Reads all of it, one job after the other, each with the number of its line.
   ///
   /// - Throws: `RPCError` that names the line and what is wrong with it.
-  func readJobs(_ body: (KeelsonJobsV1.CreateJobRequest) async throws -> Void) async throws {
-    let file = try InputFile(path)
+  func readJobs(_ body: (KeelsonJobsV1.CreateJobRequest, Int) async throws -> Void) async throws {
+    let file = try InputFile(path, isReadAgain: true)
     var rest: [UInt8] = []
     var number = 0
     var jobs = 0
@@ -29,7 +29,7 @@ struct BatchFile: Sendable {
         throw problem(
           number, "is one job too many: a file has at most \(Self.maximumJobs), so take it apart")
       }
-      try await body(try request(String(decoding: line, as: UTF8.self), number))
+      try await body(try request(String(decoding: line, as: UTF8.self), number), number)
     }
     while true {
       let piece = try file.read()

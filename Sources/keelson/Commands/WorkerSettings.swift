@@ -113,7 +113,7 @@ struct WorkerSettings {
     guard let number = Int(digits), number >= 0, number <= range.upperBound,
       range.contains(number * factor)
     else {
-      throw UsageError("--\(name) takes a size from 0 to 512KiB, 24KiB for example, not '\(text)'.")
+      throw UsageError("--\(name) takes a size from 0 to 511KiB, 24KiB for example, not '\(text)'.")
     }
     return number * factor
   }

@@ -8,7 +8,7 @@ final class BatchDisplay: Sendable {
   private static let lineInterval: Duration = .seconds(5)
 
   private let began = ContinuousClock.now
-  private let isTerminal = isatty(STDERR_FILENO) == 1
+  let isTerminal = isatty(STDERR_FILENO) == 1
   private let hasBar = Mutex(false)
 
   /// Shows what there is now, again and again until the task is cancelled.

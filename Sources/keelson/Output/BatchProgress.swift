@@ -11,11 +11,18 @@ struct BatchProgress: Sendable, Hashable {
   var completed = 0
   var failed = 0
   var cancelled = 0
+  /// Jobs that were removed before their end was heard.
+  var gone = 0
   /// Whether the batch is done once its jobs are, and not once they are created.
   var waits = false
 
   /// Jobs that nothing more will happen to, as far as the batch is concerned.
-  var done: Int { waits ? existing + completed + failed + cancelled : created + existing }
+  var done: Int { waits ? existing + ended : created + existing }
+
+  private var ended: Int { completed + failed + cancelled + gone }
+
+  /// Jobs that have not succeeded, or of which nobody knows.
+  var unsuccessful: Int { failed + cancelled + gone }
 
   /// A line for a terminal, with a bar in it as long as there is room.
   ///
@@ -37,7 +44,7 @@ struct BatchProgress: Sendable, Hashable {
     if waits, created + existing < total { parts.append("\(Self.grouped(created)) created") }
     for (number, word) in [
       (existing, "there already"), (failed, "failed"), (cancelled, "called off"),
-      (running, "running"),
+      (gone, "gone"), (running, "running"),
     ] where number > 0 {
       parts.append("\(Self.grouped(number)) \(word)")
     }
@@ -75,7 +82,7 @@ struct BatchProgress: Sendable, Hashable {
   var summary: String {
     var parts: [String] = []
     for (number, word) in [
-      (completed, "completed"), (failed, "failed"), (cancelled, "called off"),
+      (completed, "completed"), (failed, "failed"), (cancelled, "called off"), (gone, "gone"),
       (existing, "there already"),
     ] where number > 0 {
       parts.append("\(Self.grouped(number)) \(word)")

@@ -9,15 +9,29 @@ final class InputFile {
   private let path: String
   private let descriptor: Int32
 
+  /// - Parameter isReadAgain: whether it is to be the same when it is opened once more, which what
+  ///   comes out of a pipe is not.
   /// - Throws: `RPCError` that says why it cannot be read.
-  init(_ path: String) throws {
+  init(_ path: String, isReadAgain: Bool = false) throws {
     self.path = path
+    // Before it is opened, since opening a pipe waits for somebody to write into it.
+    if isReadAgain { try Self.checkIsRegular(path) }
     descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
     guard descriptor >= 0 else { throw Self.failure("The file \(path) cannot be read") }
   }
 
   deinit {
     close(descriptor)
+  }
+
+  private static func checkIsRegular(_ path: String) throws {
+    var status = stat()
+    guard unsafe stat(path, &status) == 0 else { throw failure("The file \(path) cannot be read") }
+    guard status.st_mode & S_IFMT == S_IFREG else {
+      throw RPCError(
+        .invalidArgument,
+        "\(path) is not a regular file, and it has to be read twice: save it to a file first.")
+    }
   }
 
   /// The next piece; empty at the end.

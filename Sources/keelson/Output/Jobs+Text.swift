@@ -20,7 +20,7 @@ extension KeelsonJobsV1.Job {
     if progress > 0 { text += " \(Int(progress * 100))%" }
     if !progressMessage.isEmpty { text += " \(progressMessage)" }
     if !stateMessage.isEmpty { text += " (\(stateMessage))" }
-    return text
+    return text.printable()
   }
 
   var sheet: String {
