@@ -71,6 +71,11 @@ final class PostgresTransaction: Transaction, @unchecked Sendable {
     return try await run(statements).map(\.changedRows)
   }
 
+  func queryAll(_ statements: [SQLStatement]) async throws -> [[Row]] {
+    guard !statements.isEmpty else { return [] }
+    return try await run(statements).map(\.rows)
+  }
+
   func publish(_ later: Committed) {
     committed.append(later)
   }

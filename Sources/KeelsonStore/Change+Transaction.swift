@@ -47,6 +47,10 @@ package final class Change: Transaction {
     try await transaction.executeAll(statements)
   }
 
+  package func queryAll(_ statements: [SQLStatement]) async throws -> [[Row]] {
+    try await transaction.queryAll(statements)
+  }
+
   package func publish(_ committed: Committed) {
     transaction.publish(committed)
   }

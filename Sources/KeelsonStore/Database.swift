@@ -79,6 +79,10 @@ package protocol Transaction: AnyObject, Sendable {
   @discardableResult
   func executeAll(_ statements: [SQLStatement]) async throws -> [Int]
 
+  /// Runs statements one after the other and returns the rows of each; sent as those of
+  /// ``executeAll(_:)`` are.
+  func queryAll(_ statements: [SQLStatement]) async throws -> [[Row]]
+
   /// Hands events and the end of the audit trail to the observers once this transaction is
   /// durable; a rollback drops them. ``Change`` calls it; services do not.
   func publish(_ committed: Committed)
@@ -132,6 +136,12 @@ extension Transaction {
       counts.append(try await execute(statement.sql, statement.parameters))
     }
     return counts
+  }
+
+  package func queryAll(_ statements: [SQLStatement]) async throws -> [[Row]] {
+    var results: [[Row]] = []
+    for statement in statements { results.append(try await query(statement)) }
+    return results
   }
 
   package func query(_ statement: SQLStatement) async throws -> [Row] {

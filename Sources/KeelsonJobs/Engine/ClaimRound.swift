@@ -32,6 +32,7 @@ struct QueueRoom: Sendable {
 struct ClaimRound {
   struct Assigned {
     var id: JobID
+    var lane: JobEngine.Lane
     var worker: String
     var session: String
   }
@@ -108,7 +109,8 @@ struct ClaimRound {
       begunByQueue[candidate.lane.queue, default: 0] += 1
       assigned.append(
         Assigned(
-          id: candidate.id, worker: demands[best].worker, session: demands[best].session))
+          id: candidate.id, lane: candidate.lane, worker: demands[best].worker,
+          session: demands[best].session))
     }
     return assigned
   }

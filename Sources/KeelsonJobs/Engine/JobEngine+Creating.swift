@@ -127,10 +127,12 @@ extension JobEngine {
   func depthLeft(
     of queue: String, in change: Change
   ) async throws -> (left: Int64, depth: Int64) {
-    let settings = try await QueueRepository.settings(of: queue, in: change)
-    let limit = settings?.limits.depth ?? 0
+    let rows = try await change.queryAll([
+      QueueRepository.settings(of: queue), QueueRepository.waiting(in: queue),
+    ])
+    let limit = try rows[0].first.map(QueueRepository.decode)?.limits.depth ?? 0
     let depth = limit > 0 ? limit : limits.queueDepth
-    return (depth - (try await QueueRepository.waiting(in: queue, change)), depth)
+    return (depth - (try rows[1].first?.get(0) ?? 0), depth)
   }
 
   /// One entry for a job, or for all jobs of one call.

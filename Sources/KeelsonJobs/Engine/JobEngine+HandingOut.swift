@@ -43,13 +43,19 @@ extension JobEngine {
         let assigned = round.assign()
         let begun = round.begun()
         guard !assigned.isEmpty else { throw Nothing(value: round.claims) }
-        let jobs = try await JobRepository.claim(
-          assigned.map { ($0.id, $0.worker, $0.session) }, lease: limits.lease, now: change.time,
-          dialect: database.dialect, in: change)
+        let claims = JobRepository.claims(
+          assigned, lease: limits.lease, now: change.time, dialect: database.dialect)
         var counts = JobCounts()
-        for job in jobs { counts.move(job, from: .pending) }
-        try await change.executeAll(
-          counts.statements + begun.map(QueueRepository.begun))
+        for job in assigned {
+          counts.add(-1, to: .pending, queue: job.lane.queue, kind: job.lane.kind)
+          counts.add(1, to: .running, queue: job.lane.queue, kind: job.lane.kind)
+        }
+        let rows = try await change.queryAll(
+          claims + counts.statements + begun.map(QueueRepository.begun))
+        let jobs = try rows.prefix(claims.count).joined().map(StoredJob.init)
+        guard jobs.count == assigned.count else {
+          throw StoreError(.corrupt, "A pending job was another's while nobody else could write.")
+        }
         change.emit(.statusChanged, jobs.map { JobNews($0) })
         round.claims.jobs = jobs
         return round.claims
@@ -63,15 +69,22 @@ extension JobEngine {
   private func gather(
     _ queue: String, _ lanes: [Lane], into round: inout ClaimRound, in change: Change
   ) async throws {
-    let settings = try await QueueRepository.settings(of: queue, in: change)
+    // All that is asked for mostly, in one go.
+    let wanted = lanes.map { min(round.limit, round.credit(for: $0)) }
+    let rows = try await change.queryAll(
+      [QueueRepository.settings(of: queue), QueueRepository.running(in: queue)]
+        + zip(lanes, wanted).map {
+          JobRepository.candidates(queue: queue, kind: $0.kind, limit: $1)
+        })
+    let settings = try rows[0].first.map(QueueRepository.decode)
     guard settings?.isPaused != true else {
       round.claims.blocked.formUnion(lanes)
       return
     }
     var room = QueueRoom(count: round.limit)
     if let settings, settings.limits.concurrency > 0 {
-      let running = try await QueueRepository.running(in: queue, change)
-      room.limit(to: Int(settings.limits.concurrency) - Int(running))
+      let running: Int = try rows[1].first?.get(0) ?? 0
+      room.limit(to: Int(settings.limits.concurrency) - running)
     }
     if let settings, settings.limits.rate > 0 {
       room.limit(to: settings.rateLeft(at: change.time))
@@ -85,12 +98,11 @@ extension JobEngine {
       room.perKey = Int(settings.limits.concurrencyPerKey)
       room.runningKeys = try await JobRepository.runningKeys(queue: queue, in: change)
     }
-    for lane in lanes {
-      let wanted = min(room.count, round.credit(for: lane))
+    for (index, lane) in lanes.enumerated() {
+      let wanted = min(room.count, wanted[index])
       guard wanted > 0 else { continue }
       guard room.perKey != nil else {
-        let found = try await JobRepository.candidates(
-          queue: lane.queue, kind: lane.kind, limit: wanted, in: change)
+        let found = try rows[2 + index].prefix(wanted).map(JobRepository.Candidate.init)
         round.add(found, of: lane, isCut: found.count == wanted)
         continue
       }

@@ -36,7 +36,8 @@ extension JobEngine {
       return try await database.change(.system(), isAudited: false) { change in
         var changes: [AlertChange] = []
         for queue in queues {
-          let pending = try await QueueRepository.pending(in: queue, change)
+          let row = try await change.query(QueueRepository.pending(in: queue)).first
+          let pending: Int64 = try row?.get(0) ?? 0
           let wasRaised = try await AlertRepository.isRaised(queue, in: change)
           let isRaised = alert.isRaised(pending: pending, wasRaised: wasRaised)
           guard isRaised != wasRaised else { continue }

@@ -76,12 +76,16 @@ enum JobRepository {
   static func candidates(
     queue: String, kind: String, limit: Int, in transaction: any Transaction
   ) async throws -> [Candidate] {
-    try await transaction.query(
+    try await transaction.query(candidates(queue: queue, kind: kind, limit: limit))
+      .map(Candidate.init)
+  }
+
+  static func candidates(queue: String, kind: String, limit: Int) -> SQLStatement {
+    SQLStatement(
       """
       SELECT id, rank, concurrency_key FROM jobs WHERE state = 2 AND queue = $1 AND kind = $2
       ORDER BY rank, id LIMIT $3
-      """, [.text(queue), .text(kind), SQLValue(limit)]
-    ).map(Candidate.init)
+      """, [.text(queue), .text(kind), SQLValue(limit)])
   }
 
   /// Keys that one look steps through.
@@ -149,19 +153,13 @@ enum JobRepository {
     }
   }
 
-  /// Gives jobs that are pending to workers, and counts the attempts.
-  static func claim(
-    _ claims: [(id: JobID, worker: String, session: String)], lease: Duration, now: UnixTime,
-    dialect: Dialect, in transaction: any Transaction
-  ) async throws -> [StoredJob] {
-    let statements = claiming[dialect].statements(
-      claims, further: [SQLValue(now), SQLValue(now + lease)]
-    ) { [.blob($0.id.bytes), .text($0.worker), .text($0.session)] }
-    var claimed: [StoredJob] = []
-    for statement in statements {
-      claimed += try await transaction.query(statement).map(StoredJob.init)
+  /// What gives jobs that are pending to workers and counts the attempts; each returns its jobs.
+  static func claims(
+    _ claims: [ClaimRound.Assigned], lease: Duration, now: UnixTime, dialect: Dialect
+  ) -> [SQLStatement] {
+    claiming[dialect].statements(claims, further: [SQLValue(now), SQLValue(now + lease)]) {
+      [.blob($0.id.bytes), .text($0.worker), .text($0.session)]
     }
-    return claimed
   }
 
   /// How many jobs of each key run in a queue, of those that run at all.

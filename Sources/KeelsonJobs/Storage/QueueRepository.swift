@@ -51,10 +51,13 @@ enum QueueRepository {
   static func settings(
     of name: String, in transaction: any Transaction
   ) async throws -> QueueSettings? {
-    try await transaction.first(
+    try await transaction.query(settings(of: name)).first.map(decode)
+  }
+
+  static func settings(of name: String) -> SQLStatement {
+    SQLStatement(
       "SELECT name, paused, begun, begun_since, body FROM job_queues WHERE name = $1",
-      [.text(name)]
-    ).map(decode)
+      [.text(name)])
   }
 
   /// Of every queue that has any, by name.
@@ -67,7 +70,7 @@ enum QueueRepository {
     return Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
   }
 
-  private static func decode(_ row: Row) throws -> QueueSettings {
+  static func decode(_ row: Row) throws -> QueueSettings {
     var settings = QueueSettings(name: try row.get(0))
     settings.isPaused = try row.get(1)
     settings.begun = try row.get(2)
@@ -104,29 +107,26 @@ enum QueueRepository {
       [.text(settings.name), SQLValue(settings.begun), SQLValue(settings.begunSince)])
   }
 
-  /// Jobs of a queue that wait, for their time or for a worker.
-  static func waiting(in queue: String, _ transaction: any Transaction) async throws -> Int64 {
-    try await count(of: queue, where: "state IN (1, 2)", in: transaction)
+  /// How many jobs of a queue wait, for their time or for a worker.
+  static func waiting(in queue: String) -> SQLStatement {
+    count(of: queue, where: "state IN (1, 2)")
   }
 
-  static func pending(in queue: String, _ transaction: any Transaction) async throws -> Int64 {
-    try await count(of: queue, where: "state = 2", in: transaction)
+  static func pending(in queue: String) -> SQLStatement {
+    count(of: queue, where: "state = 2")
   }
 
-  static func running(in queue: String, _ transaction: any Transaction) async throws -> Int64 {
-    try await count(of: queue, where: "state = 3", in: transaction)
+  static func running(in queue: String) -> SQLStatement {
+    count(of: queue, where: "state = 3")
   }
 
-  private static func count(
-    of queue: String, where condition: String, in transaction: any Transaction
-  ) async throws -> Int64 {
+  private static func count(of queue: String, where condition: String) -> SQLStatement {
     // The sum of integers is of a wider type in PostgreSQL.
-    let row = try await transaction.first(
+    SQLStatement(
       """
       SELECT CAST(coalesce(sum(number), 0) AS BIGINT) FROM job_counts
       WHERE queue = $1 AND \(condition)
       """, [.text(queue)])
-    return try row?.get(0) ?? 0
   }
 
   /// The names of queues, in the order of their bytes.
