@@ -143,9 +143,23 @@ final class JobDispatcher: Sendable {
     results.set()
   }
 
+  /// How long a transaction of results is from the one before, so that what ends meanwhile shares
+  /// it: the fleet's changes are made one after the other, and jobs that begin come first.
+  private static let resultInterval: Duration = .milliseconds(10)
+
+  /// Waits for more results, unless many are there already or somebody waits for a place.
+  private func gatherResults(since last: ContinuousClock.Instant) async {
+    let left = last + Self.resultInterval - .now
+    guard left > .zero, board.withLock({ $0.canResultsWait }) else { return }
+    try? await Task.sleep(for: left, tolerance: .milliseconds(1))
+  }
+
   private func runResults() async {
+    var last = ContinuousClock.now - Self.resultInterval
     while await results.wait() {
       while !Task.isCancelled {
+        await gatherResults(since: last)
+        last = .now
         let taken = board.withLock { $0.takeResults(limits.resultsPerRound) }
         guard !taken.isEmpty else { break }
         do {

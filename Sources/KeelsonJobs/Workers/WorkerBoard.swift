@@ -201,6 +201,15 @@ struct WorkerBoard: Sendable {
     }
   }
 
+  /// Results that are not kept waiting for more.
+  private static let manyResults = 200
+
+  /// Whether nobody is served by taking the results at once.
+  var canResultsWait: Bool {
+    blocked.isEmpty && results.count < Self.manyResults
+      && !sessions.values.contains { $0.isDraining && $0.openResults > 0 }
+  }
+
   /// Bytes of the results that one transaction takes, roughly.
   private static let resultBytes = 8 << 20
 
