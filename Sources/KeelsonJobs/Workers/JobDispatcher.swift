@@ -74,8 +74,11 @@ final class JobDispatcher: Sendable {
   /// Looks where jobs are being created, so that one commit makes them and hands them out. Where it
   /// looks too early their events tell it again.
   func expect(_ lanes: Set<JobEngine.Lane>) {
-    board.withLock { $0.expect(lanes) }
-    handOut.set()
+    let isWorked = board.withLock { board in
+      board.expect(lanes)
+      return !board.sessions.isEmpty
+    }
+    if isWorked { handOut.set() }
   }
 
   private func runHandingOut() async {
@@ -323,7 +326,8 @@ final class JobDispatcher: Sendable {
           ["revision": "\(event.revision)", "type": event.type, "error": "\(error)"])
       }
     }
-    handOut.set()
+    // A worker that connects looks by itself.
+    if board.withLock({ !$0.sessions.isEmpty }) { handOut.set() }
     if isScheduled { clock.set() }
   }
 
