@@ -3,7 +3,7 @@ import KeelsonClient
 import Synchronization
 
 /// One of the processes that dev/bench jobs runs: who creates jobs, who works, and who waits until all
-/// are done. Each prints one JSON object when it ends.
+/// are done. Each prints one JSON object of lists when it ends.
 ///
 ///     JobsBenchmark create  SERVER QUEUE JOBS BATCH CALLERS
 ///     JobsBenchmark steady  SERVER QUEUE JOBS PER_SECOND
@@ -22,6 +22,7 @@ import Synchronization
     configuration.subscribesToFlags = false
     let client = try KeelsonClient(configuration)
     let figures: [String: Double]
+    var pickups: [Double] = []
     switch (mode, numbers.count) {
     case ("create", 3):
       figures = try await JobCreation(client, rest[1], jobs: numbers[0], batch: numbers[1])
@@ -30,14 +31,15 @@ import Synchronization
       figures = try await JobCreation(client, rest[1], jobs: numbers[0], batch: 1)
         .run(perSecond: numbers[1])
     case ("work", 1):
-      figures = try await NoOpWorker.run(client, rest[1], concurrency: numbers[0])
+      (figures, pickups) = try await NoOpWorker.run(client, rest[1], concurrency: numbers[0])
     case ("await", 1):
       figures = try await awaitCompletion(client, rest[1], jobs: Int64(numbers[0]))
     default:
       print("JobsBenchmark: '\(mode)' takes other arguments")
       exit(2)
     }
-    print(String(decoding: try JSONEncoder().encode(figures), as: UTF8.self))
+    let values = figures.mapValues { [$0] }.merging(["pickups": pickups]) { $1 }
+    print(String(decoding: try JSONEncoder().encode(values), as: UTF8.self))
     await client.shutdown()
   }
 
@@ -154,7 +156,7 @@ enum NoOpWorker {
 
   static func run(
     _ client: KeelsonClient, _ queue: String, concurrency: Int
-  ) async throws -> [String: Double] {
+  ) async throws -> (figures: [String: Double], pickups: [Double]) {
     let worker = JobWorker(client, name: "bench", queues: [queue], concurrency: concurrency)
     worker.handle("no-op") { payload, _ in
       let now = Clock.seconds
@@ -170,9 +172,9 @@ enum NoOpWorker {
     let start = Clock.seconds
     try await worker.run()
     return pickups.withLock { latencies in
-      latencies.figures("pickup").merging([
-        "start": start, "jobs": Double(latencies.milliseconds.count),
-      ]) { $1 }
+      (
+        ["start": start, "jobs": Double(latencies.milliseconds.count)], latencies.milliseconds
+      )
     }
   }
 }

@@ -90,12 +90,7 @@ def work(port):
                 pickups.append((time.monotonic() - float(job[1])) * 1000)
             connection.send(b"delete %s\r\n" % job[0])
             connection.expect(b"DELETED")
-    figures = {"start": start, "jobs": jobs}
-    if pickups:
-        pickups.sort()
-        figures["pickup_p50"] = pickups[len(pickups) // 2]
-        figures["pickup_p99"] = pickups[len(pickups) * 99 // 100]
-    return figures
+    return {"start": start, "jobs": jobs, "pickups": pickups}
 
 
 def steady(port, jobs, per_second):
