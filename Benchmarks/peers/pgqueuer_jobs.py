@@ -27,6 +27,7 @@ async def connect(dsn):
 
 async def install(dsn):
     await (await connect(dsn)).install()
+    return {}
 
 
 async def enqueue(dsn, jobs, batch):
