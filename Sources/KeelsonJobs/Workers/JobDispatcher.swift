@@ -162,9 +162,9 @@ final class JobDispatcher: Sendable {
     while await results.wait() {
       while !Task.isCancelled {
         await gatherResults(since: last)
-        last = .now
         let taken = board.withLock { $0.takeResults(limits.resultsPerRound) }
         guard !taken.isEmpty else { break }
+        last = .now
         do {
           // What was said ahead of a result belongs to its attempt.
           try await engine.keep(board.withLock { $0.takeProgress() })

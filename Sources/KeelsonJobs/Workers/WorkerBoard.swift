@@ -206,7 +206,7 @@ struct WorkerBoard: Sendable {
 
   /// Whether nobody is served by taking the results at once.
   var canResultsWait: Bool {
-    blocked.isEmpty && results.count < Self.manyResults
+    !results.isEmpty && blocked.isEmpty && results.count < Self.manyResults
       && !sessions.values.contains { $0.isDraining && $0.openResults > 0 }
   }
 
