@@ -68,6 +68,7 @@ let package = Package(
     library("KeelsonFlagRules", ["KeelsonCore"]),
     library("KeelsonConfigurationRules", ["KeelsonCore"]),
     library("KeelsonJobRules", ["KeelsonCore"]),
+    library("KeelsonCacheRules", ["KeelsonCore"]),
 
     library("KeelsonHTTP", ["KeelsonCore", "CLibCurl"], settings: touchingC),
     library(
@@ -89,13 +90,14 @@ let package = Package(
     service("KeelsonEvents"),
     service("KeelsonAudit", ["KeelsonCrypto", "KeelsonAuditTrail"]),
     service("KeelsonJobs", ["KeelsonJobRules", "KeelsonAuditTrail"]),
+    service("KeelsonCache", ["KeelsonCacheRules"]),
 
     // The client library, the server and the one binary
     library(
       "KeelsonClient",
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules",
-        "KeelsonConfigurationRules",
+        "KeelsonConfigurationRules", "KeelsonCacheRules",
       ]),
     library(
       "KeelsonWorker",
@@ -111,7 +113,7 @@ let package = Package(
         "KeelsonCrypto", "KeelsonAuditTrail", "KeelsonConfigurationRules", "KeelsonHTTP",
         "KeelsonSecrets", "KeelsonPostgres", "KeelsonHealth", "KeelsonReflection", "KeelsonFlags",
         "KeelsonEvents",
-        "KeelsonAudit", "KeelsonConfiguration", "KeelsonJobs",
+        "KeelsonAudit", "KeelsonConfiguration", "KeelsonJobs", "KeelsonCacheRules", "KeelsonCache",
       ]),
     .executableTarget(
       name: "keelson",
@@ -198,6 +200,9 @@ let package = Package(
         "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonJobRules", "KeelsonJobs",
       ]),
     tests("KeelsonJobRulesTests", ["KeelsonCore", "KeelsonJobRules"]),
+    tests("KeelsonCacheRulesTests", ["KeelsonCore", "KeelsonCacheRules"]),
+    tests(
+      "KeelsonCacheTests", ["KeelsonCore", "KeelsonStore", "KeelsonCacheRules", "KeelsonCache"]),
     tests("KeelsonHTTPTests", ["KeelsonCore", "KeelsonTransport", "KeelsonHTTP"]),
     tests(
       "KeelsonSecretsTests",

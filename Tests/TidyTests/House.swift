@@ -15,14 +15,15 @@ enum House {
     "KeelsonFlagRules": ["KeelsonCore"],
     "KeelsonConfigurationRules": ["KeelsonCore"],
     "KeelsonJobRules": ["KeelsonCore"],
+    "KeelsonCacheRules": ["KeelsonCore"],
     "KeelsonHTTP": ["KeelsonCore", "CLibCurl"],
     "KeelsonSecrets": ["KeelsonCore", "KeelsonCrypto", "KeelsonHTTP"],
     "KeelsonSQLite": ["KeelsonCore", "KeelsonStore", "CSQLite"],
     "KeelsonPostgres": ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "CLibPQ"],
-    "KeelsonRedis": ["KeelsonCore", "KeelsonStore", "CHiredis"],
+    "KeelsonRedis": ["KeelsonCore", "KeelsonTransport", "KeelsonCacheRules", "CHiredis"],
     "KeelsonClient": [
       "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules",
-      "KeelsonConfigurationRules",
+      "KeelsonConfigurationRules", "KeelsonCacheRules",
     ],
     "KeelsonWorker": [
       "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonConfigurationRules", "KeelsonHTTP",
@@ -54,8 +55,8 @@ enum House {
 
   private static let foundation: Set<String> = [
     "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonStore", "KeelsonFlagRules",
-    "KeelsonConfigurationRules", "KeelsonCrypto", "KeelsonAuditTrail", "KeelsonHTTP",
-    "KeelsonSecrets",
+    "KeelsonConfigurationRules", "KeelsonCacheRules", "KeelsonCrypto", "KeelsonAuditTrail",
+    "KeelsonHTTP", "KeelsonSecrets",
   ]
   private static let engines: Set<String> = ["KeelsonSQLite", "KeelsonPostgres", "KeelsonRedis"]
 

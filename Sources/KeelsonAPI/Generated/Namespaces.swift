@@ -22,6 +22,9 @@ public enum IoCloudeventsV1 {}
 /// The package `keelson.audit.v1`.
 public enum KeelsonAuditV1 {}
 
+/// The package `keelson.cache.v1`.
+public enum KeelsonCacheV1 {}
+
 /// The package `keelson.configuration.v1`.
 public enum KeelsonConfigurationV1 {}
 

@@ -15,6 +15,7 @@
 #include "grpc/reflection/v1/reflection.tables.h"
 #include "grpc/reflection/v1alpha/reflection.tables.h"
 #include "keelson/audit/v1/audit.tables.h"
+#include "keelson/cache/v1/cache.tables.h"
 #include "keelson/configuration/v1/configuration.tables.h"
 #include "keelson/configuration/v1/stored.tables.h"
 #include "keelson/events/v1/events.tables.h"

@@ -1,0 +1,30 @@
+package import KeelsonCacheRules
+
+/// What the cache may hold and take. Each number is a default; the errors name the limit.
+package struct CacheLimits: Sendable {
+  /// Bytes of a value.
+  package var valueBytes = 1 << 20
+  /// Tags of an entry.
+  package var tags = 16
+  /// Keys, entries, or names of one call.
+  package var batch = 1_000
+  /// Bytes of the values of one batch.
+  package var batchBytes = 4 << 20
+  /// How long an entry may be fresh, and be kept after that.
+  package var ttl: Duration = .seconds(30 * 86_400)
+  /// How old what a reader gets may be at most.
+  package var staleness: Duration = .milliseconds(100)
+  /// How long a lease may last at most.
+  package var lease: Duration = .seconds(60)
+  /// How long a call may wait for what another loads.
+  package var wait: Duration = .seconds(60)
+  /// Bytes that the memory engine may use.
+  package var memoryBytes = 256 << 20
+  /// Watches of invalidations.
+  package var watches = 10_000
+  /// Bytes of the reason for a flush.
+  package var reasonBytes = 1_024
+  package var view = InvalidationView.Limits()
+
+  package init() {}
+}

@@ -1,0 +1,118 @@
+/// What has become void, as far as one knows: says whether an entry is still current.
+///
+/// An entry's stamp is the sequence when its content was asked for. Whatever concerns it and has a
+/// higher sequence makes it void. Entries named by key need no record here: they were deleted, and a
+/// copy of one lives where the invalidation is heard of.
+///
+/// It holds at most ``Limits/tags`` tags. Beyond that the oldest half goes and the floor rises to the
+/// highest sequence that went: more is void than has to be, never less.
+package struct InvalidationView: Sendable {
+  package struct Limits: Sendable, Hashable {
+    /// Tags whose last invalidation is remembered.
+    package var tags = 100_000
+    /// Patterns that wait for a sweep.
+    package var bans = 1_000
+
+    package init() {}
+  }
+
+  /// A pattern that stays in force until a sweep has removed what it voids.
+  package struct Ban: Sendable, Hashable {
+    package var sequence: UInt64
+    package var pattern: CachePattern
+
+    package init(sequence: UInt64, pattern: CachePattern) {
+      self.sequence = sequence
+      self.pattern = pattern
+    }
+  }
+
+  package enum Outcome: Sendable, Hashable {
+    case applied
+    /// It was there already.
+    case known
+    /// Something between was missed: the view has to be read anew.
+    case gap
+  }
+
+  /// Which life of the cache this is about. Entries of another are void. Not 0.
+  package private(set) var epoch: UInt64
+  /// Of the last invalidation.
+  package private(set) var sequence: UInt64
+  /// What has a lower stamp is void.
+  package private(set) var floor: UInt64
+  /// By tag, the sequence of its last invalidation.
+  package private(set) var tags: [String: UInt64]
+  package private(set) var bans: [Ban]
+  /// The last sequence of a tag, a pattern or all: a stamp that is not lower is current.
+  package private(set) var lastOfMany: UInt64
+  private let limits: Limits
+
+  package init(
+    epoch: UInt64, sequence: UInt64 = 0, floor: UInt64 = 0, tags: [String: UInt64] = [:],
+    bans: [Ban] = [], limits: Limits = Limits()
+  ) {
+    self.epoch = epoch
+    self.sequence = sequence
+    self.floor = floor
+    self.tags = tags
+    self.bans = bans
+    self.limits = limits
+    lastOfMany = max(floor, tags.values.max() ?? 0, bans.map(\.sequence).max() ?? 0)
+    trim()
+  }
+
+  /// Whether no more patterns fit: a sweep has to end first.
+  package var isFullOfBans: Bool { bans.count >= limits.bans }
+
+  /// Takes in what has happened next.
+  package mutating func apply(_ invalidation: Invalidation) -> Outcome {
+    guard invalidation.sequence > sequence else { return .known }
+    guard invalidation.sequence == sequence + 1 else { return .gap }
+    sequence = invalidation.sequence
+    switch invalidation.scope {
+    case .keys: break
+    case .tags(let names):
+      for name in names { tags[name] = sequence }
+      lastOfMany = sequence
+      trim()
+    case .pattern(let pattern):
+      bans.append(Ban(sequence: sequence, pattern: pattern))
+      lastOfMany = sequence
+    case .all:
+      floor = sequence
+      lastOfMany = sequence
+      tags = [:]
+      bans = []
+    }
+    return .applied
+  }
+
+  /// Nothing is left that the bans up to a sequence could void, nor can it come any more.
+  package mutating func dropBans(upTo sequence: UInt64) {
+    bans.removeAll { $0.sequence <= sequence }
+  }
+
+  /// Whether an entry of this epoch is current.
+  package func isCurrent(stamp: UInt64, key: String, tags names: [String]) -> Bool {
+    if stamp >= lastOfMany { return true }
+    if stamp < floor { return false }
+    if !tags.isEmpty {
+      for name in names {
+        if let last = tags[name], stamp < last { return false }
+      }
+    }
+    for ban in bans where stamp < ban.sequence && ban.pattern.matches(key) { return false }
+    return true
+  }
+
+  private mutating func trim() {
+    guard tags.count > limits.tags else { return }
+    let kept = limits.tags / 2
+    let sequences = tags.values.sorted()
+    let highestDropped = sequences[sequences.count - kept - 1]
+    floor = max(floor, highestDropped)
+    tags = tags.filter { $0.value > floor }
+    lastOfMany = max(lastOfMany, floor)
+  }
+}
