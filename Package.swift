@@ -97,7 +97,7 @@ let package = Package(
       "KeelsonClient",
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules",
-        "KeelsonConfigurationRules", "KeelsonCacheRules",
+        "KeelsonConfigurationRules",
       ]),
     library(
       "KeelsonWorker",

@@ -22,6 +22,16 @@ package struct CacheLimits: Sendable {
   package var memoryBytes = 256 << 20
   /// Watches of invalidations.
   package var watches = 10_000
+  /// Invalidations, and bytes of them, that a watch may be behind before it starts anew.
+  package var invalidationsBehind = 10_000
+  package var invalidationBytesBehind = 4 << 20
+  /// When the circuit breaker in front of Redis opens and closes.
+  package var breaker = CircuitBreaker.Settings()
+  /// How long what is stored while Redis is away may be given out.
+  package var fallbackTTL: Duration = .milliseconds(100)
+  /// Writes that are remembered while Redis is away; beyond it everything in Redis becomes void on
+  /// return.
+  package var outageLog = 10_000
   /// Bytes of the reason for a flush.
   package var reasonBytes = 1_024
   package var view = InvalidationView.Limits()

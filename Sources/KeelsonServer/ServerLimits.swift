@@ -1,4 +1,5 @@
 package import KeelsonAudit
+package import KeelsonCache
 package import KeelsonConfiguration
 package import KeelsonCore
 package import KeelsonEvents
@@ -20,6 +21,7 @@ package struct ServerLimits: Sendable {
   package var audit = AuditLimits()
   package var configuration = ConfigurationLimits()
   package var jobs = JobLimits()
+  package var cache = CacheLimits()
 
   package init() {}
 

@@ -19,6 +19,9 @@ package struct ServerSettings: Sendable {
   package var database: String?
   /// The same database, as the user that owns its tables, for migrations; nil: `database` is.
   package var databaseOwner: String?
+  /// The address of a Redis that the servers share as their cache,
+  /// `redis://user:password@host:port/database`; nil: each server's own memory.
+  package var cache: String?
   /// The PEM file with the key that signs checkpoints and archives of the audit trail; nil: in the
   /// data folder. Made when it is missing.
   package var auditSigningKeyFile: String?

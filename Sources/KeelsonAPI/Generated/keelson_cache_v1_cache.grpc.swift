@@ -257,8 +257,8 @@ extension KeelsonCacheV1 {
       _ request: KeelsonCacheV1.ReleaseLeaseRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.ReleaseLeaseResponse
 
-    /// Makes entries void: by key, by tag, by pattern. All of a request happens, or the call fails; then
-    /// some of it may have happened, and calling again does no harm.
+    /// Makes entries void: by key, by tag, by pattern. All of a request happens, or the call fails;
+    /// then some of it may have happened, and calling again does no harm.
     func invalidateEntries(
       _ request: KeelsonCacheV1.InvalidateEntriesRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.InvalidateEntriesResponse
@@ -288,8 +288,8 @@ extension KeelsonCacheV1 {
       _ request: KeelsonCacheV1.WatchStatisticsRequest, responses: KeelsonAPI.ResponseWriter<KeelsonCacheV1.CacheStatistics>, context: KeelsonCore.ServerContext
     ) async throws
 
-    /// Defines a warm set: entries that are loaded into the cache together. ALREADY_EXISTS when there is
-    /// one of this name.
+    /// Defines a warm set: entries that are loaded into the cache together. ALREADY_EXISTS when there
+    /// is one of this name.
     func createWarmSet(
       _ request: KeelsonCacheV1.CreateWarmSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.WarmSet
@@ -314,8 +314,8 @@ extension KeelsonCacheV1 {
       _ request: KeelsonCacheV1.DeleteWarmSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.DeleteWarmSetResponse
 
-    /// Loads a warm set in the background, and returns at once. While it runs, the run that is there is
-    /// returned.
+    /// Loads a warm set in the background, and returns at once. While it runs, the run that is there
+    /// is returned.
     func startWarmSet(
       _ request: KeelsonCacheV1.StartWarmSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.WarmSetRun
@@ -411,8 +411,8 @@ extension KeelsonCacheV1 {
       try await channel.unaryCall(CacheServiceMethods.releaseLease, request, options: options)
     }
 
-    /// Makes entries void: by key, by tag, by pattern. All of a request happens, or the call fails; then
-    /// some of it may have happened, and calling again does no harm.
+    /// Makes entries void: by key, by tag, by pattern. All of a request happens, or the call fails;
+    /// then some of it may have happened, and calling again does no harm.
     public func invalidateEntries(
       _ request: KeelsonCacheV1.InvalidateEntriesRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonCacheV1.InvalidateEntriesResponse {
@@ -452,8 +452,8 @@ extension KeelsonCacheV1 {
       channel.serverStreamingCall(CacheServiceMethods.watchStatistics, request, options: options)
     }
 
-    /// Defines a warm set: entries that are loaded into the cache together. ALREADY_EXISTS when there is
-    /// one of this name.
+    /// Defines a warm set: entries that are loaded into the cache together. ALREADY_EXISTS when there
+    /// is one of this name.
     public func createWarmSet(
       _ request: KeelsonCacheV1.CreateWarmSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonCacheV1.WarmSet {
@@ -488,8 +488,8 @@ extension KeelsonCacheV1 {
       try await channel.unaryCall(CacheServiceMethods.deleteWarmSet, request, options: options)
     }
 
-    /// Loads a warm set in the background, and returns at once. While it runs, the run that is there is
-    /// returned.
+    /// Loads a warm set in the background, and returns at once. While it runs, the run that is there
+    /// is returned.
     public func startWarmSet(
       _ request: KeelsonCacheV1.StartWarmSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonCacheV1.WarmSetRun {

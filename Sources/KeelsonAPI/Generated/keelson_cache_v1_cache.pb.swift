@@ -113,7 +113,9 @@ extension KeelsonCacheV1 {
   /// The engine that serves.
   public enum CacheEngineKind: KeelsonAPI.OpenEnum {
     case unspecified
+    /// The server's own memory.
     case memory
+    /// Redis, shared by all servers.
     case redis
     /// The server's own memory, in place of Redis.
     case fallback
@@ -220,15 +222,16 @@ extension KeelsonCacheV1 {
 extension KeelsonCacheV1 {
   /// How long an entry lives.
   public struct Lifetime: KeelsonAPI.Message {
-    /// How long it is fresh: 1 ms to 30 days (`cache-ttl`). At most one of `ttl` and `preset` is given.
+    /// How long it is fresh: 1 ms to 30 days (`cache-ttl`). At most one of `ttl` and `preset` is
+    /// given.
     public var ttl: GoogleProtobuf.Duration?
     /// The same by name. Neither: 5 minutes.
     public var preset: KeelsonCacheV1.TTLPreset
     /// The part of the time by which it is shortened at most, at random, so that what was stored
     /// together does not end together: 0 to 0.5. Not given: 0.1.
     public var jitter: Double?
-    /// How long it is kept after that for who cannot load a fresh one: at most 30 days. Only GetOrLease
-    /// gives such entries.
+    /// How long it is kept after that for who cannot load a fresh one: at most 30 days. Only
+    /// GetOrLease gives such entries.
     public var staleFor: GoogleProtobuf.Duration?
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
@@ -467,6 +470,7 @@ extension KeelsonCacheV1 {
 
 extension KeelsonCacheV1 {
   public struct SetEntryResponse: KeelsonAPI.Message {
+    /// Whether it was stored.
     public var stored: Bool
     /// When it was not stored.
     public var reason: KeelsonCacheV1.NotStored
@@ -789,8 +793,8 @@ extension KeelsonCacheV1 {
     public var leaseDuration: GoogleProtobuf.Duration?
     /// How long to wait for what another loads: at most 60 s; not given: no time.
     public var wait: GoogleProtobuf.Duration?
-    /// From which part of an entry's time on one caller gets a lease beside the fresh entry, so as to load
-    /// it ahead of its end: above 0 and at most 1; not given or 1: none does.
+    /// From which part of an entry's time on one caller gets a lease beside the fresh entry, so as to
+    /// load it ahead of its end: above 0 and at most 1; not given or 1: none does.
     public var refreshAfter: Double
     /// Not to wait while there is a stale entry.
     public var staleAtOnce: Bool
@@ -1194,6 +1198,7 @@ extension KeelsonCacheV1 {
 }
 
 extension KeelsonCacheV1 {
+  /// Where a watch begins.
   public struct InvalidationStart: KeelsonAPI.Message {
     public var epoch: UInt64
     /// Of the last invalidation.
@@ -1243,6 +1248,7 @@ extension KeelsonCacheV1 {
     public var keys: [String]
     public var tags: [String]
     public var patterns: [String]
+    /// Every entry.
     public var all: Bool
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
@@ -1287,6 +1293,7 @@ extension KeelsonCacheV1 {
 }
 
 extension KeelsonCacheV1 {
+  /// The answer to a ping.
   public struct Pong: KeelsonAPI.Message {
     public var ping: UInt64
     /// How old the server's knowledge is.
@@ -1402,28 +1409,37 @@ extension KeelsonCacheV1 {
 }
 
 extension KeelsonCacheV1 {
+  /// How the cache is used.
   public struct CacheStatistics: KeelsonAPI.Message {
+    /// When these were taken.
     public var time: GoogleProtobuf.Timestamp?
     /// Since when the counts count: the start of the server.
     public var startTime: GoogleProtobuf.Timestamp?
+    /// The engine that serves now.
     public var engine: KeelsonCacheV1.CacheEngineKind
     /// Gets that found a fresh entry, negative ones among them.
     public var hits: UInt64
+    /// Gets that found none.
     public var misses: UInt64
     /// Gets that clients have answered from their copies, as they have reported.
     public var nearHits: UInt64
     /// (hits + near hits) / (hits + near hits + misses); not set while there were no gets.
     public var hitRatio: Double?
+    /// Entries stored.
     public var sets: UInt64
     /// Values that came after their lease was lost, or while the engine was full.
     public var setsRefused: UInt64
+    /// Leases given.
     public var leases: UInt64
     /// Calls that waited for what another loaded.
     public var leaseWaits: UInt64
-    /// Invalidations that were asked for here, by what.
+    /// Keys that were to become void, as this server was asked; deleted ones among them.
     public var keyInvalidations: UInt64
+    /// Tags, the same.
     public var tagInvalidations: UInt64
+    /// Patterns, the same.
     public var patternInvalidations: UInt64
+    /// Times that everything was to become void.
     public var flushes: UInt64
     /// Entries that had to go for others.
     public var evictions: UInt64
@@ -1433,12 +1449,15 @@ extension KeelsonCacheV1 {
     public var fallbacks: UInt64
     /// In the engine. On Redis: of the whole Redis.
     public var entries: UInt64
+    /// What it uses.
     public var memoryBytes: UInt64
     /// What it may use; not set when there is no limit.
     public var memoryLimitBytes: UInt64?
     /// Watches of invalidations.
     public var watchers: UInt64
+    /// Which life of the cache this is.
     public var epoch: UInt64
+    /// Of the last invalidation.
     public var sequence: UInt64
     /// The keys that were asked for most of late, the most first; the counts are estimates.
     public var hottestKeys: [KeelsonCacheV1.HotKey]
@@ -1545,8 +1564,10 @@ extension KeelsonCacheV1 {
 }
 
 extension KeelsonCacheV1 {
+  /// A key that is asked for much.
   public struct HotKey: KeelsonAPI.Message {
     public var key: String
+    /// About how often.
     public var count: UInt64
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
@@ -1586,6 +1607,7 @@ extension KeelsonCacheV1 {
   public struct WarmSet: KeelsonAPI.Message {
     /// 1 to 128 of letters, digits, `.`, `_` and `-`. Never changes.
     public var name: String
+    /// What it is for, at most 4,096 bytes.
     public var description: String
     /// 1 to 10,000 (`warm-set-entries`), of 4 MiB together at most.
     public var entries: [KeelsonCacheV1.WarmEntry]
@@ -1593,10 +1615,13 @@ extension KeelsonCacheV1 {
     public var onStart: Bool
     /// How many are loaded at a time: 1 to 64; not given: 8.
     public var concurrency: Int32
+    /// When it was created.
     public var createTime: GoogleProtobuf.Timestamp?
+    /// When it was changed last.
     public var updateTime: GoogleProtobuf.Timestamp?
     /// Changes with each change of the set.
     public var etag: String
+    /// How many entries it has.
     public var entryCount: Int32
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
@@ -2050,13 +2075,21 @@ extension KeelsonCacheV1 {
 extension KeelsonCacheV1 {
   /// One loading of a warm set.
   public struct WarmSetRun: KeelsonAPI.Message {
+    /// The set's name.
     public var warmSet: String
+    /// A UUID.
     public var id: String
+    /// How far it is.
     public var state: KeelsonCacheV1.WarmSetRun.State
+    /// Entries to load.
     public var total: Int32
+    /// Entries that are loaded.
     public var loaded: Int32
+    /// Entries that could not be loaded.
     public var failed: Int32
+    /// When it began.
     public var startTime: GoogleProtobuf.Timestamp?
+    /// When it ended; not set while it runs.
     public var endTime: GoogleProtobuf.Timestamp?
     /// Of the first that failed, at most 10: which and why.
     public var errors: [String]
@@ -2112,12 +2145,16 @@ extension KeelsonCacheV1 {
 
     public static var fullName: Swift.String { "keelson.cache.v1.WarmSetRun" }
 
+    /// How far it is.
     public enum State: KeelsonAPI.OpenEnum {
       case stateUnspecified
+      /// It loads.
       case running
+      /// All is loaded.
       case completed
       /// It has ended and some entries could not be loaded.
       case failed
+      /// It was ended by CancelWarmSet, or by the end of its server.
       case cancelled
       /// A number that this version of the enum has no name for.
       case unrecognized(Swift.Int32)

@@ -19,6 +19,7 @@ package enum ServerSchema {
     SettingName.auditTrustedKeysFile: "audit-trusted-keys",
     SettingName.auditArchiveFolder: "audit-archives",
     SettingName.database: "database", SettingName.databaseOwner: "database-owner",
+    SettingName.cache: "cache",
     SettingName.eventSource: "event-source",
     SettingName.insecureRemotePlaintext: "insecure-remote-plaintext",
     SettingName.reflection: "no-reflection", SettingName.loops: "loops",
@@ -78,6 +79,10 @@ package enum ServerSchema {
       SettingName.databaseOwner, .string, nil,
       "The same database as the user that owns its tables, to make and change them; "
         + "`Database` then names a user that only reads and writes.", isSensitive: true),
+    rule(
+      SettingName.cache, .string, nil,
+      "A Redis that all servers share as their cache, `redis://user:password@host:port/database` or "
+        + "`rediss://` with TLS; each server's own memory when not set.", isSensitive: true),
     rule(
       SettingName.eventSource, .string, nil,
       "Where events say that they happened; `/keelson/` and the environment when not set."),

@@ -20,6 +20,7 @@ extension ServerSettings {
     settings.dataFolder = reader.text(SettingName.data) ?? settings.dataFolder
     settings.database = reader.text(SettingName.database)
     settings.databaseOwner = reader.text(SettingName.databaseOwner)
+    settings.cache = reader.text(SettingName.cache)
     settings.auditSigningKeyFile = reader.text(SettingName.auditSigningKeyFile)
     settings.auditTrustedKeysFile = reader.text(SettingName.auditTrustedKeysFile)
     settings.auditArchiveFolder = reader.text(SettingName.auditArchiveFolder)

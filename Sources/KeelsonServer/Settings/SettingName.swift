@@ -6,6 +6,7 @@ package enum SettingName {
   package static let data = "Data"
   package static let database = "Database"
   package static let databaseOwner = "DatabaseOwner"
+  package static let cache = "Cache"
   package static let eventSource = "EventSource"
   package static let auditSigningKeyFile = "Audit:SigningKeyFile"
   package static let auditTrustedKeysFile = "Audit:TrustedKeysFile"

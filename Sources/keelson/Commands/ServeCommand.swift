@@ -52,6 +52,11 @@ enum ServeCommand {
           + "--database then names a user that only reads and writes.",
         environmentVariable: "KEELSON_DATABASE_OWNER"),
       .init(
+        name: "cache", value: "URL",
+        help:
+          "A Redis that all servers share as their cache: redis://user:password@host:port/database, "
+          + "or rediss:// with TLS. Without: each server's own memory."),
+      .init(
         name: "audit-signing-key", value: "FILE",
         help: "The Ed25519 key that signs checkpoints and archives of the audit trail, PEM; made "
           + "when it is missing. Without: audit-signing-key.pem in the data folder."),

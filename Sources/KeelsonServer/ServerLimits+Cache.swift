@@ -1,0 +1,62 @@
+import KeelsonCache
+import KeelsonCacheRules
+
+extension ServerLimits {
+  static let cache: [ServerLimit] = [
+    size(
+      "cache-memory", \.cache.memoryBytes, 1 << 20...1 << 40,
+      "what entries in this process's memory may use", "others go for new ones"),
+    size(
+      "cache-value-size", \.cache.valueBytes, 1 << 10...16 << 20,
+      "a cached value", "INVALID_ARGUMENT"),
+    count("cache-tags", \.cache.tags, 0...64, "tags of an entry", "INVALID_ARGUMENT"),
+    count(
+      "cache-batch", \.cache.batch, 1...10_000,
+      "keys or entries of one call, names of one invalidation", "INVALID_ARGUMENT"),
+    size(
+      "cache-batch-size", \.cache.batchBytes, 1 << 10...64 << 20,
+      "the values of one `BatchSetEntries` together", "INVALID_ARGUMENT"),
+    duration(
+      "cache-ttl", \.cache.ttl, 1_000...3_153_600_000_000,
+      "how long an entry may be fresh, and be kept stale after that", "INVALID_ARGUMENT"),
+    duration(
+      "cache-lease", \.cache.lease, 1_000...3_600_000,
+      "how long loading under a lease may take", "INVALID_ARGUMENT"),
+    duration(
+      "cache-wait", \.cache.wait, 0...3_600_000,
+      "how long a call may wait for what another loads", "INVALID_ARGUMENT"),
+    duration(
+      "cache-staleness", \.cache.staleness, 20...60_000,
+      "how old what a reader gets may be", "it waits, or Redis counts as away"),
+    count(
+      "cache-watches", \.cache.watches, 1...1_000_000,
+      "watches of invalidations", "RESOURCE_EXHAUSTED with RetryInfo"),
+    count(
+      "cache-invalidations-behind", \.cache.invalidationsBehind, 16...1_000_000,
+      "invalidations a watch may be behind", "it starts anew"),
+    size(
+      "cache-invalidations-behind-size", \.cache.invalidationBytesBehind, 16 << 10...1 << 30,
+      "their bytes", "it starts anew"),
+    count(
+      "cache-tag-generations", \.cache.view.tags, 100...10_000_000,
+      "tags whose last invalidation is remembered", "entries older than the oldest are void"),
+    count(
+      "cache-pattern-bans", \.cache.view.bans, 1...100_000,
+      "patterns that wait to be swept", "RESOURCE_EXHAUSTED with RetryInfo"),
+    count(
+      "cache-breaker-failures", \.cache.breaker.failures, 1...10_000,
+      "failures of Redis one after the other", "the server's own memory takes its place"),
+    duration(
+      "cache-breaker-open", \.cache.breaker.openFor, 10...3_600_000,
+      "how long Redis is left alone then", "it is tried again"),
+    count(
+      "cache-breaker-successes", \.cache.breaker.successes, 1...1_000,
+      "tries that have to succeed one after the other", "Redis is used again"),
+    duration(
+      "cache-fallback-ttl", \.cache.fallbackTTL, 0...3_600_000,
+      "how long what is stored while Redis is away may be given out", "it is loaded anew"),
+    count(
+      "cache-outage-log", \.cache.outageLog, 0...10_000_000,
+      "writes remembered while Redis is away", "all in Redis is void on return"),
+  ]
+}
