@@ -202,7 +202,10 @@ let package = Package(
     tests("KeelsonJobRulesTests", ["KeelsonCore", "KeelsonJobRules"]),
     tests("KeelsonCacheRulesTests", ["KeelsonCore", "KeelsonCacheRules"]),
     tests(
-      "KeelsonCacheTests", ["KeelsonCore", "KeelsonStore", "KeelsonCacheRules", "KeelsonCache"]),
+      "KeelsonCacheTests",
+      [
+        "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonCacheRules", "KeelsonCache",
+      ]),
     tests("KeelsonHTTPTests", ["KeelsonCore", "KeelsonTransport", "KeelsonHTTP"]),
     tests(
       "KeelsonSecretsTests",

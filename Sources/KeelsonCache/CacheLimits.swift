@@ -34,6 +34,10 @@ package struct CacheLimits: Sendable {
   package var outageLog = 10_000
   /// Bytes of the reason for a flush.
   package var reasonBytes = 1_024
+  /// Watches of the statistics.
+  package var statisticsWatches = 100
+  /// How often the statistics are told of as an event.
+  package var statisticsInterval: Duration = .seconds(60)
   package var view = InvalidationView.Limits()
 
   package init() {}

@@ -2,12 +2,14 @@ import KeelsonCore
 import KeelsonStore
 
 /// What is told of the checks to whoever listens. Source: SYS-100, SYS-101,
-/// SYS-104.
+/// SYS-102, SYS-104.
 enum HealthEvent {
   /// A round of checks has ended.
   static let systemChecked = "keelson.health.SystemHealthChecked"
   /// The database was checked.
   static let databaseChecked = "keelson.health.DatabaseHealthChecked"
+  /// The cache was checked.
+  static let cacheChecked = "keelson.health.CacheHealthChecked"
   /// The jobs were looked at.
   static let jobsChecked = "keelson.health.BackgroundJobHealthChecked"
 
@@ -15,6 +17,7 @@ enum HealthEvent {
   static func checkedType(of component: String) -> String? {
     switch component {
     case "database": databaseChecked
+    case "cache": cacheChecked
     case "jobs": jobsChecked
     default: nil
     }

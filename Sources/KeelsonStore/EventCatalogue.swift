@@ -19,8 +19,8 @@ package struct EventType: Sendable, Hashable {
 /// TidyTests compares what the sources publish with what stands here.
 package enum EventCatalogue {
   /// By name.
-  package static let all: [EventType] = (flags + configuration + audit + health + events + jobs)
-    .sorted { $0.name < $1.name }
+  package static let all: [EventType] =
+    (flags + configuration + audit + health + events + jobs + cache).sorted { $0.name < $1.name }
 
   private static let byName = Dictionary(uniqueKeysWithValues: all.map { ($0.name, $0) })
 
@@ -80,6 +80,7 @@ package enum EventCatalogue {
   private static let health: [EventType] = [
     telemetry("keelson.health.SystemHealthChecked", "A round of health checks ended."),
     telemetry("keelson.health.DatabaseHealthChecked", "The database was checked."),
+    telemetry("keelson.health.CacheHealthChecked", "The cache was checked."),
     telemetry("keelson.health.BackgroundJobHealthChecked", "The jobs were looked at."),
   ]
 
@@ -122,6 +123,23 @@ package enum EventCatalogue {
       "keelson.jobs.JobScheduleSkipped",
       "Schedules were due and created no job: by their overlap policy, since the queue was full, or "
         + "since they make up for nothing."),
+  ]
+
+  private static let cache: [EventType] = [
+    telemetry("keelson.cache.CacheEntryAdded", "An entry was stored."),
+    telemetry(
+      "keelson.cache.CacheInvalidated", "Entries were made void, by key, tag or pattern, or all."),
+    telemetry("keelson.cache.CacheStatisticsCollected", "How the cache is used, now and then."),
+    durable(
+      "keelson.cache.CacheFlushed", "Every entry was made void because somebody asked for it."),
+    durable("keelson.cache.CacheWarmed", "The loading of a warm set has ended, well or badly."),
+    durable("keelson.cache.CacheWarmSetCreated", "A warm set was created."),
+    durable("keelson.cache.CacheWarmSetUpdated", "A warm set changed."),
+    durable("keelson.cache.CacheWarmSetDeleted", "A warm set was deleted."),
+    durable(
+      "keelson.cache.CacheFallbackActivated",
+      "Redis does not answer: a server goes on with its own memory."),
+    durable("keelson.cache.CacheFallbackEnded", "A server uses Redis again."),
   ]
 
   private static func durable(_ name: String, _ summary: String) -> EventType {

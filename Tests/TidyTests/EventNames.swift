@@ -9,7 +9,8 @@ enum EventNames {
     "FeatureFlagCreated", "FeatureFlagToggled", "FeatureFlagTargetingUpdated",
     "FeatureFlagEvaluated", "FeatureFlagArchived", "ConfigurationLoaded",
     "ConfigurationValidated", "ConfigurationReloaded", "ConfigurationEncrypted",
-    "ConfigurationUpdated",
+    "ConfigurationUpdated", "CacheHealthChecked", "CacheEntryAdded", "CacheInvalidated",
+    "CacheWarmed", "CacheStatisticsCollected", "CacheFallbackActivated",
   ]
 
   /// What the sources publish against the catalogue.
