@@ -90,7 +90,7 @@ let package = Package(
     service("KeelsonEvents"),
     service("KeelsonAudit", ["KeelsonCrypto", "KeelsonAuditTrail"]),
     service("KeelsonJobs", ["KeelsonJobRules", "KeelsonAuditTrail"]),
-    service("KeelsonCache", ["KeelsonCacheRules"]),
+    service("KeelsonCache", ["KeelsonCacheRules", "KeelsonAuditTrail"]),
 
     // The client library, the server and the one binary
     library(

@@ -1,3 +1,4 @@
+package import KeelsonAPI
 package import KeelsonCacheRules
 
 /// What the cache may hold and take. Each number is a default; the errors name the limit.
@@ -36,6 +37,19 @@ package struct CacheLimits: Sendable {
   package var reasonBytes = 1_024
   /// Watches of the statistics.
   package var statisticsWatches = 100
+  /// Warm sets, and the entries and the bytes of one.
+  package var warmSets = 1_000
+  package var warmSetEntries = 10_000
+  package var warmSetBytes = 4_095 << 10
+  /// Bytes of a warm set's description.
+  package var descriptionBytes = 4_096
+  /// Warm sets that are being loaded, and watches of that.
+  package var warmRuns = 4
+  package var warmWatches = 100
+  /// How long the GET of a warm set's value may take.
+  package var warmTimeout: Duration = .seconds(10)
+  /// Pages of lists.
+  package var pages = PageLimits(defaultSize: 50)
   /// How often the statistics are told of as an event.
   package var statisticsInterval: Duration = .seconds(60)
   package var view = InvalidationView.Limits()

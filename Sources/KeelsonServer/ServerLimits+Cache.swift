@@ -58,5 +58,27 @@ extension ServerLimits {
     count(
       "cache-outage-log", \.cache.outageLog, 0...10_000_000,
       "writes remembered while Redis is away", "all in Redis is void on return"),
+    count(
+      "cache-statistics-watches", \.cache.statisticsWatches, 1...1_000_000,
+      "watches of the statistics", "RESOURCE_EXHAUSTED with RetryInfo"),
+    duration(
+      "cache-statistics-interval", \.cache.statisticsInterval, 100...86_400_000,
+      "time between two events with the statistics", "they are told later"),
+    count("cache-warm-sets", \.cache.warmSets, 0...100_000, "warm sets", "RESOURCE_EXHAUSTED"),
+    count(
+      "cache-warm-set-entries", \.cache.warmSetEntries, 1...1_000_000,
+      "entries of a warm set", "INVALID_ARGUMENT"),
+    size(
+      "cache-warm-set-size", \.cache.warmSetBytes, 1 << 10...64 << 20,
+      "a warm set", "INVALID_ARGUMENT"),
+    count(
+      "cache-warm-runs", \.cache.warmRuns, 1...1_000,
+      "warm sets that are being loaded", "RESOURCE_EXHAUSTED with RetryInfo"),
+    count(
+      "cache-warm-watches", \.cache.warmWatches, 1...1_000_000,
+      "watches of that", "RESOURCE_EXHAUSTED with RetryInfo"),
+    duration(
+      "cache-warm-timeout", \.cache.warmTimeout, 10...58_000,
+      "the GET of a warm set's value", "the entry has failed"),
   ]
 }

@@ -1,3 +1,4 @@
+package import KeelsonCache
 package import KeelsonCore
 package import KeelsonTransport
 
@@ -22,6 +23,10 @@ package struct ServerSettings: Sendable {
   /// The address of a Redis that the servers share as their cache,
   /// `redis://user:password@host:port/database`; nil: each server's own memory.
   package var cache: String?
+  /// Where the values of warm sets may be loaded from.
+  package var cacheWarmOrigins: Set<WarmOrigin> = []
+  /// The PEM file with the authorities of those hosts; nil: those that the system trusts.
+  package var cacheWarmCAFile: String?
   /// The PEM file with the key that signs checkpoints and archives of the audit trail; nil: in the
   /// data folder. Made when it is missing.
   package var auditSigningKeyFile: String?

@@ -1609,7 +1609,7 @@ extension KeelsonCacheV1 {
     public var name: String
     /// What it is for, at most 4,096 bytes.
     public var description: String
-    /// 1 to 10,000 (`warm-set-entries`), of 4 MiB together at most.
+    /// 1 to 10,000 (`cache-warm-set-entries`), of 4 MiB together at most.
     public var entries: [KeelsonCacheV1.WarmEntry]
     /// Whether it is loaded whenever a server starts.
     public var onStart: Bool
@@ -1725,7 +1725,7 @@ extension KeelsonCacheV1 {
       /// This value.
       case value([UInt8])
       /// The body of the answer to a GET, if its status is 200 to 299. Of an origin that the server is
-      /// allowed to call (`cache-warm-origins`).
+      /// allowed to call (`CacheWarmOrigins`).
       case url(String)
     }
   }

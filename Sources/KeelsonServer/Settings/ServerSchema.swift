@@ -19,7 +19,7 @@ package enum ServerSchema {
     SettingName.auditTrustedKeysFile: "audit-trusted-keys",
     SettingName.auditArchiveFolder: "audit-archives",
     SettingName.database: "database", SettingName.databaseOwner: "database-owner",
-    SettingName.cache: "cache",
+    SettingName.cache: "cache", SettingName.cacheWarmOrigins: "cache-warm-origin",
     SettingName.eventSource: "event-source",
     SettingName.insecureRemotePlaintext: "insecure-remote-plaintext",
     SettingName.reflection: "no-reflection", SettingName.loops: "loops",
@@ -83,6 +83,13 @@ package enum ServerSchema {
       SettingName.cache, .string, nil,
       "A Redis that all servers share as their cache, `redis://user:password@host:port/database` or "
         + "`rediss://` with TLS; each server's own memory when not set.", isSensitive: true),
+    rule(
+      SettingName.cacheWarmOrigins, .list, nil,
+      "Where the values of warm sets may be loaded from: `https://host[:port]` or `http://`; nowhere "
+        + "when not set."),
+    rule(
+      SettingName.cacheWarmCAFile, .string, nil,
+      "The authority of those hosts' certificates, PEM; those that the system trusts when not set."),
     rule(
       SettingName.eventSource, .string, nil,
       "Where events say that they happened; `/keelson/` and the environment when not set."),

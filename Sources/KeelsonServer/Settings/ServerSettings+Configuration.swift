@@ -1,3 +1,4 @@
+import KeelsonCache
 import KeelsonConfigurationRules
 import KeelsonCore
 import KeelsonFlags
@@ -21,6 +22,8 @@ extension ServerSettings {
     settings.database = reader.text(SettingName.database)
     settings.databaseOwner = reader.text(SettingName.databaseOwner)
     settings.cache = reader.text(SettingName.cache)
+    settings.cacheWarmCAFile = reader.text(SettingName.cacheWarmCAFile)
+    settings.readWarmOrigins(&reader)
     settings.auditSigningKeyFile = reader.text(SettingName.auditSigningKeyFile)
     settings.auditTrustedKeysFile = reader.text(SettingName.auditTrustedKeysFile)
     settings.auditArchiveFolder = reader.text(SettingName.auditArchiveFolder)
@@ -79,6 +82,16 @@ extension ServerSettings {
         } catch {
           reader.note(key, "address", (error as? RPCError)?.message ?? "\(error)")
         }
+      }
+    }
+  }
+
+  private mutating func readWarmOrigins(_ reader: inout SettingsReader) {
+    for text in reader.texts(SettingName.cacheWarmOrigins) {
+      do {
+        cacheWarmOrigins.insert(try WarmOrigin(text))
+      } catch {
+        reader.note(SettingName.cacheWarmOrigins, "origin", "'\(text.prefix(128))' \(error)")
       }
     }
   }

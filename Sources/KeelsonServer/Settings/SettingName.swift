@@ -7,6 +7,8 @@ package enum SettingName {
   package static let database = "Database"
   package static let databaseOwner = "DatabaseOwner"
   package static let cache = "Cache"
+  package static let cacheWarmOrigins = "CacheWarmOrigins"
+  package static let cacheWarmCAFile = "CacheWarmCaFile"
   package static let eventSource = "EventSource"
   package static let auditSigningKeyFile = "Audit:SigningKeyFile"
   package static let auditTrustedKeysFile = "Audit:TrustedKeysFile"

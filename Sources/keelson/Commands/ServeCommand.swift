@@ -57,6 +57,11 @@ enum ServeCommand {
           "A Redis that all servers share as their cache: redis://user:password@host:port/database, "
           + "or rediss:// with TLS. Without: each server's own memory."),
       .init(
+        name: "cache-warm-origin", value: "ORIGIN",
+        help:
+          "Where values of warm sets may be loaded from, https://host[:port] or http://; nowhere "
+          + "when not given.", isRepeatable: true),
+      .init(
         name: "audit-signing-key", value: "FILE",
         help: "The Ed25519 key that signs checkpoints and archives of the audit trail, PEM; made "
           + "when it is missing. Without: audit-signing-key.pem in the data folder."),

@@ -47,7 +47,7 @@ enum SettingOptions {
   ) -> SettingValue {
     let text = invocation.option(option) ?? ""
     switch key {
-    case SettingName.listen, SettingName.probeListen:
+    case SettingName.listen, SettingName.probeListen, SettingName.cacheWarmOrigins:
       return .list(invocation.all(option).map { .string($0) })
     case SettingName.reflection: return .boolean(false)
     case SettingName.insecureRemotePlaintext: return .boolean(true)

@@ -1,0 +1,112 @@
+import KeelsonAPI
+import KeelsonCacheRules
+import KeelsonCore
+import KeelsonStore
+
+/// Loads one entry of a warm set into the cache.
+///
+/// What a URL gives is loaded under a lease, like anything that is loaded: what is invalidated
+/// meanwhile is not stored, and loaded anew. Inline values are no older than the set, and are set.
+struct WarmLoader: Sendable {
+  let engine: any CacheEngine
+  let source: any WarmSource
+  let origins: Set<WarmOrigin>
+  let validation: CacheValidation
+  let counters: CacheCounters
+  let announcer: CacheAnnouncer
+
+  /// Why an entry was not loaded, as the end of a sentence.
+  struct Failure: Error, CustomStringConvertible {
+    let description: String
+    init(_ description: String) { self.description = description }
+  }
+
+  /// A lease that was lost is taken anew so many times at most.
+  private static let attempts = 3
+  /// How much longer than a request a lease lasts, to store what came.
+  private static let storingTime: Duration = .seconds(2)
+  /// A lease beside any entry that is fresh: the engine gives one from this part of its time on.
+  private static let atOnce = 0.000_001
+
+  /// - Parameter keepsFresh: leave an entry that is there and fresh.
+  func load(
+    _ entry: KeelsonCacheV1.WarmEntry, keepsFresh: Bool, origin: ChangeOrigin
+  ) async throws(Failure) {
+    do {
+      switch entry.source {
+      case .value(let value):
+        if keepsFresh, let known = try await engine.get([entry.key]).first, known != nil { return }
+        let write = try write(entry, value)
+        for outcome in try await engine.set([write]) { try settle(outcome, write, origin) }
+      case .url(let url):
+        try await load(entry, from: url, keepsFresh: keepsFresh, origin)
+      case nil:
+        throw Failure("it has neither a value nor a URL")
+      }
+    } catch let failure as Failure {
+      throw failure
+    } catch let error as CacheEngineError {
+      throw Failure(
+        error.code == .full ? "the cache has no room for it" : "the cache's engine does not answer")
+    } catch {
+      throw Failure("\(error)")
+    }
+  }
+
+  private func load(
+    _ entry: KeelsonCacheV1.WarmEntry, from url: String, keepsFresh: Bool, _ origin: ChangeOrigin
+  ) async throws {
+    guard let from = try? WarmOrigin(ofURL: url), origins.contains(from) else {
+      throw Failure("its URL's origin is not allowed any more (CacheWarmOrigins)")
+    }
+    let limits = validation.limits
+    let request = CacheLeaseRequest(
+      duration: min(limits.lease, limits.warmTimeout + Self.storingTime),
+      refreshAfter: keepsFresh ? 1 : Self.atOnce)
+    for _ in 0..<Self.attempts {
+      // Without a lease it is fresh, or somebody else loads it just now.
+      guard let lease = try await engine.lease(entry.key, request).lease else { return }
+      counters.add(to: .leases)
+      let value: [UInt8]
+      do {
+        value = try await source.fetch(url)
+      } catch {
+        // Whoever waits for the lease gets it now, not when it ends.
+        _ = try? await engine.release(lease, of: entry.key)
+        throw Failure(error.description)
+      }
+      let write = try write(entry, value)
+      let outcome = try await engine.fill(write, under: lease)
+      if outcome == .leaseLost {
+        counters.add(to: .setsRefused)
+        continue
+      }
+      return try settle(outcome, write, origin)
+    }
+    throw Failure("it was invalidated each time while it was being loaded")
+  }
+
+  private func write(
+    _ entry: KeelsonCacheV1.WarmEntry, _ value: [UInt8]
+  ) throws -> CacheWrite {
+    CacheWrite(
+      key: entry.key, value: value, tags: entry.tags,
+      lifetime: try validation.lifetime(entry.lifetime, field: "lifetime"))
+  }
+
+  private func settle(
+    _ outcome: CacheWriteOutcome, _ write: CacheWrite, _ origin: ChangeOrigin
+  ) throws(Failure) {
+    switch outcome {
+    case .stored(let position, let isLocal):
+      counters.add(to: .sets)
+      announcer.added(write, at: position, isLocal: isLocal, origin: origin)
+      guard !isLocal else {
+        throw Failure("Redis cannot be reached: only this server has it, for a short time")
+      }
+    case .leaseLost, .full:
+      counters.add(to: .setsRefused)
+      throw Failure("the cache is full")
+    }
+  }
+}

@@ -1,0 +1,141 @@
+import KeelsonAPI
+import KeelsonCacheRules
+import KeelsonCore
+import KeelsonStore
+import Synchronization
+
+/// The warm sets: entries that are loaded into the cache together. Source: SYS-113.
+package final class WarmSets: Sendable {
+  typealias API = KeelsonCacheV1
+
+  /// What loads values by URL.
+  package struct Source: Sendable {
+    package var source: any WarmSource
+    package var origins: Set<WarmOrigin>
+
+    /// - Parameter origins: those that may be called.
+    package init(_ source: any WarmSource, origins: Set<WarmOrigin>) {
+      self.source = source
+      self.origins = origins
+    }
+
+    /// No URL at all.
+    package static let none = Source(NoWarmSource(), origins: [])
+  }
+
+  let database: any Database
+  let limits: CacheLimits
+  let validation: WarmSetValidation
+  let runs: WarmRuns
+  private let engine: any CacheEngine
+  private let logger: Logger
+  private let watches = Mutex(0)
+
+  /// How often it is looked whether Redis is there, before sets are loaded on start.
+  private static let readyInterval: Duration = .seconds(1)
+
+  init(
+    database: any Database, engine: any CacheEngine, source: Source, counters: CacheCounters,
+    announcer: CacheAnnouncer, limits: CacheLimits, logger: Logger
+  ) {
+    self.database = database
+    self.engine = engine
+    self.limits = limits
+    self.logger = logger
+    let cache = CacheValidation(limits: limits)
+    validation = WarmSetValidation(cache, origins: source.origins)
+    runs = WarmRuns(
+      database: database,
+      loader: WarmLoader(
+        engine: engine, source: source.source, origins: source.origins, validation: cache,
+        counters: counters, announcer: announcer),
+      limits: limits, logger: logger)
+  }
+
+  // MARK: Life
+
+  /// Loads the sets that are loaded on start, one after the other, once the engine serves; then
+  /// waits until the task is cancelled and all runs have ended.
+  func run() async {
+    await loadOnStart()
+    // Nothing else ends it but its cancellation.
+    _ = await idle.wait()
+    runs.stop()
+    await runs.end()
+  }
+
+  private let idle = Wakeup()
+
+  /// Ends the runs and lets no more begin.
+  func stop() {
+    runs.stop()
+  }
+
+  func loadOnStart() async {
+    do {
+      let names = try await database.read { try await WarmSetRepository.namesOnStart(in: $0) }
+      guard !names.isEmpty else { return }
+      try await waitForEngine()
+      for name in names {
+        try Task.checkCancellation()
+        let set = try await database.read { try await WarmSetRepository.set(name, in: $0) }
+        // It may be gone, or not meant to be loaded any more.
+        guard let set, set.onStart else { continue }
+        let run = try runs.start(set, origin: .system(), isOnStart: true)
+        try await Self.waitForEnd(of: run)
+      }
+    } catch is CancellationError {
+      return
+    } catch {
+      logger.log(.error, "The warm sets were not loaded on start.", ["error": "\(error)"])
+    }
+  }
+
+  /// What is stored while Redis is away is soon gone.
+  private func waitForEngine() async throws {
+    while true {
+      if let measure = try? await engine.measure(), measure.kind != .fallback { return }
+      try await Task.sleep(for: Self.readyInterval)
+    }
+  }
+
+  private static func waitForEnd(of run: Watchable<API.WarmSetRun>) async throws {
+    var seen = run.current
+    while seen.value.state == .running, let next = try await run.next(after: seen.version) {
+      seen = next
+    }
+  }
+
+  // MARK: Watches
+
+  /// Sends how far the newest run is, as it goes, until it has ended.
+  ///
+  /// - Throws: `RPCError` RESOURCE_EXHAUSTED when too many watch; what `send` throws.
+  func watch(
+    _ run: Watchable<API.WarmSetRun>, to send: (API.WarmSetRun) async throws -> Void
+  ) async throws {
+    try watches.withLock { watches throws(RPCError) in
+      guard watches < limits.warmWatches else {
+        throw RPCError(
+          .resourceExhausted,
+          "\(limits.warmWatches) watch the loading of warm sets, the limit 'cache-warm-watches'.",
+          details: [.retryInfo(.seconds(1))])
+      }
+      watches += 1
+    }
+    defer { watches.withLock { $0 -= 1 } }
+    var seen = run.current
+    try await send(seen.value)
+    while seen.value.state == .running, let next = try await run.next(after: seen.version) {
+      seen = next
+      try await send(seen.value)
+    }
+  }
+}
+
+/// For servers that may call no origin.
+private struct NoWarmSource: WarmSource {
+  func fetch(_ url: String) async throws(WarmSourceFailure) -> [UInt8] {
+    throw WarmSourceFailure("this server loads nothing by URL")
+  }
+}
