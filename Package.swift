@@ -51,6 +51,8 @@ let package = Package(
     .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3"),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib"),
     .systemLibrary(name: "CLibPQ", pkgConfig: "libpq"),
+    // Its pkg-config file sets a macro that SwiftPM refuses; the module map says what to link.
+    .systemLibrary(name: "CHiredis"),
     .systemLibrary(name: "CLinuxProcess"),
     .target(name: "KeelsonProtoC", dependencies: ["CProtobufC"]),
 
@@ -78,6 +80,9 @@ let package = Package(
     library("KeelsonSQLite", ["KeelsonStore", "CSQLite"], settings: touchingC),
     library(
       "KeelsonPostgres", ["KeelsonCore", "KeelsonStore", "KeelsonTransport", "CLibPQ"],
+      settings: touchingC),
+    library(
+      "KeelsonRedis", ["KeelsonCore", "KeelsonTransport", "KeelsonCacheRules", "CHiredis"],
       settings: touchingC),
 
     // Services
@@ -146,7 +151,7 @@ let package = Package(
       name: "KeelsonTestKit",
       dependencies: [
         "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore", "KeelsonSQLite",
-        "KeelsonPostgres", "COpenSSL",
+        "KeelsonPostgres", "KeelsonCacheRules", "COpenSSL",
       ],
       path: "Tests/KeelsonTestKit", swiftSettings: common),
     .target(
@@ -206,6 +211,9 @@ let package = Package(
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonStore", "KeelsonCacheRules", "KeelsonCache",
       ]),
+    tests(
+      "KeelsonRedisTests",
+      ["KeelsonCore", "KeelsonTransport", "KeelsonCacheRules", "KeelsonRedis"]),
     tests("KeelsonHTTPTests", ["KeelsonCore", "KeelsonTransport", "KeelsonHTTP"]),
     tests(
       "KeelsonSecretsTests",

@@ -37,7 +37,7 @@ enum House {
     "keelson-codegen": ["KeelsonCodegen"],
     "KeelsonTestKit": [
       "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore", "KeelsonSQLite",
-      "KeelsonPostgres", "COpenSSL",
+      "KeelsonPostgres", "KeelsonCacheRules", "COpenSSL",
     ],
     "KeelsonTestProtoC": ["CProtobufC", "KeelsonProtoC"],
     "KeelsonTestMessages": [

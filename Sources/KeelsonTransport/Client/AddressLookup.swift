@@ -2,8 +2,8 @@
 /// system. Confined to its loop.
 ///
 /// `@unchecked Sendable`: touched on its loop only.
-final class AddressLookup: @unchecked Sendable {
-  typealias Outcome = Result<[ServerAddress], ConnectionFailure>
+package final class AddressLookup: @unchecked Sendable {
+  package typealias Outcome = Result<[ServerAddress], ConnectionFailure>
 
   private let target: Target
   private let loop: Loop
@@ -26,7 +26,7 @@ final class AddressLookup: @unchecked Sendable {
   ///
   /// - Parameter completion: called once, on the loop, later than this returns; never after
   ///   ``cancel()``.
-  static func start(
+  package static func start(
     _ target: Target, by resolver: (any AddressResolver)?, on loop: Loop, timeout: Duration,
     completion: @escaping (Outcome) -> Void
   ) -> AddressLookup {
@@ -40,7 +40,7 @@ final class AddressLookup: @unchecked Sendable {
   }
 
   /// Forgets the completion; what is still found is thrown away.
-  func cancel() {
+  package func cancel() {
     completion = nil
     if let timer { loop.cancel(timer) }
     timer = nil

@@ -10,8 +10,7 @@ final class ConnectionAttempt {
   private let timeout: Duration
   private var completion: ((Outcome) -> Void)?
 
-  private var socket: Socket?
-  private var secured: TLSStream?
+  private var attempt: StreamAttempt?
   private var connection: HTTP2Connection?
   private var timer: Loop.Timer?
 
@@ -50,42 +49,22 @@ final class ConnectionAttempt {
       self.timer = nil
       failed("no answer within \(timeout)")
     }
-    do throws(SocketError) {
-      // As gRPC does: what keepalive is for, the operating system is told for bytes of ours.
-      let userTimeout = limits.keepaliveInterval == nil ? nil : limits.keepaliveTimeout
-      socket = try Socket.connect(
-        to: address.socketAddress, on: loop, userTimeout: userTimeout
-      ) { [weak self] error in
-        guard let self else { return }
-        if let error { failed(Self.reason(error)) } else { secure() }
-      }
-    } catch {
-      failed(Self.reason(error))
-    }
-  }
-
-  /// Makes the connection a TLS one where that is wanted.
-  private func secure() {
-    guard let socket else { return }
-    self.socket = nil
-    guard let tls else { return speakHTTP2(over: socket) }
-    tls.reloadIfChanged()
-    do throws(TLSError) {
-      let stream = try TLSStream(
-        .client(tls, expected: tls.expected(at: address.socketAddress)), over: socket, on: loop)
-      secured = stream
+    let attempt = StreamAttempt(
+      to: address, tls: tls, loop: loop,
       // The attempt's own timer is running, and says the same.
-      stream.handshake(timeout: timeout) { [weak self] outcome in
-        guard let self else { return }
-        switch outcome {
-        case .success: speakHTTP2(over: stream)
-        case .failure(let error): failed(Self.lowercased(error.message), hasAnswered: true)
-        }
+      handshakeTimeout: timeout,
+      // As gRPC does: what keepalive is for, the operating system is told for bytes of ours.
+      userTimeout: limits.keepaliveInterval == nil ? nil : limits.keepaliveTimeout
+    ) { [weak self] outcome in
+      guard let self else { return }
+      self.attempt = nil
+      switch outcome {
+      case .success(let stream): speakHTTP2(over: stream)
+      case .failure(let failure): failed(failure.reason, hasAnswered: failure.hasAnswered)
       }
-    } catch {
-      socket.close()
-      failed(Self.lowercased(error.message), hasAnswered: true)
     }
+    self.attempt = attempt
+    attempt.start()
   }
 
   private func speakHTTP2(over stream: any ByteStream) {
@@ -93,12 +72,12 @@ final class ConnectionAttempt {
     let connection = HTTP2Connection(
       role: .client, stream: stream, loop: loop, limits: limits, handler: handler)
     self.connection = connection
+    let secured = stream as? TLSStream
     handler.onEvent = { [weak self, unowned handler] event in
       guard let self else { return }
       switch event {
       case .ready:
         self.connection = nil
-        secured = nil
         stopTimer()
         let completion = completion
         self.completion = nil
@@ -108,9 +87,9 @@ final class ConnectionAttempt {
         self.connection = nil
         // A server that refuses a client's certificate says so behind the handshake of TLS 1.3.
         if let refusal = secured?.failure {
-          failed(Self.lowercased(refusal.message), hasAnswered: true)
+          failed(StreamAttempt.lowercased(refusal.message), hasAnswered: true)
         } else {
-          failed(Self.lowercased("no HTTP/2 there: \(reason.message)"))
+          failed(StreamAttempt.lowercased("no HTTP/2 there: \(reason.message)"))
         }
       }
     }
@@ -131,10 +110,8 @@ final class ConnectionAttempt {
 
   /// Closes what there is so far.
   private func drop() {
-    socket?.close()
-    socket = nil
-    secured?.close()
-    secured = nil
+    attempt?.abandon()
+    attempt = nil
     if let connection {
       self.connection = nil
       connection.close(HTTP2CloseReason(.closedHere, "The attempt to connect was given up."))
@@ -144,18 +121,5 @@ final class ConnectionAttempt {
   private func stopTimer() {
     if let timer { loop.cancel(timer) }
     timer = nil
-  }
-
-  // MARK: Saying what went wrong
-
-  /// What the operating system says, without what we were doing: that stands ahead of it.
-  private static func reason(_ error: SocketError) -> String {
-    error.cause.map { uvMessage(-$0) } ?? lowercased(error.message)
-  }
-
-  private static func lowercased(_ sentence: String) -> String {
-    var text = sentence.prefix(1).lowercased() + sentence.dropFirst()
-    if text.hasSuffix(".") { text.removeLast() }
-    return text
   }
 }

@@ -36,7 +36,7 @@ extension ServerAddress: CustomStringConvertible {
 
 extension Target.Endpoint {
   /// The address itself; nil for a name.
-  var address: SocketAddress? {
+  package var address: SocketAddress? {
     switch self {
     case .numeric(let host, let port): SocketAddress(numericHost: host, port: port)
     case .unix(let path): SocketAddress(unixPath: path)

@@ -63,7 +63,7 @@ import Synchronization
   /// Shared by all connections of this loop, one at a time, to gather what one write sends.
   let sendScratch = SendBuffer()
   /// Shared by all sockets of this loop, one at a time, to read into.
-  let receiveScratch: UnsafeMutableRawBufferPointer
+  package let receiveScratch: UnsafeMutableRawBufferPointer
   /// The same for ciphertext: what sockets give to TLS.
   let tlsInput: UnsafeMutableRawBufferPointer
   /// The same for ciphertext: what TLS makes of one write.

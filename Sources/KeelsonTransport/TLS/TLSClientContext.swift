@@ -11,6 +11,8 @@ import Synchronization
   private static let maximumSessions = 64
 
   private let configuration: TLSClientConfiguration
+  /// Whether the connections are for HTTP/2, which is then chosen by ALPN.
+  let speaksHTTP2: Bool
   /// The hosts of the target: names, and addresses in numbers.
   private let names: [String]
   private let addresses: Set<String>
@@ -26,8 +28,11 @@ import Synchronization
   /// Reads files and checks all.
   ///
   /// - Throws: ``TLSError`` whose sentence names what cannot be used and why.
-  package init(_ configuration: TLSClientConfiguration, target: Target) throws(TLSError) {
+  package init(
+    _ configuration: TLSClientConfiguration, target: Target, speaksHTTP2: Bool = true
+  ) throws(TLSError) {
     self.configuration = configuration
+    self.speaksHTTP2 = speaksHTTP2
     var names: [String] = []
     var addresses: Set<String> = []
     for endpoint in target.endpoints {
@@ -169,8 +174,10 @@ import Synchronization
         "There is no name or address that the server's certificate could be for: set the server "
           + "name.")
     }
-    let protocols = [UInt8(TLSContext.protocolName.count)] + TLSContext.protocolName
-    unsafe SSL_set_alpn_protos(ssl, protocols, UInt32(protocols.count))
+    if speaksHTTP2 {
+      let protocols = [UInt8(TLSContext.protocolName.count)] + TLSContext.protocolName
+      unsafe SSL_set_alpn_protos(ssl, protocols, UInt32(protocols.count))
+    }
     if let session = take(peer: peer) { unsafe SSL_set_session(ssl, session.session) }
     ERR_clear_error()
   }

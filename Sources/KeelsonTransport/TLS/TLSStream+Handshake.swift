@@ -111,7 +111,8 @@ extension TLSStream {
       }
       identity = certificate.identity
       return nil
-    case .client:
+    case .client(let client, _):
+      guard client.speaksHTTP2 else { return nil }
       var name: UnsafePointer<UInt8>?
       var count: UInt32 = 0
       unsafe SSL_get0_alpn_selected(ssl, &name, &count)

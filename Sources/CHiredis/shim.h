@@ -1,0 +1,2 @@
+/* The reader of replies only: the bytes are read and written by our own sockets. */
+#include <hiredis/read.h>
