@@ -254,7 +254,8 @@ let package = Package(
       "KeelsonServerTests",
       [
         "KeelsonCore", "KeelsonTransport", "KeelsonStore", "KeelsonSQLite", "KeelsonCrypto",
-        "KeelsonConfigurationRules", "KeelsonConfiguration", "KeelsonSecrets", "KeelsonServer",
+        "KeelsonConfigurationRules", "KeelsonConfiguration", "KeelsonSecrets", "KeelsonCache",
+        "KeelsonServer",
       ]),
     tests(
       "KeelsonAuditTests",

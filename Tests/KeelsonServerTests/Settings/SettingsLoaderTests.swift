@@ -1,4 +1,5 @@
 import Foundation
+import KeelsonCache
 import KeelsonConfigurationRules
 import KeelsonCore
 import KeelsonSecrets
@@ -43,6 +44,17 @@ import Testing
     #expect(setting.value == .string(expected.1))
     #expect(try loaded.checked().logLevel.rawValue == expected.1)
     #expect(try loaded.checked().loops == 2)
+  }
+
+  @Test func originsOfWarmSetsAreReadAndWhatIsNoneIsNamed() async throws {
+    try folder.write("appsettings.json", #"{"CacheWarmOrigins":["http://shop:8080"]}"#)
+    #expect(try await folder.load().checked().cacheWarmOrigins == [WarmOrigin("http://shop:8080")])
+    let options: [String: SettingValue] = [
+      SettingName.cacheWarmOrigins: .list([.string("https://a"), .string("https://b/c")])
+    ]
+    let problems = try await folder.load(options: options).problems
+    #expect(problems.map(\.key) == [SettingName.cacheWarmOrigins])
+    #expect(problems.first?.message.contains("'https://b/c' has '/c' behind the host") == true)
   }
 
   @Test func theOlderVariablesGoOn() async throws {
