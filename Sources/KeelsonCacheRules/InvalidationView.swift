@@ -65,6 +65,12 @@ package struct InvalidationView: Sendable {
   /// Whether no more patterns fit: a sweep has to end first.
   package var isFullOfBans: Bool { bans.count >= limits.bans }
 
+  /// Counts an invalidation by keys that happens now, and returns its sequence.
+  package mutating func invalidateKeys() -> UInt64 {
+    sequence += 1
+    return sequence
+  }
+
   /// Takes in what has happened next.
   package mutating func apply(_ invalidation: Invalidation) -> Outcome {
     guard invalidation.sequence > sequence else { return .known }

@@ -1,0 +1,134 @@
+package import KeelsonCacheRules
+import KeelsonCore
+import Synchronization
+
+extension MemoryCacheEngine {
+  private enum Answer: Sendable {
+    case entry(Found)
+    case lease(CacheLease, beside: Found?, isFresh: Bool)
+    case taken(token: UInt64, ends: CacheInstant, beside: Found?)
+  }
+
+  /// An entry, or a lease to load it, or word that another has it.
+  package func leaseNow(_ key: String, _ request: CacheLeaseRequest) -> CacheLeaseOutcome {
+    let (shard, hash) = place(key)
+    let now = clock.now()
+    let (answer, woken) = shard.state.withLock { state -> (Answer, [LeaseTable.Waiter]) in
+      let kept = find(key, hash, &state, at: now)
+      let entry = kept.map { found($0.block) }
+      var isFresh = false
+      if let kept, kept.block.header.freshUntil > now {
+        isFresh = true
+        state.slots.touch(kept.slot)
+        guard isWornOut(kept.block, request.refreshAfter, at: now) else {
+          return (.entry(found(kept.block)), [])
+        }
+      }
+      if let lease = state.leases.standing(key, at: now), isCurrent(lease) {
+        if isFresh, let entry { return (.entry(entry), []) }
+        return (.taken(token: lease.token, ends: lease.ends, beside: entry), [])
+      }
+      let (lease, woken) = grant(key, request, &state, at: now)
+      return (.lease(lease, beside: entry, isFresh: isFresh), woken)
+    }
+    for waiter in woken { waiter.end(.success(())) }
+    switch answer {
+    case .entry(let found):
+      return CacheLeaseOutcome(entry: self.entry(found, at: now), isFresh: true)
+    case .lease(let lease, let found, let isFresh):
+      return CacheLeaseOutcome(
+        entry: found.map { entry($0, at: now) }, isFresh: isFresh, lease: lease)
+    case .taken(let token, let ends, let found):
+      return CacheLeaseOutcome(
+        entry: found.map { entry($0, at: now) }, ticket: token,
+        leaseEnds: .now + now.duration(to: ends))
+    }
+  }
+
+  /// Whether so much of a fresh entry's time is over that one caller is to load it anew.
+  private func isWornOut(_ block: EntryBlock, _ part: Double, at now: CacheInstant) -> Bool {
+    guard part < 1 else { return false }
+    let ttl = Double(block.header.ttlMilliseconds) * 1_000
+    let left = Double(block.header.freshUntil.microseconds - now.microseconds)
+    return left <= ttl * (1 - part)
+  }
+
+  /// With the shard locked.
+  private func grant(
+    _ key: String, _ request: CacheLeaseRequest, _ state: inout MemoryShard.State,
+    at now: CacheInstant
+  ) -> (CacheLease, [LeaseTable.Waiter]) {
+    // Read ahead of the answer: what becomes void from now on has a higher number.
+    let position = CachePosition(
+      epoch: epoch.load(ordering: .relaxed), sequence: sequence.load(ordering: .acquiring))
+    let lease = CacheLease(
+      token: .random(in: 1...UInt64.max), position: position,
+      duration: maximumAge.map { min(request.duration, $0) } ?? request.duration)
+    let woken = state.leases.grant(
+      LeaseTable.Lease(
+        key: key, token: lease.token, stamp: position.sequence, granted: now,
+        ends: now + lease.duration))
+    return (lease, woken)
+  }
+
+  /// Stores what was loaded under a lease, if that stands.
+  package func fillNow(_ write: CacheWrite, under lease: CacheLease) -> CacheWriteOutcome {
+    let (shard, hash) = place(write.key)
+    let block = EntryBlock(write)
+    let now = clock.now()
+    let (outcome, woken) = shard.state.withLock {
+      state -> (CacheWriteOutcome, [LeaseTable.Waiter]) in
+      let epoch = epoch.load(ordering: .relaxed)
+      guard lease.position.epoch == epoch,
+        let standing = state.leases.standing(write.key, at: now), standing.token == lease.token
+      else { return (.leaseLost, []) }
+      let woken = state.leases.remove(write.key)
+      guard state.slots.fits(block.bytes) else { return (.full, woken) }
+      setTimes(block, write.lifetime, until: oldest(standing.granted), at: now)
+      // What became void since then makes it void from the beginning.
+      block.header.stamp = standing.stamp
+      state.store(block, write.key, hash, at: now)
+      let position = CachePosition(epoch: epoch, sequence: standing.stamp)
+      return (.stored(position, isLocal: maximumAge != nil), woken)
+    }
+    for waiter in woken { waiter.end(.success(())) }
+    return outcome
+  }
+
+  /// Gives a lease back without a value. Returns whether it stood.
+  package func releaseNow(_ lease: CacheLease, of key: String) -> Bool {
+    let (shard, _) = place(key)
+    let now = clock.now()
+    let woken = shard.state.withLock { state -> [LeaseTable.Waiter]? in
+      guard lease.position.epoch == epoch.load(ordering: .relaxed),
+        state.leases.standing(key, at: now)?.token == lease.token
+      else { return nil }
+      return state.leases.remove(key)
+    }
+    for waiter in woken ?? [] { waiter.end(.success(())) }
+    return woken != nil
+  }
+
+  /// The ticket is the token of the lease that is waited for: as long as that stands nothing has
+  /// happened, and whoever ends it wakes those who have joined it.
+  package func wait(
+    for key: String, after ticket: UInt64, until deadline: ContinuousClock.Instant
+  ) async {
+    let (shard, _) = place(key)
+    let waiter = LeaseTable.Waiter()
+    var timer: Task<Void, Never>?
+    // Cancelled: the wait is over too.
+    try? await waiter.value {
+      let now = clock.now()
+      let ends = shard.state.withLock { $0.leases.join(key, token: ticket, at: now, waiter) }
+      guard let ends else { return waiter.end(.success(())) }
+      let until = min(deadline, .now + now.duration(to: ends))
+      timer = Task {
+        try? await Task.sleep(until: until, clock: .continuous)
+        waiter.end(.success(()))
+      }
+    }
+    timer?.cancel()
+    shard.state.withLock { $0.leases.leave(key, token: ticket, waiter) }
+  }
+}

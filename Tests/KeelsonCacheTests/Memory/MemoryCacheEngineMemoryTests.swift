@@ -1,0 +1,161 @@
+import KeelsonCacheRules
+import KeelsonCore
+import Synchronization
+import Testing
+
+@testable import KeelsonCache
+
+struct MemoryCacheEngineMemoryTests {
+  private let minute = CacheLifetime(ttl: .seconds(60))
+
+  /// What an entry is said to take is what the heap gave for it.
+  @Test func anEntryIsOneBlockOfTheSizeThatIsCounted() {
+    for bytes in [0, 1, 2, 15, 16, 17, 100, 1_000, 40_000, 1 << 20] {
+      let write = CacheWrite(
+        key: "acme:books:account:\(bytes)", value: [UInt8](repeating: 7, count: bytes),
+        tags: bytes.isMultiple(of: 2) ? ["one", "another"] : [], lifetime: minute)
+      let block = EntryBlock(write)
+      #expect(block.hasKey(write.key))
+      #expect(!block.hasKey("acme:books:account:-1"))
+      #expect(block.key == write.key)
+      #expect(block.value == write.value)
+      #expect(block.tags == write.tags)
+      // The heap gives 16 bytes more where a rest of that size is of no use to it. What is large it
+      // maps in whole pages or not, as it has learnt.
+      let pages = bytes < 128 << 10 ? 0 : 4_096
+      #expect((-pages...16).contains(block.allocatedBytes - block.bytes))
+    }
+  }
+
+  /// Distinct keys of all sizes, more than ten times of what fits: never more than the limit, and what
+  /// is counted is what is there.
+  @Test func aFloodStaysWithinTheLimit() {
+    let limit = 6 << 20
+    let engine = MemoryCacheEngine(byteLimit: limit)
+    var most: UInt64 = 0
+    for number in 0..<20_000 {
+      let size = 1 << Int.random(in: 4...13)
+      _ = engine.setNow(
+        CacheWrite(
+          key: "acme:books:account:\(number)", value: [UInt8](repeating: 1, count: size),
+          tags: ["tag-\(number % 100)"], lifetime: minute))
+      if number.isMultiple(of: 5) {
+        _ = engine.leaseNow("acme:books:lease:\(number)", CacheLeaseRequest(duration: .seconds(60)))
+      }
+      most = max(most, engine.measureNow().memoryBytes)
+    }
+    #expect(most <= UInt64(limit))
+    #expect(most > UInt64(limit) * 8 / 10)
+    let measure = engine.measureNow()
+    #expect(measure.evictions > 1_000)
+    var entries: UInt64 = 0
+    for shard in engine.shards {
+      shard.state.withLock { state in
+        let recounted = state.blocks.reduce(0) { $0 + ($1?.allocatedBytes ?? 0) }
+        let counted = (0..<state.blocks.count).reduce(0) {
+          $0 + (state.blocks[$1] == nil ? 0 : state.slots.bytes(of: $1))
+        }
+        #expect((counted...counted + counted / 100).contains(recounted))
+        entries += UInt64(state.blocks.count { $0 != nil })
+      }
+    }
+    #expect(entries == measure.entries)
+    // The newest is there, whatever its size.
+    #expect(engine.getNow("acme:books:account:19999") != nil)
+  }
+
+  /// Leases have their part of the memory; the oldest go for new ones.
+  @Test func aFloodOfLeasesIsBounded() throws {
+    let engine = MemoryCacheEngine(byteLimit: 2 << 20)
+    let request = CacheLeaseRequest(duration: .seconds(60))
+    let first = try #require(engine.leaseNow("a:b:c:first", request).lease)
+    for number in 0..<3_000 { #expect(engine.leaseNow("a:b:c:\(number)", request).lease != nil) }
+    let bytes = engine.measureNow().memoryBytes
+    #expect(bytes < 200 << 10)
+    let write = CacheWrite(key: "a:b:c:first", value: [1], lifetime: minute)
+    #expect(engine.fillNow(write, under: first) == .leaseLost)
+    #expect(engine.leaseNow("a:b:c:2999", request).ticket != 0)
+  }
+
+  /// A value that no shard has room for is not stored, and neither does what it replaces stay.
+  @Test func whatIsTooLargeForTheMemoryLeavesNothing() {
+    let engine = MemoryCacheEngine(byteLimit: 256 << 10)
+    let key = "a:b:c:1"
+    _ = engine.setNow(CacheWrite(key: key, value: [1], lifetime: minute))
+    let large = [UInt8](repeating: 0, count: 1 << 20)
+    #expect(engine.setNow(CacheWrite(key: key, value: large, lifetime: minute)) == .full)
+    #expect(engine.getNow(key) == nil)
+  }
+
+  @Test func aSweepFreesWhatIsVoid() throws {
+    let engine = MemoryCacheEngine(byteLimit: 32 << 20)
+    for number in 0..<3_000 {
+      _ = engine.setNow(
+        CacheWrite(
+          key: "a:b:\(number % 3):\(number)", value: [1], tags: ["t\(number % 10)"],
+          lifetime: minute))
+    }
+    try engine.invalidateNow(.pattern(CachePattern("a:b:0:*")))
+    try engine.invalidateNow(.tags(["t1"]))
+    #expect(engine.measureNow().entries == 3_000)
+    while engine.sweep() {}
+    #expect(engine.measureNow().entries == 1_800)
+    #expect(engine.order.withLock { $0.view.bans.isEmpty })
+    // What has stayed is known to be current without a look.
+    let last = engine.lastOfMany.load(ordering: .relaxed)
+    for shard in engine.shards {
+      shard.state.withLock { state in
+        #expect(state.blocks.allSatisfy { $0.map { $0.header.stamp >= last } ?? true })
+      }
+    }
+    try engine.invalidateNow(.all)
+    while engine.sweep() {}
+    #expect(engine.measureNow().entries == 0)
+  }
+
+  @Test func tooManyPatternsHaveToWaitForASweep() throws {
+    var limits = InvalidationView.Limits()
+    limits.bans = 3
+    let engine = MemoryCacheEngine(byteLimit: 1 << 20, limits: limits)
+    for number in 0..<3 {
+      try engine.invalidateNow(.pattern(CachePattern("a:\(number):*")))
+    }
+    let before = engine.position
+    #expect {
+      try engine.invalidateNow(.pattern(CachePattern("b:*")))
+    } throws: {
+      ($0 as? CacheEngineError)?.code == .full
+    }
+    #expect(engine.position == before)
+    while engine.sweep() {}
+    try engine.invalidateNow(.pattern(CachePattern("b:*")))
+  }
+
+  /// The service's task lets go of what has expired and of what patterns void.
+  @Test(.timeLimit(.minutes(1))) func theTaskFreesMemory() async throws {
+    let engine = MemoryCacheEngine(byteLimit: 32 << 20)
+    for number in 0..<1_000 {
+      let ttl: Duration = number < 500 ? .milliseconds(1) : .seconds(60)
+      _ = engine.setNow(
+        CacheWrite(key: "a:b:c:\(number)", value: [1], lifetime: CacheLifetime(ttl: ttl)))
+    }
+    try engine.invalidateNow(.pattern(CachePattern("a:b:c:9*")))
+    let task = Task { await engine.run() }
+    // 1 + 10 + 100 of the keys match, 1 + 10 of them with a short time.
+    while engine.measureNow().entries > 400 { await Task.yield() }
+    task.cancel()
+    await task.value
+    #expect(engine.measureNow().entries == 400)
+    // Some were void before their time was over.
+    #expect((489...500).contains(engine.measureNow().expirations))
+  }
+}
+
+extension EntryBlock {
+  /// As glibc says.
+  fileprivate var allocatedBytes: Int {
+    // The room behind the header, the header, and the chunk's own bytes: 16 where it is mapped alone.
+    capacityBytes + MemoryLayout<Header>.size + HeapBytes.objectHeaderBytes
+      + (capacityBytes > 128 << 10 ? 16 : 8)
+  }
+}
