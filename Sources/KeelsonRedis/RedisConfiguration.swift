@@ -17,8 +17,8 @@ package struct RedisConfiguration: Sendable {
     package var queuedBytes = 64 << 20
     /// How often the subscription is asked whether it is up to date, while the cache is used.
     package var pingInterval: Duration = .milliseconds(10)
-    /// How old what is known may be when a get is sent, or the get waits for newer.
-    package var knowledgeAge: Duration = .milliseconds(50)
+    /// How old what a reader is given may be.
+    package var staleness: Duration = .milliseconds(100)
     /// How often memory, role and epoch are looked at.
     package var lookInterval: Duration = .milliseconds(250)
     /// What may be used where Redis has no maxmemory of its own; nil: no limit.
@@ -27,6 +27,9 @@ package struct RedisConfiguration: Sendable {
     package var fullFrom = 0.80
     package var freedTo = 0.75
     package var view = InvalidationView.Limits()
+
+    /// How old what is known may be when a get is sent, or the get waits for newer.
+    var knowledgeAge: Duration { staleness / 2 }
 
     package init() {}
   }

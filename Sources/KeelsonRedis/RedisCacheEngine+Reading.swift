@@ -1,0 +1,123 @@
+package import KeelsonCacheRules
+import KeelsonCore
+
+extension RedisCacheEngine {
+  /// What is under a key.
+  struct Found {
+    /// nil when there is nothing that is current.
+    var blob: EntryBlob?
+    var isFresh: Bool
+    /// The beginning of whatever is there, to recognize it by; empty when nothing is.
+    var header: ArraySlice<UInt8>
+
+    var entry: EntryBlob? { isFresh ? blob : nil }
+  }
+
+  package func get(_ keys: [String]) async throws(CacheEngineError) -> [CacheEntry?] {
+    let found = try await read(keys) { keys in
+      if keys.count == 1 {
+        var command = RedisCommand(words: 2, bytes: 32 + keys[0].utf8.count)
+        command.append("GET")
+        command.append(CacheNames.entry, keys[0])
+        return [command]
+      }
+      var command = RedisCommand(words: 1 + keys.count, bytes: 64 * keys.count)
+      command.append("MGET")
+      for key in keys { command.append(CacheNames.entry, key) }
+      return [command]
+    }
+    return found.map { $0.entry.map(entry) }
+  }
+
+  /// For the caller: in this server's own time.
+  func entry(_ blob: EntryBlob) -> CacheEntry {
+    let left = Duration.milliseconds(blob.freshUntil - link.gauge.redisTime)
+    return CacheEntry(
+      value: [UInt8](blob.value), isAbsent: blob.isAbsent, tags: blob.tags,
+      position: CachePosition(epoch: blob.epoch, sequence: blob.stamp),
+      freshUntil: UnixTime.now + left, ttl: blob.ttl)
+  }
+
+  /// Reads entries and says which are current, as of less than the staleness ago.
+  ///
+  /// - Parameter commands: whose answers are the entries, or arrays of them.
+  func read(
+    _ keys: [String], _ commands: ([String]) -> [RedisCommand]
+  ) async throws(CacheEngineError) -> [Found] {
+    do throws(RedisError) {
+      if let found = try await readOnce(keys, commands(keys)) { return found }
+      // An answer that took long may have been overtaken by what became void since.
+      if let found = try await readOnce(keys, commands(keys)) { return found }
+      throw RedisError(
+        .timedOut,
+        "Redis answers too slowly to say what is true as of \(limits.staleness) ago "
+          + "(cache-staleness).")
+    } catch {
+      throw error.asEngineError
+    }
+  }
+
+  /// nil when the answers are too old by now.
+  private func readOnce(
+    _ keys: [String], _ commands: [RedisCommand]
+  ) async throws(RedisError) -> [Found]? {
+    link.use()
+    let connection = try pool.connection()
+    let sent = MonotonicTime.now
+    var blobs: [[UInt8]?] = []
+    if commands.count == 1 {
+      let reply = try await connection.ask(commands[0]).checked()
+      if let replies = reply.array { blobs = replies.map(\.bytes) } else { blobs = [reply.bytes] }
+    } else {
+      for reply in try await connection.ask(commands) { blobs.append(try reply.checked().bytes) }
+    }
+    guard blobs.count == keys.count else {
+      throw RedisError(.unreachable, "Redis has answered something else than was asked.")
+    }
+    try await know(asOf: sent - limits.knowledgeAge.nanoseconds)
+    let asOf = min(sent, link.known.asOf ?? sent - limits.staleness.nanoseconds)
+    guard let found = judge(keys, blobs, by: connection.runID) else {
+      throw RedisError(.unreachable, "Redis was restarted; its cache begins anew.")
+    }
+    return MonotonicTime.now - asOf < limits.staleness.nanoseconds ? found : nil
+  }
+
+  /// Says which entries are current, by what is known now; nil when nothing is known of that process.
+  func judge(_ keys: [String], _ blobs: [[UInt8]?], by runID: UInt64) -> [Found]? {
+    var found = blobs.map { bytes in
+      Found(
+        blob: bytes.flatMap { EntryBlob($0) }, isFresh: false,
+        header: bytes?.prefix(EntryBlob.headerBytes) ?? [])
+    }
+    let isCurrent = link.known.withView(of: runID) { view in
+      zip(keys, found).map { key, found in
+        guard let blob = found.blob, blob.epoch == view.epoch else { return false }
+        return view.isCurrent(stamp: blob.stamp, key: key, tags: blob.tags)
+      }
+    }
+    guard let isCurrent else { return nil }
+    let now = link.gauge.redisTime
+    for index in found.indices {
+      guard isCurrent[index], let blob = found[index].blob else {
+        found[index].blob = nil
+        continue
+      }
+      found[index].isFresh = blob.freshUntil > now
+    }
+    return found
+  }
+
+  /// Header and tags of entries, without their values.
+  func readHeads(_ keys: [String]) async throws(CacheEngineError) -> [Found] {
+    try await read(keys) { keys in
+      keys.map { key in
+        var command = RedisCommand(words: 4, bytes: 64 + key.utf8.count)
+        command.append("GETRANGE")
+        command.append(CacheNames.entry, key)
+        command.append(0)
+        command.append(EntryBlob.headBytes - 1)
+        return command
+      }
+    }
+  }
+}
