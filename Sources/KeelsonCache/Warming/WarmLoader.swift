@@ -26,7 +26,7 @@ struct WarmLoader: Sendable {
   /// How much longer than a request a lease lasts, to store what came.
   private static let storingTime: Duration = .seconds(2)
   /// A lease beside any entry that is fresh: the engine gives one from this part of its time on.
-  private static let atOnce = 0.000_001
+  private static let atOnce = Double.leastNonzeroMagnitude
 
   /// - Parameter keepsFresh: leave an entry that is there and fresh.
   func load(
@@ -71,8 +71,9 @@ struct WarmLoader: Sendable {
       do {
         value = try await source.fetch(url)
       } catch {
-        // Whoever waits for the lease gets it now, not when it ends.
-        _ = try? await engine.release(lease, of: entry.key)
+        // Whoever waits for the lease gets it now, not when it ends; also when the run was cancelled.
+        let giving = Task { [engine] in _ = try? await engine.release(lease, of: entry.key) }
+        await giving.value
         throw Failure(error.description)
       }
       let write = try write(entry, value)
@@ -81,9 +82,11 @@ struct WarmLoader: Sendable {
         counters.add(to: .setsRefused)
         continue
       }
-      return try settle(outcome, write, origin)
+      try settle(outcome, write, origin)
+      // By a tag or a pattern it was made void with its lease standing.
+      if let stored = try await engine.get([entry.key]).first, stored != nil { return }
     }
-    throw Failure("it was invalidated each time while it was being loaded")
+    throw Failure("it was made void each time while it was being loaded")
   }
 
   private func write(

@@ -57,7 +57,32 @@ import Testing
       bench.engine.state.withLock { $0.fills = Array(repeating: .leaseLost, count: 3) }
       let again = try await bench.loadAgain("goods")
       #expect(again.state == .failed)
-      #expect(again.errors.first?.contains("invalidated each time") == true)
+      #expect(again.errors.first?.contains("made void each time") == true)
+    }
+  }
+
+  /// The same on the engine itself, for each way to make void.
+  @Test(arguments: [
+    Invalidation.Scope.keys(["acme:shop:goods:0"]), .tags(["goods"]), .all,
+  ])
+  func theEngineGivesNothingThatWasMadeVoidWhileItWasLoaded(
+    scope: Invalidation.Scope
+  ) async throws {
+    let memory: any CacheEngine = MemoryCacheEngine(byteLimit: 16 << 20)
+    try await WarmSetBench.run(real: memory) { bench in
+      let changed = Signal<Void>()
+      bench.source.meanwhile.withLock {
+        $0 = { _ in
+          guard !changed.hasHappened else { return }
+          _ = try? await memory.invalidate(scope)
+          changed.send()
+        }
+      }
+      let run = try await bench.load(WarmSetBench.set("goods", [.url("http://shop/a")]))
+      // What was fetched before is void; it was fetched again.
+      #expect(run.state == .completed)
+      #expect(bench.source.fetched.withLock { $0.count } == 2)
+      #expect(try await memory.get(["acme:shop:goods:0"]) != [nil])
     }
   }
 

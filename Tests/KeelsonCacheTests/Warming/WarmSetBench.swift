@@ -9,27 +9,34 @@ import Synchronization
 
 /// Warm sets on a database, with an engine and a source that tests script.
 struct WarmSetBench: Sendable {
-  let engine = ScriptedEngine()
+  let engine: ScriptedEngine
   let source = ScriptedSource()
   let counters = CacheCounters()
   let database: any Database
   let sets: WarmSets
   let admin = ChangeOrigin(actor: "admin")
 
-  init(_ test: TestDatabase, limits: CacheLimits = CacheLimits()) async throws {
+  /// - Parameter real: takes the place of the scripted engine.
+  init(
+    _ test: TestDatabase, limits: CacheLimits = CacheLimits(), real: (any CacheEngine)? = nil
+  ) async throws {
+    let scripted = ScriptedEngine()
+    engine = scripted
     database = test.database
     try await database.migrate([CacheMigrations.all])
     sets = WarmSets(
-      database: database, engine: engine,
+      database: database, engine: real ?? scripted,
       source: .init(source, origins: [try WarmOrigin("http://shop")]), counters: counters,
       announcer: CacheAnnouncer(TelemetryEvents()), limits: limits, logger: .silent)
   }
 
   static func run(
     on engine: TestEngine = .sqlite, limits: CacheLimits = CacheLimits(),
-    _ body: (WarmSetBench) async throws -> Void
+    real: (any CacheEngine)? = nil, _ body: (WarmSetBench) async throws -> Void
   ) async throws {
-    try await TestDatabase.on(engine) { try await body(WarmSetBench($0, limits: limits)) }
+    try await TestDatabase.on(engine) {
+      try await body(WarmSetBench($0, limits: limits, real: real))
+    }
   }
 
   static func set(
