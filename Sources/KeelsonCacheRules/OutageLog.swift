@@ -13,7 +13,10 @@ package struct OutageLog: Sendable {
     self.limit = limit
   }
 
-  package var isEmpty: Bool { !isAll && keys.isEmpty && tags.isEmpty && patterns.isEmpty }
+  /// How many names are noted; everything counts as one.
+  package var count: Int { isAll ? 1 : keys.count + tags.count + patterns.count }
+
+  package var isEmpty: Bool { count == 0 }
 
   /// Whether a key's entry in the engine is not to be trusted because of what was written.
   package func concerns(_ key: String) -> Bool { isAll || keys.contains(key) }
@@ -26,7 +29,7 @@ package struct OutageLog: Sendable {
     case .pattern(let pattern): patterns.insert(pattern)
     case .all: isAll = true
     }
-    if keys.count + tags.count + patterns.count > limit { isAll = true }
+    if count > limit { isAll = true }
     if isAll { (keys, tags, patterns) = ([], [], []) }
   }
 

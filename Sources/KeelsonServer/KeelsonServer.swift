@@ -1,5 +1,6 @@
 import KeelsonAPI
 import KeelsonAudit
+import KeelsonCache
 import KeelsonConfiguration
 package import KeelsonConfigurationRules
 import KeelsonCore
@@ -136,7 +137,7 @@ package struct KeelsonServer: Sendable {
   /// Those of all services.
   private static let migrations = [
     FlagsMigrations.all, EventsMigrations.all, AuditMigrations.all, ConfigurationMigrations.all,
-    JobsMigrations.all,
+    JobsMigrations.all, CacheMigrations.all,
   ]
 
   private func serve(
@@ -177,8 +178,16 @@ package struct KeelsonServer: Sendable {
       database: database, limits: settings.limits.jobs, logger: logger.component("jobs"))
     try await jobs.start()
 
+    let warming = WarmSets.Source(
+      HTTPWarmSource(settings.limits.cache, caFile: settings.cacheWarmCAFile),
+      origins: settings.cacheWarmOrigins)
+    let cache = CacheService(
+      database: database, limits: settings.limits.cache, warming: warming, telemetry: telemetry,
+      logger: logger.component("cache"))
+
     let monitor = HealthMonitor(
-      checks: [DatabaseHealthCheck(database), jobs.healthCheck] + loaded.stores.healthChecks
+      checks: [DatabaseHealthCheck(database), cache.healthCheck, jobs.healthCheck]
+        + loaded.stores.healthChecks
         + sources.healthChecks, telemetry: telemetry,
       logger: logger.component("health"))
     let health = HealthService(
@@ -187,7 +196,7 @@ package struct KeelsonServer: Sendable {
         version: KeelsonVersion.current, environment: settings.environment, startTime: startTime))
     var routes =
       flags.routes + events.routes + audit.routes + configurations.routes + jobs.routes
-      + health.routes
+      + cache.routes + health.routes
     var services = Set(routes.map(\.method.service)).union(["grpc.health.v1.Health"])
     if settings.servesReflection {
       services.formUnion(ReflectionService.names)
@@ -196,7 +205,7 @@ package struct KeelsonServer: Sendable {
     }
     let standardHealth = StandardHealthService(monitor: monitor, services: services)
 
-    let metrics = CallMetrics(beside: { jobs.metricFamilies })
+    let metrics = CallMetrics(beside: { jobs.metricFamilies + cache.statistics.metricFamilies })
     var configuration = settings.limits.transport
     configuration.listeners = listeners.map(\.listener)
     let server = Server(
@@ -238,6 +247,7 @@ package struct KeelsonServer: Sendable {
       group.addTask { await audit.run() }
       group.addTask { await configurations.run() }
       group.addTask { await jobs.run() }
+      group.addTask { await cache.run() }
       group.addTask { await monitor.run() }
       group.addTask { await watch.run(hangups: termination.hangups) }
       if let certificates { group.addTask { await certificates.watch() } }
@@ -251,6 +261,7 @@ package struct KeelsonServer: Sendable {
       audit.stop()
       configurations.stop()
       jobs.stop()
+      cache.stop()
       monitor.report.close()
       await server.drain(grace: grace)
       group.cancelAll()

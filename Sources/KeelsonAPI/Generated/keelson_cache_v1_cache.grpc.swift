@@ -203,8 +203,8 @@ extension KeelsonCacheV1 {
   /// A cache that many services share: values for a time, by key, invalidated by key, tag or pattern.
   ///
   /// A key is `{tenant}:{module}:{entity}:{id}`: three parts of 1 to 64 letters, digits, `.`, `_` and
-  /// `-`, and an id of printable characters other than space, `*`, `?`, `[`, `]` and `\`, which may
-  /// hold more colons (`acme:accounting:account:list:abc123`). A key has at most 512 bytes.
+  /// `-`, and an id of printable characters other than space, `*`, `?`, `[`, `]` and the backslash,
+  /// which may hold more colons (`acme:accounting:account:list:abc123`). A key has at most 512 bytes.
   ///
   /// What a reader is given was true less than 100 ms ago (`cache-staleness`), whatever breaks. An
   /// invalidation that was acknowledged is seen by every reader of every server within that time; one
@@ -334,8 +334,8 @@ extension KeelsonCacheV1 {
   /// A cache that many services share: values for a time, by key, invalidated by key, tag or pattern.
   ///
   /// A key is `{tenant}:{module}:{entity}:{id}`: three parts of 1 to 64 letters, digits, `.`, `_` and
-  /// `-`, and an id of printable characters other than space, `*`, `?`, `[`, `]` and `\`, which may
-  /// hold more colons (`acme:accounting:account:list:abc123`). A key has at most 512 bytes.
+  /// `-`, and an id of printable characters other than space, `*`, `?`, `[`, `]` and the backslash,
+  /// which may hold more colons (`acme:accounting:account:list:abc123`). A key has at most 512 bytes.
   ///
   /// What a reader is given was true less than 100 ms ago (`cache-staleness`), whatever breaks. An
   /// invalidation that was acknowledged is seen by every reader of every server within that time; one

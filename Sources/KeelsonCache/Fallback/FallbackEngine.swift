@@ -1,0 +1,439 @@
+package import KeelsonCacheRules
+package import KeelsonCore
+import Synchronization
+
+/// A shared engine, and this process's memory in its place while it is away. Source: SYS-115.
+///
+/// While the circuit breaker is closed calls go to the shared engine; one that fails there is done in
+/// memory. While it is open all are done in memory, where entries and leases live no longer than
+/// ``CacheLimits/fallbackTTL``: what other servers invalidate meanwhile is not heard of here. What is
+/// written in memory is noted, and becomes void in the shared engine before that is read again.
+///
+/// Invalidations are never done in memory alone: they fail, and are noted too.
+///
+/// Lock order: an engine's own, `state`, then the feed's, which calls nothing.
+package final class FallbackEngine: CacheEngine {
+  private struct State {
+    var breaker: CircuitBreaker
+    var outage: OutageLog
+    /// What was noted before and is being made void there now.
+    var inHand: OutageLog?
+    /// What the shared engine did last that was no success.
+    var cause = ""
+    var since: ContinuousClock.Instant?
+    /// Whether the observer hears of the memory's position.
+    var isLocal = false
+    /// Where each engine stands.
+    var sharedPosition: CachePosition?
+    var localPosition: CachePosition?
+    var observer: (@Sendable (CacheFeedEvent) -> Void)?
+  }
+
+  /// What becomes of a probe: a key that no caller has.
+  private static let probeKey = "keelson:cache:probe:0"
+
+  let shared: any CacheEngine
+  let local: MemoryCacheEngine
+  private let limits: CacheLimits
+  private let logger: Logger
+  private let state: Mutex<State>
+  /// Whether something is noted: most gets need not take the lock.
+  private let hasNotes = Atomic(false)
+  private let isOpen = Atomic(false)
+  private let hasFailures = Atomic(false)
+  private let changes = Wakeup()
+  private let news = Mutex<[FallbackChange]>([])
+
+  package init(over shared: any CacheEngine, limits: CacheLimits, logger: Logger) {
+    self.shared = shared
+    self.limits = limits
+    self.logger = logger
+    local = MemoryCacheEngine(
+      byteLimit: limits.memoryBytes, maximumAge: limits.fallbackTTL, limits: limits.view)
+    state = Mutex(
+      State(
+        breaker: CircuitBreaker(settings: limits.breaker),
+        outage: OutageLog(limit: limits.outageLog)
+      ))
+  }
+
+  /// Whether calls are done in memory.
+  package var isActive: Bool { isOpen.load(ordering: .acquiring) }
+
+  /// For the health check.
+  var health: CacheHealthCheck.Fallback {
+    state.withLock { state in
+      switch state.breaker.state {
+      case .closed: .init(breaker: "closed")
+      case .open: .init(breaker: "open", reason: state.cause)
+      case .halfOpen: .init(breaker: "half-open", reason: state.cause)
+      }
+    }
+  }
+
+  // MARK: What callers ask
+
+  package func get(_ keys: [String]) async throws(CacheEngineError) -> [CacheEntry?] {
+    guard isTrusted(keys) else { return local.getNow(keys) }
+    do {
+      let found = try await shared.get(keys)
+      succeeded()
+      // Written in memory meanwhile: what was found may be older than that.
+      guard isTrusted(keys) else { return local.getNow(keys) }
+      return found
+    } catch {
+      failed(error)
+      return local.getNow(keys)
+    }
+  }
+
+  package func set(_ writes: [CacheWrite]) async throws(CacheEngineError) -> [CacheWriteOutcome] {
+    let keys = writes.map(\.key)
+    if isTrusted(keys) {
+      do {
+        let outcomes = try await shared.set(writes)
+        succeeded()
+        return outcomes
+      } catch {
+        failed(error)
+      }
+    }
+    note(.keys(keys))
+    return local.setNow(writes).map(Self.isLocal)
+  }
+
+  package func fill(_ write: CacheWrite, under lease: CacheLease) async throws(CacheEngineError)
+    -> CacheWriteOutcome
+  {
+    if lease.position.epoch == local.position.epoch {
+      return Self.isLocal(local.fillNow(write, under: lease))
+    }
+    guard isTrusted([write.key]) else { return .leaseLost }
+    do {
+      let outcome = try await shared.fill(write, under: lease)
+      succeeded()
+      return outcome
+    } catch {
+      // If it has happened it was right: the lease stood.
+      failed(error)
+      return .leaseLost
+    }
+  }
+
+  package func lease(_ key: String, _ request: CacheLeaseRequest) async throws(CacheEngineError)
+    -> CacheLeaseOutcome
+  {
+    guard isTrusted([key]) else { return local.leaseNow(key, request) }
+    do {
+      let outcome = try await shared.lease(key, request)
+      succeeded()
+      guard isTrusted([key]) else { return local.leaseNow(key, request) }
+      return outcome
+    } catch {
+      failed(error)
+      return local.leaseNow(key, request)
+    }
+  }
+
+  package func release(_ lease: CacheLease, of key: String) async throws(CacheEngineError) -> Bool {
+    if lease.position.epoch == local.position.epoch { return local.releaseNow(lease, of: key) }
+    guard !isActive else { return false }
+    do {
+      let stood = try await shared.release(lease, of: key)
+      succeeded()
+      return stood
+    } catch {
+      failed(error)
+      return false
+    }
+  }
+
+  package func touch(_ keys: [String], _ lifetime: CacheLifetime) async throws(CacheEngineError)
+    -> [Bool]
+  {
+    guard isTrusted(keys) else { return local.touchNow(keys, lifetime) }
+    do {
+      let found = try await shared.touch(keys, lifetime)
+      succeeded()
+      return found
+    } catch {
+      failed(error)
+      return local.touchNow(keys, lifetime)
+    }
+  }
+
+  package func delete(_ keys: [String]) async throws(CacheEngineError) -> (
+    found: [Bool], position: CachePosition
+  ) {
+    guard !isActive else {
+      _ = local.deleteNow(keys)
+      throw refused(.keys(keys))
+    }
+    do {
+      let done = try await shared.delete(keys)
+      succeeded()
+      return done
+    } catch {
+      failed(error)
+      _ = local.deleteNow(keys)
+      note(.keys(keys))
+      throw error
+    }
+  }
+
+  package func invalidate(_ scope: Invalidation.Scope) async throws(CacheEngineError)
+    -> CachePosition
+  {
+    guard !isActive else {
+      invalidateHere(scope)
+      throw refused(scope)
+    }
+    do {
+      let position = try await shared.invalidate(scope)
+      succeeded()
+      return position
+    } catch {
+      guard error.code != .full else { throw error }
+      failed(error)
+      invalidateHere(scope)
+      note(scope)
+      throw error
+    }
+  }
+
+  private func invalidateHere(_ scope: Invalidation.Scope) {
+    // It has little, and that for a short time: all of it may go.
+    if (try? local.invalidateNow(scope)) == nil { local.clear() }
+  }
+
+  package func wait(
+    for key: String, after ticket: UInt64, until deadline: ContinuousClock.Instant
+  ) async {
+    if isTrusted([key]) {
+      await shared.wait(for: key, after: ticket, until: deadline)
+    } else {
+      // A ticket of the shared engine's means nothing there: it returns at once, and is asked anew.
+      await local.wait(for: key, after: ticket, until: deadline)
+    }
+  }
+
+  package func measure() async throws(CacheEngineError) -> CacheMeasure {
+    if !isActive {
+      do {
+        let measure = try await shared.measure()
+        succeeded()
+        return measure
+      } catch {
+        failed(error)
+      }
+    }
+    var measure = local.measureNow()
+    measure.kind = .fallback
+    return measure
+  }
+
+  package func age(at now: ContinuousClock.Instant) -> Duration? {
+    // While something noted here is not void there yet, copies are not used either.
+    isActive || hasNotes.load(ordering: .acquiring) ? nil : shared.age(at: now)
+  }
+
+  // MARK: What becomes void
+
+  package func follow(_ observer: @escaping @Sendable (CacheFeedEvent) -> Void) {
+    state.withLock { $0.observer = observer }
+    local.follow { [weak self] in self?.take($0, isLocal: true) }
+    shared.follow { [weak self] in self?.take($0, isLocal: false) }
+  }
+
+  private func take(_ event: CacheFeedEvent, isLocal: Bool) {
+    state.withLock { state in
+      switch event {
+      case .start(let position):
+        if isLocal { state.localPosition = position } else { state.sharedPosition = position }
+      case .invalidation(let invalidation):
+        if isLocal {
+          state.localPosition?.sequence = invalidation.sequence
+        } else {
+          state.sharedPosition?.sequence = invalidation.sequence
+        }
+      }
+      if state.isLocal == isLocal { state.observer?(event) }
+    }
+  }
+
+  // MARK: How the shared engine does
+
+  /// Whether the shared engine is to be asked about these keys.
+  private func isTrusted(_ keys: [String]) -> Bool {
+    guard !isActive else { return false }
+    guard hasNotes.load(ordering: .acquiring) else { return true }
+    return state.withLock { state in
+      !keys.contains { state.outage.concerns($0) || state.inHand?.concerns($0) == true }
+    }
+  }
+
+  private func succeeded() {
+    guard hasFailures.load(ordering: .relaxed) else { return }
+    state.withLock { state in
+      state.breaker.succeed()
+      hasFailures.store(state.breaker.hasFailures, ordering: .relaxed)
+    }
+  }
+
+  private func failed(_ error: CacheEngineError) {
+    let opens = state.withLock { state in
+      state.cause = error.message
+      let opens = state.breaker.fail(at: .now)
+      hasFailures.store(true, ordering: .relaxed)
+      if opens { open(&state) }
+      return opens
+    }
+    if opens { activated(because: error.message) }
+  }
+
+  private func open(_ state: inout State) {
+    isOpen.store(true, ordering: .releasing)
+    state.since = .now
+  }
+
+  /// Watchers hear that all they have is void, and what memory held from an earlier time goes.
+  private func activated(because cause: String) {
+    local.clear()
+    state.withLock { state in
+      guard isActive, !state.isLocal, let position = state.localPosition else { return }
+      state.isLocal = true
+      state.observer?(.start(position))
+    }
+    logger.log(
+      .warning,
+      "The cache's shared engine is away: the server's own memory takes its place.",
+      ["cause": cause])
+    tell(FallbackChange(kind: .activated, cause: cause))
+  }
+
+  private func note(_ scope: Invalidation.Scope) {
+    state.withLock { state in
+      state.outage.note(scope)
+      hasNotes.store(true, ordering: .releasing)
+    }
+    changes.set()
+  }
+
+  private func refused(_ scope: Invalidation.Scope) -> CacheEngineError {
+    note(scope)
+    return CacheEngineError(
+      .unavailable,
+      "The shared engine is away: this server alone has made void what was named, the others when "
+        + "it is back.")
+  }
+
+  private func tell(_ change: FallbackChange) {
+    news.withLock { $0.append(change) }
+    changes.set()
+  }
+
+  private static func isLocal(_ outcome: CacheWriteOutcome) -> CacheWriteOutcome {
+    if case .stored(let position, _) = outcome { return .stored(position, isLocal: true) }
+    return outcome
+  }
+
+  // MARK: The way back
+
+  /// Sweeps the memory, tries the shared engine while it is away, and puts in order what was noted,
+  /// until the task is cancelled.
+  ///
+  /// - Parameter record: is told what changes, in order.
+  func run(record: @escaping @Sendable (FallbackChange) async -> Void) async {
+    await withTaskGroup(of: Void.self) { group in
+      group.addTask { await self.local.run() }
+      group.addTask { await self.keepInOrder(record) }
+    }
+  }
+
+  private func keepInOrder(_ record: @Sendable (FallbackChange) async -> Void) async {
+    while !Task.isCancelled {
+      for change in news.withLock({ news in
+        defer { news = [] }
+        return news
+      }) {
+        await record(change)
+      }
+      let (isClosed, timeToProbe) = state.withLock {
+        ($0.breaker.isClosed, $0.breaker.timeToProbe(at: .now))
+      }
+      if isClosed, !hasNotes.load(ordering: .acquiring) {
+        _ = await changes.wait()
+      } else if let timeToProbe, timeToProbe > .zero {
+        try? await Task.sleep(for: min(timeToProbe, .seconds(1)))
+      } else {
+        await putInOrder()
+      }
+    }
+  }
+
+  /// Makes void in the shared engine what was noted; probes it first when it was away.
+  private func putInOrder() async {
+    do {
+      if isActive {
+        // Reading and writing both have to work.
+        _ = try await shared.get([Self.probeKey])
+        _ = try await shared.delete([Self.probeKey])
+        let isEnough = state.withLock { $0.breaker.probe(succeeded: true, at: .now) }
+        guard isEnough else { return }
+      }
+      let notes = takeNotes()
+      for scope in notes.scopes(batch: limits.batch) { _ = try await shared.invalidate(scope) }
+      finish(notes.count)
+    } catch {
+      let opens = state.withLock { state in
+        state.cause = error.message
+        if let inHand = state.inHand.take() { state.outage.add(inHand) }
+        guard state.breaker.isClosed else {
+          _ = state.breaker.probe(succeeded: false, at: .now)
+          return false
+        }
+        let opens = state.breaker.fail(at: .now)
+        hasFailures.store(true, ordering: .relaxed)
+        if opens { open(&state) }
+        return opens
+      }
+      if opens { activated(because: error.message) }
+      // What is noted is tried again soon, not at once.
+      if !isActive { try? await Task.sleep(for: .milliseconds(20)) }
+    }
+  }
+
+  /// What is noted from now on is for the next round.
+  private func takeNotes() -> OutageLog {
+    state.withLock { state in
+      let notes = state.outage
+      state.inHand = notes
+      state.outage = OutageLog(limit: limits.outageLog)
+      return notes
+    }
+  }
+
+  /// What was in hand is void now: the shared engine is used again, but for keys that were noted
+  /// meanwhile.
+  private func finish(_ invalidations: Int) {
+    let ended = state.withLock { state -> Duration? in
+      state.inHand = nil
+      hasNotes.store(!state.outage.isEmpty, ordering: .releasing)
+      guard isActive else { return nil }
+      state.breaker.close()
+      hasFailures.store(false, ordering: .relaxed)
+      isOpen.store(false, ordering: .releasing)
+      if state.isLocal, let position = state.sharedPosition {
+        state.isLocal = false
+        state.observer?(.start(position))
+      }
+      defer { state.since = nil }
+      return state.since?.duration(to: .now)
+    }
+    guard let ended else { return }
+    logger.log(.info, "The cache's shared engine is used again.", ["away": "\(ended)"])
+    tell(
+      FallbackChange(
+        kind: .ended(ended, invalidations: invalidations), cause: state.withLock { $0.cause }))
+  }
+}
