@@ -216,11 +216,10 @@ struct FallbackEngineTests {
           last[key] = step
           _ = try await setting.set("\(step)", key)
         case 4:
-          last[key] = nil
-          _ = try? await setting.fallback.delete([key])
+          // One that fails may have happened or not.
+          if (try? await setting.fallback.delete([key])) != nil { last[key] = nil }
         case 5 where Bool.random():
-          last = [:]
-          _ = try? await setting.fallback.invalidate(.tags(["t"]))
+          if (try? await setting.fallback.invalidate(.tags(["t"]))) != nil { last = [:] }
         default:
           guard let found = try await setting.value(key) else { continue }
           #expect(Int(found) == last[key], "at \(step)")
