@@ -98,15 +98,14 @@ package final class FallbackEngine: CacheEngine {
         failed(error)
       }
     }
-    note(.keys(keys))
-    return local.setNow(writes).map(Self.isLocal)
+    return inMemory(keys) { local.setNow(writes).map(Self.isLocal) }
   }
 
   package func fill(_ write: CacheWrite, under lease: CacheLease) async throws(CacheEngineError)
     -> CacheWriteOutcome
   {
     if lease.position.epoch == local.position.epoch {
-      return Self.isLocal(local.fillNow(write, under: lease))
+      return inMemory([write.key]) { Self.isLocal(local.fillNow(write, under: lease)) }
     }
     guard isTrusted([write.key]) else { return .leaseLost }
     do {
@@ -172,6 +171,8 @@ package final class FallbackEngine: CacheEngine {
     do {
       let done = try await shared.delete(keys)
       succeeded()
+      // What is noted is read from memory still.
+      if hasNotes.load(ordering: .acquiring) { invalidateHere(.keys(keys)) }
       return done
     } catch {
       failed(error)
@@ -191,6 +192,7 @@ package final class FallbackEngine: CacheEngine {
     do {
       let position = try await shared.invalidate(scope)
       succeeded()
+      if hasNotes.load(ordering: .acquiring) { invalidateHere(scope) }
       return position
     } catch {
       guard error.code != .full else { throw error }
@@ -199,6 +201,14 @@ package final class FallbackEngine: CacheEngine {
       note(scope)
       throw error
     }
+  }
+
+  /// Writes keys in memory. They are noted before, so that the shared engine is not trusted with them,
+  /// and after, since what was noted before may have been put in order meanwhile.
+  private func inMemory<Outcome>(_ keys: [String], _ write: () -> Outcome) -> Outcome {
+    note(.keys(keys))
+    defer { note(.keys(keys)) }
+    return write()
   }
 
   private func invalidateHere(_ scope: Invalidation.Scope) {
@@ -416,17 +426,22 @@ package final class FallbackEngine: CacheEngine {
   /// What was in hand is void now: the shared engine is used again, but for keys that were noted
   /// meanwhile.
   private func finish(_ invalidations: Int) {
+    // Nothing of it may be given when a later call fails.
+    local.clear()
     let ended = state.withLock { state -> Duration? in
       state.inHand = nil
       hasNotes.store(!state.outage.isEmpty, ordering: .releasing)
+      // How old the shared engine's knowledge is may still be of before.
+      defer {
+        if !state.isLocal, let position = state.sharedPosition {
+          state.observer?(.start(position))
+        }
+      }
       guard isActive else { return nil }
       state.breaker.close()
       hasFailures.store(false, ordering: .relaxed)
       isOpen.store(false, ordering: .releasing)
-      if state.isLocal, let position = state.sharedPosition {
-        state.isLocal = false
-        state.observer?(.start(position))
-      }
+      if state.sharedPosition != nil { state.isLocal = false }
       defer { state.since = nil }
       return state.since?.duration(to: .now)
     }
