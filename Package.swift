@@ -119,6 +119,7 @@ let package = Package(
         "KeelsonSecrets", "KeelsonPostgres", "KeelsonHealth", "KeelsonReflection", "KeelsonFlags",
         "KeelsonEvents",
         "KeelsonAudit", "KeelsonConfiguration", "KeelsonJobs", "KeelsonCacheRules", "KeelsonCache",
+        "KeelsonRedis",
       ]),
     .executableTarget(
       name: "keelson",

@@ -1,6 +1,7 @@
 import KeelsonAPI
 import KeelsonAudit
 import KeelsonCache
+import KeelsonCacheRules
 import KeelsonConfiguration
 package import KeelsonConfigurationRules
 import KeelsonCore
@@ -9,6 +10,7 @@ import KeelsonFlags
 import KeelsonHealth
 import KeelsonJobs
 import KeelsonPostgres
+import KeelsonRedis
 import KeelsonReflection
 import KeelsonSQLite
 import KeelsonSecrets
@@ -84,9 +86,16 @@ package struct KeelsonServer: Sendable {
     do {
       let database = try await openDatabase(on: loops, until: termination)
       do {
-        try await serve(
-          database, on: loops, at: listeners, with: certificates, until: termination,
-          startTime: startTime, onServing: onServing)
+        let redis = try await openRedis(on: loops)
+        do {
+          try await serve(
+            database, redis, on: loops, at: listeners, with: certificates, until: termination,
+            startTime: startTime, onServing: onServing)
+        } catch {
+          await redis?.close()
+          throw error
+        }
+        await redis?.close()
       } catch {
         await database.close()
         throw error
@@ -134,6 +143,47 @@ package struct KeelsonServer: Sendable {
     }
   }
 
+  /// The Redis that the servers share as their cache; nil where the settings name none. One that is
+  /// away does not keep the server from starting.
+  private func openRedis(on loops: LoopGroup) async throws -> RedisCacheEngine? {
+    guard let url = settings.cache else { return nil }
+    do {
+      var configuration = RedisConfiguration(url: try RedisURL(url))
+      configuration.limits = settings.limits.redis
+      configuration.limits.staleness = settings.limits.cache.staleness
+      configuration.limits.view = settings.limits.cache.view
+      let redis = try RedisCacheEngine(
+        configuration, loops: loops, logger: logger.component("redis"))
+      do {
+        try await redis.start()
+      } catch {
+        await redis.close()
+        throw error
+      }
+      return redis
+    } catch let error as RedisError {
+      throw RPCError(.unavailable, error.message)
+    } catch let error as CacheEngineError {
+      throw RPCError(.unavailable, error.message)
+    }
+  }
+
+  private func makeCache(
+    _ redis: RedisCacheEngine?, _ database: any Database, _ telemetry: TelemetryEvents
+  ) -> CacheService {
+    let limits = settings.limits.cache
+    let warming = WarmSets.Source(
+      HTTPWarmSource(limits, caFile: settings.cacheWarmCAFile), origins: settings.cacheWarmOrigins)
+    let logger = logger.component("cache")
+    guard let redis else {
+      return CacheService(
+        database: database, limits: limits, warming: warming, telemetry: telemetry, logger: logger)
+    }
+    return CacheService(
+      database: database, shared: redis, limits: limits, warming: warming, telemetry: telemetry,
+      logger: logger)
+  }
+
   /// Those of all services.
   private static let migrations = [
     FlagsMigrations.all, EventsMigrations.all, AuditMigrations.all, ConfigurationMigrations.all,
@@ -141,7 +191,7 @@ package struct KeelsonServer: Sendable {
   ]
 
   private func serve(
-    _ database: any Database, on loops: LoopGroup,
+    _ database: any Database, _ redis: RedisCacheEngine?, on loops: LoopGroup,
     at listeners: [(listener: ListenerConfiguration, kind: ServedAddress.Kind)],
     with certificates: TLSServerCertificates?, until termination: Termination,
     startTime: ContinuousClock.Instant, onServing: @Sendable ([ServedAddress]) -> Void
@@ -178,12 +228,7 @@ package struct KeelsonServer: Sendable {
       database: database, limits: settings.limits.jobs, logger: logger.component("jobs"))
     try await jobs.start()
 
-    let warming = WarmSets.Source(
-      HTTPWarmSource(settings.limits.cache, caFile: settings.cacheWarmCAFile),
-      origins: settings.cacheWarmOrigins)
-    let cache = CacheService(
-      database: database, limits: settings.limits.cache, warming: warming, telemetry: telemetry,
-      logger: logger.component("cache"))
+    let cache = makeCache(redis, database, telemetry)
 
     let monitor = HealthMonitor(
       checks: [DatabaseHealthCheck(database), cache.healthCheck, jobs.healthCheck]

@@ -7,7 +7,7 @@ extension ServerLimits {
   /// All of them, in the order that documents and help show. docs/operations.md has the same rows.
   package static let all: [ServerLimit] =
     connections + calls + messages + frames + times + service + events + database + audit
-    + configuration + jobs + cache
+    + configuration + jobs + cache + redis
 
   private static let connections: [ServerLimit] = [
     count(

@@ -6,6 +6,7 @@ package import KeelsonEvents
 package import KeelsonFlags
 package import KeelsonJobs
 package import KeelsonPostgres
+package import KeelsonRedis
 package import KeelsonSQLite
 package import KeelsonTransport
 
@@ -22,6 +23,8 @@ package struct ServerLimits: Sendable {
   package var configuration = ConfigurationLimits()
   package var jobs = JobLimits()
   package var cache = CacheLimits()
+  /// Its staleness and view are those of `cache`.
+  package var redis = RedisConfiguration.Limits()
 
   package init() {}
 

@@ -42,9 +42,8 @@ class Cache:
 
     def set(self, key, value=b"value", ttl=60, tags=(), lease=None, **fields):
         fields.setdefault("lifetime", lifetime(ttl))
-        return self.call(
-            "SetEntry", cache.SetEntryRequest(key=key, value=value, tags=tags, lease=lease, **fields)
-        )
+        request = cache.SetEntryRequest(key=key, value=value, tags=tags, lease=lease, **fields)
+        return self.call("SetEntry", request)
 
     def delete(self, *keys):
         return self.call("DeleteEntries", cache.DeleteEntriesRequest(keys=keys))

@@ -3,6 +3,7 @@ import KeelsonConfigurationRules
 import KeelsonCore
 import KeelsonFlags
 import KeelsonPostgres
+import KeelsonRedis
 import KeelsonStore
 import KeelsonTransport
 
@@ -127,6 +128,14 @@ extension ServerSettings {
       }
     }
     reader.require(SettingName.database, for: SettingName.databaseOwner)
+    if let cache {
+      do {
+        _ = try RedisURL(cache)
+      } catch {
+        // Its sentence never has the password.
+        reader.note(SettingName.cache, "address", error.message)
+      }
+    }
     guard eventSource != nil else { return }
     do {
       _ = try checkedEventSource()
