@@ -38,7 +38,7 @@ package final class CacheStatisticsCollector: Sendable {
   private let watches = Mutex(0)
   private let stopped = Watchable(false)
 
-  /// Watches and checks that ask within this time get one measurement.
+  /// Watches that ask within this time get one measurement.
   private static let reuse: Duration = .milliseconds(50)
   /// The hottest keys of an event.
   private static let hottestInEvent = 10
@@ -54,11 +54,12 @@ package final class CacheStatisticsCollector: Sendable {
     self.telemetry = telemetry
   }
 
-  /// What the engine holds, at most 50 ms old.
+  /// What the engine holds.
   ///
+  /// - Parameter age: one that was measured less than so long ago will do.
   /// - Throws: what the engine throws when it cannot be measured.
-  package func measured() async throws -> CacheMeasure {
-    if let (measure, time) = last.withLock({ $0 }), ContinuousClock.now - time < Self.reuse {
+  package func measured(within age: Duration = .zero) async throws -> CacheMeasure {
+    if let (measure, time) = last.withLock({ $0 }), ContinuousClock.now - time < age {
       return measure
     }
     let measure = try await sources.measure()
@@ -71,8 +72,10 @@ package final class CacheStatisticsCollector: Sendable {
 
   /// The statistics now. Where the engine cannot be measured they have what it held last: a view of
   /// the cache is wanted most while something is wrong.
-  package func statistics(hottest: Int) async -> Statistics {
-    let measure = (try? await measured()) ?? lastMeasure
+  ///
+  /// - Parameter age: figures of the engine that are less old will do.
+  package func statistics(hottest: Int, within age: Duration = .zero) async -> Statistics {
+    let measure = (try? await measured(within: age)) ?? lastMeasure
     var statistics = Statistics()
     statistics.time = .init(UnixTime.now)
     statistics.startTime = .init(startTime)
@@ -131,7 +134,7 @@ package final class CacheStatisticsCollector: Sendable {
     var isStopped = begin.value
     var next = ContinuousClock.now
     while !isStopped {
-      try await send(await statistics(hottest: hottest))
+      try await send(await statistics(hottest: hottest, within: Self.reuse))
       // A send that took longer leaves intervals out.
       next = max(next + interval, .now)
       isStopped = try await waitForStop(after: begin.version, until: next)
