@@ -27,8 +27,9 @@ package struct CacheHealthCheck: HealthCheck {
   private let age: @Sendable () -> Duration?
   private let fallback: @Sendable () -> Fallback?
 
-  /// Above this part of its limit the engine is full.
-  private static let fullAbove = 0.95
+  /// At its limit a cache is as it should be: entries go for new ones. So far above it Redis is full of
+  /// something else.
+  private static let fullAbove = 1.05
 
   /// - Parameters:
   ///   - age: how old what the engine knows is; nil when it does not know.
@@ -56,12 +57,12 @@ package struct CacheHealthCheck: HealthCheck {
       reasons.append(
         "Redis cannot be used: this server answers from its own memory, and invalidations fail. "
           + (fallback?.reason ?? ""))
-    } else if let limit = measure.memoryLimitBytes, limit > 0,
+    } else if measure.kind == .redis, let limit = measure.memoryLimitBytes,
       Double(measure.memoryBytes) > Self.fullAbove * Double(limit)
     {
       reasons.append(
-        "The cache uses \(measure.memoryBytes) of \(limit) bytes: give it more memory, or let "
-          + "entries live shorter.")
+        "Redis uses \(measure.memoryBytes) bytes where the cache may use \(limit), and nothing is "
+          + "stored: give it more memory, or find out what else it keeps.")
     }
     let details = details(of: measure, fallback)
     guard !reasons.isEmpty else { return HealthOutcome(.healthy, details: details) }

@@ -29,7 +29,7 @@ extension ServerLimits {
     size(
       "redis-memory", \.redis.memoryLimitBytes, 0...1 << 50,
       "what the cache takes for the memory of a Redis without maxmemory; 0: no limit",
-      "entries go for new ones, from 80 % on"),
+      "entries go for new ones"),
   ]
 }
 

@@ -267,15 +267,17 @@ def test_telemetry_comes_to_who_asks_for_it(private, dial):
 def test_health_checks_are_told(private, dial):
     stream = dial(private).subscribe("keelson.health.*", classes=[events.EVENT_CLASS_TELEMETRY])
     found = {}
-    while len(found) < 3:
+    while len(found) < 4:
         event = next_event(stream).event
         found[event.type] = json.loads(event.text_data)
     assert found["keelson.health.DatabaseHealthChecked"]["status"] == "healthy"
+    cache = found["keelson.health.CacheHealthChecked"]
+    assert cache["status"] == "healthy" and cache["details"]["engine"] == "memory"
     jobs = found["keelson.health.BackgroundJobHealthChecked"]
     assert jobs["status"] == "healthy" and jobs["details"]["active"] == 0
     system = found["keelson.health.SystemHealthChecked"]
     assert system["ready"] is True
-    assert [each["name"] for each in system["components"]] == ["database", "jobs"]
+    assert [each["name"] for each in system["components"]] == ["database", "cache", "jobs"]
     stream.cancel()
 
 

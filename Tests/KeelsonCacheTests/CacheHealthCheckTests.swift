@@ -22,11 +22,21 @@ import Testing
       ])
   }
 
-  @Test func aFullCacheIsDegraded() async throws {
-    meter.measure.withLock { $0?.memoryBytes = 951 }
+  @Test func aFullMemoryIsHealthy() async throws {
+    meter.measure.withLock { $0?.memoryBytes = 1_000 }
+    let outcome = try await CacheHealthCheck(meter.collector(), age: { nil }).check()
+    #expect(outcome.level == .healthy)
+  }
+
+  @Test func aRedisThatCannotMakeRoomIsDegraded() async throws {
+    meter.measure.withLock { $0?.kind = .redis }
+    meter.measure.withLock { $0?.memoryBytes = 1_000 }
+    let full = try await CacheHealthCheck(meter.collector(), age: { nil }).check()
+    #expect(full.level == .healthy)
+    meter.measure.withLock { $0?.memoryBytes = 1_051 }
     let outcome = try await CacheHealthCheck(meter.collector(), age: { nil }).check()
     #expect(outcome.level == .degraded)
-    #expect(outcome.reason.contains("951 of 1000 bytes"))
+    #expect(outcome.reason.contains("1051 bytes where the cache may use 1000"))
   }
 
   @Test func aFallbackIsDegradedAndSaysWhy() async throws {
