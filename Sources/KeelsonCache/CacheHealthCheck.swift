@@ -14,12 +14,12 @@ package struct CacheHealthCheck: HealthCheck {
   package struct Fallback: Sendable, Hashable {
     /// `closed`, `open` or `half-open`: whether calls go to Redis.
     package var breaker: String
-    /// Why they do not, a sentence without addresses; nil while they do.
-    package var reason: String?
+    /// Whether they do not.
+    package var isActive: Bool
 
-    package init(breaker: String, reason: String? = nil) {
+    package init(breaker: String, isActive: Bool) {
       self.breaker = breaker
-      self.reason = reason
+      self.isActive = isActive
     }
   }
 
@@ -52,22 +52,22 @@ package struct CacheHealthCheck: HealthCheck {
       throw RPCError(
         .unavailable, "The cache's engine does not say how full it is.", cause: "\(error)")
     }
-    var reasons: [String] = []
-    if measure.kind == .fallback || fallback?.reason != nil {
-      reasons.append(
+    var reason = ""
+    if measure.kind == .fallback || fallback?.isActive == true {
+      // Why has Redis's address in it, which probes are not shown.
+      reason =
         "Redis cannot be used: this server answers from its own memory, and invalidations fail. "
-          + (fallback?.reason ?? ""))
+        + "Its log says why."
     } else if measure.kind == .redis, let limit = measure.memoryLimitBytes,
       Double(measure.memoryBytes) > Self.fullAbove * Double(limit)
     {
-      reasons.append(
+      reason =
         "Redis uses \(measure.memoryBytes) bytes where the cache may use \(limit), and nothing is "
-          + "stored: give it more memory, or find out what else it keeps.")
+        + "stored: give it more memory, or find out what else it keeps."
     }
     let details = details(of: measure, fallback)
-    guard !reasons.isEmpty else { return HealthOutcome(.healthy, details: details) }
-    let reason = reasons.joined(separator: " ").trimmed
-    return HealthOutcome(.degraded, reason: String(reason), details: details)
+    return HealthOutcome(
+      reason.isEmpty ? .healthy : .degraded, reason: reason, details: details)
   }
 
   private func details(of measure: CacheMeasure, _ fallback: Fallback?) -> [String: JSONValue] {

@@ -43,10 +43,10 @@ import Testing
     meter.measure.withLock { $0?.kind = .fallback }
     let check = CacheHealthCheck(
       meter.collector(), age: { nil },
-      fallback: { .init(breaker: "open", reason: "It refuses connections.") })
+      fallback: { .init(breaker: "open", isActive: true) })
     let outcome = try await check.check()
     #expect(outcome.level == .degraded)
-    #expect(outcome.reason.hasSuffix("It refuses connections."))
+    #expect(outcome.reason.hasPrefix("Redis cannot be used: "))
     #expect(outcome.details["breaker"] == "open" && outcome.details["reachable"] == false)
   }
 

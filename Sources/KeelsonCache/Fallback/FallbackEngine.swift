@@ -64,9 +64,9 @@ package final class FallbackEngine: CacheEngine {
   var health: CacheHealthCheck.Fallback {
     state.withLock { state in
       switch state.breaker.state {
-      case .closed: .init(breaker: "closed")
-      case .open: .init(breaker: "open", reason: state.cause)
-      case .halfOpen: .init(breaker: "half-open", reason: state.cause)
+      case .closed: .init(breaker: "closed", isActive: false)
+      case .open: .init(breaker: "open", isActive: true)
+      case .halfOpen: .init(breaker: "half-open", isActive: true)
       }
     }
   }
