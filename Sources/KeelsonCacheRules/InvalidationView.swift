@@ -83,6 +83,8 @@ package struct InvalidationView: Sendable {
       lastOfMany = sequence
       trim()
     case .pattern(let pattern):
+      // One that was there is weaker.
+      bans.removeAll { $0.pattern == pattern }
       bans.append(Ban(sequence: sequence, pattern: pattern))
       lastOfMany = sequence
     case .all:

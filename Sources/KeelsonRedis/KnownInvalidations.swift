@@ -32,6 +32,8 @@ final class KnownInvalidations: Sendable {
   private struct State {
     var link: Link?
     var view = InvalidationView(epoch: 0)
+    /// When the view was read: what was asked for before may be of bans that it does not have.
+    var readAt: Int64 = 0
     var failure = RedisError(.unreachable, "There is no connection to Redis yet.")
     var waiters: [Waiter] = []
   }
@@ -64,17 +66,23 @@ final class KnownInvalidations: Sendable {
     }
   }
 
-  /// Hands over the view, if what is known is about that process.
-  func withView<Value: Sendable>(
-    of runID: UInt64, _ body: (InvalidationView) -> Value
-  ) -> Value? {
-    state.withLock { state in
-      guard let link = state.link, link.runID == runID else { return nil }
-      return body(state.view)
-    }
+  enum Judgement<Value: Sendable>: Sendable {
+    case judged(Value)
+    /// The view was read after what is to be judged was asked for.
+    case tooOld
+    /// Nothing is known of that process.
+    case unknown
   }
 
-  var hasBans: Bool { state.withLock { $0.link != nil && !$0.view.bans.isEmpty } }
+  /// Hands over the view, to judge what a process was asked for at a time.
+  func withView<Value: Sendable>(
+    of runID: UInt64, askedAt time: Int64, _ body: (InvalidationView) -> Value
+  ) -> Judgement<Value> {
+    state.withLock { state in
+      guard let link = state.link, link.runID == runID else { return .unknown }
+      return time < state.readAt ? .tooOld : .judged(body(state.view))
+    }
+  }
 
   /// The view as it is; nil while nothing is known.
   var view: InvalidationView? { state.withLock { $0.link == nil ? nil : $0.view } }
@@ -100,10 +108,7 @@ final class KnownInvalidations: Sendable {
     await withCheckedContinuation { continuation in
       let answer = state.withLock { state -> Bool? in
         if isMet(need, state) { return true }
-        // Nothing is to be waited for; but another epoch begins with a new link.
-        if state.link == nil {
-          guard case .otherEpoch = need else { return false }
-        }
+        if state.link == nil { return false }
         state.waiters.append(Waiter(need: need, due: due, continuation: continuation))
         return nil
       }
@@ -149,6 +154,7 @@ final class KnownInvalidations: Sendable {
     state.withLock { state in
       state.link = link
       state.view = view
+      state.readAt = MonotonicTime.now
     }
     resumeMet()
   }

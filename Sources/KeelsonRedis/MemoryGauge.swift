@@ -45,10 +45,10 @@ final class MemoryGauge: Sendable {
     let used = information.number("used_memory") ?? 0
     let maximum = information.number("maxmemory") ?? 0
     // At most the part of Redis's own limit that is the cache's.
-    let limit = maximum > 0 ? Int(Double(maximum) * limits.fullFrom) : limits.memoryBytes ?? 0
+    let limit = maximum > 0 ? maximum / 100 * limits.fullPercent : limits.memoryBytes
     usedBytes.store(used, ordering: .relaxed)
     limitBytes.store(limit, ordering: .relaxed)
-    freedBytes.store(
-      Int(Double(limit) * limits.freedTo / limits.fullFrom), ordering: .relaxed)
+    // 75 % of the memory where 80 % is full.
+    freedBytes.store(limit / 16 * 15, ordering: .relaxed)
   }
 }

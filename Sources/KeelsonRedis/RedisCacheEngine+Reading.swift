@@ -3,7 +3,7 @@ import KeelsonCore
 
 extension RedisCacheEngine {
   /// What is under a key.
-  struct Found {
+  struct Found: Sendable {
     /// nil when there is nothing that is current.
     var blob: EntryBlob?
     var isFresh: Bool
@@ -76,26 +76,36 @@ extension RedisCacheEngine {
     }
     try await know(asOf: sent - limits.knowledgeAge.nanoseconds)
     let asOf = min(sent, link.known.asOf ?? sent - limits.staleness.nanoseconds)
-    guard let found = judge(keys, blobs, by: connection.runID) else {
+    switch judge(keys, blobs, by: connection.runID, askedAt: sent) {
+    case .judged(let found):
+      return MonotonicTime.now - asOf < limits.staleness.nanoseconds ? found : nil
+    case .tooOld: return nil
+    case .unknown:
       throw RedisError(.unreachable, "Redis was restarted; its cache begins anew.")
     }
-    return MonotonicTime.now - asOf < limits.staleness.nanoseconds ? found : nil
   }
 
-  /// Says which entries are current, by what is known now; nil when nothing is known of that process.
-  func judge(_ keys: [String], _ blobs: [[UInt8]?], by runID: UInt64) -> [Found]? {
+  /// Says which entries are current, by what is known now.
+  func judge(
+    _ keys: [String], _ blobs: [[UInt8]?], by runID: UInt64, askedAt time: Int64
+  ) -> KnownInvalidations.Judgement<[Found]> {
     var found = blobs.map { bytes in
       Found(
         blob: bytes.flatMap { EntryBlob($0) }, isFresh: false,
         header: bytes?.prefix(EntryBlob.headerBytes) ?? [])
     }
-    let isCurrent = link.known.withView(of: runID) { view in
+    let judgement = link.known.withView(of: runID, askedAt: time) { view in
       zip(keys, found).map { key, found in
         guard let blob = found.blob, blob.epoch == view.epoch else { return false }
         return view.isCurrent(stamp: blob.stamp, key: key, tags: blob.tags)
       }
     }
-    guard let isCurrent else { return nil }
+    let isCurrent: [Bool]
+    switch judgement {
+    case .judged(let judged): isCurrent = judged
+    case .tooOld: return .tooOld
+    case .unknown: return .unknown
+    }
     let now = link.gauge.redisTime
     for index in found.indices {
       guard isCurrent[index], let blob = found[index].blob else {
@@ -104,7 +114,7 @@ extension RedisCacheEngine {
       }
       found[index].isFresh = blob.freshUntil > now
     }
-    return found
+    return .judged(found)
   }
 
   /// Header and tags of entries, without their values.

@@ -125,6 +125,7 @@ extension RedisCacheEngine {
     var position = CachePosition(epoch: 0, sequence: 0)
     for start in stride(from: 0, to: keys.count, by: Self.namesPerScript) {
       let slice = Array(keys[start..<min(start + Self.namesPerScript, keys.count)])
+      let sent = MonotonicTime.now
       let (reply, known) = try await inEpoch { (known, connection) throws(RedisError) in
         let reply = try await link.run(
           .delete, keys: 1 + 2 * slice.count, arguments: 4, on: connection, epoch: known.epoch
@@ -145,8 +146,13 @@ extension RedisCacheEngine {
         epoch: known.epoch, sequence: UInt64(clamping: parts.first?.number ?? 0))
       guard looking, parts.count == 2 else { continue }
       let heads = (parts[1].array ?? []).map(\.bytes)
-      let judged = heads.count == slice.count ? judge(slice, heads, by: known.runID) : nil
-      found += judged?.map(\.isFresh) ?? slice.map { _ in false }
+      if heads.count == slice.count,
+        case .judged(let judged) = judge(slice, heads, by: known.runID, askedAt: sent)
+      {
+        found += judged.map(\.isFresh)
+      } else {
+        found += slice.map { _ in false }
+      }
     }
     return (found, position)
   }

@@ -21,11 +21,10 @@ package struct RedisConfiguration: Sendable {
     package var staleness: Duration = .milliseconds(100)
     /// How often memory, role and epoch are looked at.
     package var lookInterval: Duration = .milliseconds(250)
-    /// What may be used where Redis has no maxmemory of its own; nil: no limit.
-    package var memoryBytes: Int?
-    /// The part of the memory from which on nothing is stored, and to which it is freed.
-    package var fullFrom = 0.80
-    package var freedTo = 0.75
+    /// Bytes that Redis may use where it has no maxmemory of its own; 0: no limit.
+    package var memoryBytes = 0
+    /// The part of Redis's maxmemory, in percent, from which on nothing is stored and room is made.
+    package var fullPercent = 80
     package var view = InvalidationView.Limits()
 
     /// How old what is known may be when a get is sent, or the get waits for newer.

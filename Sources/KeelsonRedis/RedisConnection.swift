@@ -232,7 +232,8 @@ package import KeelsonTransport
       completion(
         .failure(
           RedisError(
-            .timedOut, "Redis did not answer within \(limits.commandTimeout) (redis-timeout).")))
+            .timedOut, "Redis did not answer within \(limits.commandTimeout) (redis-timeout)."
+          )))
     }
     // While a place is empty the answer is still owed.
     guard stream != nil, let age = pending.oldestAge(now: now) else { return }

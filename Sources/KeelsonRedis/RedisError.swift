@@ -44,6 +44,8 @@ package struct RedisError: Error, Hashable, CustomStringConvertible {
       switch kind {
       case "LOADING", "BUSY", "READONLY", "MASTERDOWN", "TRYAGAIN", "EPOCH":
         return CacheEngineError(.unavailable, "Redis has answered: \(message).")
+      case "BANS":
+        return CacheEngineError(.full, "\(message.drop { $0 != " " }.dropFirst()).")
       default: return CacheEngineError(.failed, "Redis has answered: \(message).")
       }
     }

@@ -34,6 +34,7 @@ final class RedisLink: @unchecked Sendable {
   private var pingTimer: Loop.Timer?
   private var lookTimer: Loop.Timer?
   private var lastUse: UInt64 = 0
+  private var lastPing: UInt64 = 0
   private let isUsed = Atomic(false)
   private var ended: CheckedContinuation<RedisError, Never>?
   private var failure: RedisError?
@@ -92,6 +93,7 @@ final class RedisLink: @unchecked Sendable {
     }
     tearDown(Self.closed)
     onFirst?(Self.closed)
+    onLook = nil
   }
 
   static let closed = RedisError(
@@ -140,12 +142,12 @@ final class RedisLink: @unchecked Sendable {
         .unreachable, "The cache's address leads now to one Redis, now to another.")
     }
     digests = try await load(control)
+    // Redis's clock and memory have to be known ahead of the first call.
+    try await look(control)
     phase = .reading([])
     listening.onPush = { [weak self] reply in self?.take(reply) ?? false }
     _ = try await listening.ask(RedisCommand("SUBSCRIBE", channel)).checked()
     try await read()
-    // Redis's clock and memory have to be known ahead of the first call.
-    try await look(control)
     try await firstPing(listening)
     tick()
     scheduleLook()
@@ -335,7 +337,7 @@ final class RedisLink: @unchecked Sendable {
     }
     switch message.content {
     case .leaseEnded(let key): waiters.wake(key)
-    case .bansDropped(let sequence): known.dropBans(upTo: sequence)
+    case .bansDropped(let sequence): dropBans(upTo: sequence, epoch: message.epoch)
     case .newEpoch: break
     case .invalidation(let scope):
       let invalidation = Invalidation(sequence: message.sequence, scope: scope)
@@ -354,6 +356,15 @@ final class RedisLink: @unchecked Sendable {
     return true
   }
 
+  /// Drops bans once every get is over that may have read what the sweep then deleted: none is given
+  /// out later than the staleness after it was sent.
+  private func dropBans(upTo sequence: UInt64, epoch: UInt64) {
+    _ = loop.schedule(after: configuration.limits.staleness) { [weak self] in
+      guard let self, known.position?.epoch == epoch else { return }
+      known.dropBans(upTo: sequence)
+    }
+  }
+
   /// On the loop.
   func follow(_ observer: @escaping @Sendable (CacheFeedEvent) -> Void) {
     self.observer = observer
@@ -370,7 +381,8 @@ final class RedisLink: @unchecked Sendable {
   /// Somebody waits for newer knowledge. From any thread.
   func hurry() {
     loop.run { [self] in
-      guard let pingTimer else { return }
+      // One for all who wait since then.
+      guard let pingTimer, loop.now > lastPing else { return }
       loop.cancel(pingTimer)
       lastUse = loop.now
       tick()
@@ -392,6 +404,7 @@ final class RedisLink: @unchecked Sendable {
   private func ping() {
     guard case .following = phase, let listening else { return }
     let sent = MonotonicTime.now
+    lastPing = loop.now
     listening.send(RedisCommand("PING")) { [weak self] result in
       // What had become void when this was sent was told ahead of the answer.
       guard let self, case .success = result, case .following = phase else { return }
@@ -441,7 +454,7 @@ final class RedisLink: @unchecked Sendable {
     } else {
       look = try RedisLook(begin: try replies[3].checked())
     }
-    if let epoch = known.position?.epoch, epoch != look.epoch { return renew() }
-    onLook?(look)
+    guard case .following = phase else { return }
+    if known.position?.epoch == look.epoch { onLook?(look) } else { renew() }
   }
 }

@@ -8,7 +8,7 @@ import Synchronization
 ///
 /// `@unchecked Sendable`: touched on the link's loop only, but for ``evictions``, which is atomic.
 final class RedisSweeper: @unchecked Sendable {
-  private unowned let link: RedisLink
+  private let link: RedisLink
   private let logger: Logger
   private var isBusy = false
   /// While nothing of the cache's could be evicted: when it is tried again.

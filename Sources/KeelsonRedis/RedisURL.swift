@@ -73,12 +73,6 @@ package struct RedisURL: Sendable, Hashable {
     try readQuery(query)
   }
 
-  /// Where it is, for people: without the password.
-  package var description: String {
-    let place = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
-    return "\(isSecure ? "rediss" : "redis")://\(place)/\(database)"
-  }
-
   /// The same for the look for its addresses.
   var target: Target {
     get throws(RedisError) {
@@ -190,5 +184,13 @@ package struct RedisURL: Sendable, Hashable {
       redis://user:password@host:port/database, or rediss:// with TLS; characters that have a \
       meaning there are written %XX.
       """)
+  }
+}
+
+extension RedisURL: CustomStringConvertible {
+  /// Where it is, for people: without the login.
+  package var description: String {
+    let place = host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"
+    return "\(isSecure ? "rediss" : "redis")://\(place)/\(database)"
   }
 }

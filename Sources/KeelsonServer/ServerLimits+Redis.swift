@@ -26,17 +26,11 @@ extension ServerLimits {
     duration(
       "redis-look-interval", \.redis.lookInterval, 50...60_000,
       "time between two looks at the memory of Redis", "nothing: it is looked then"),
+    count(
+      "redis-full", \.redis.fullPercent, 10...100,
+      "percent of Redis's maxmemory that may be used", "nothing is stored, and entries go"),
     size(
-      "redis-memory", \.redis.memoryLimitBytes, 0...1 << 50,
-      "what the cache takes for the memory of a Redis without maxmemory; 0: no limit",
-      "entries go for new ones"),
+      "redis-memory", \.redis.memoryBytes, 0...1 << 50,
+      "what a Redis without maxmemory may use; 0: no limit", "nothing is stored, and entries go"),
   ]
-}
-
-extension RedisConfiguration.Limits {
-  /// ``memoryBytes``, 0 for no limit.
-  fileprivate var memoryLimitBytes: Int {
-    get { memoryBytes ?? 0 }
-    set { memoryBytes = newValue > 0 ? newValue : nil }
-  }
 }

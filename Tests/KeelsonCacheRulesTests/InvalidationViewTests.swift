@@ -35,6 +35,17 @@ struct InvalidationViewTests {
     #expect(!view.isCurrent(stamp: 0, key: "b:c:d:e", tags: []))
   }
 
+  @Test func thePatternThatComesAgainIsOneBan() throws {
+    var view = InvalidationView(epoch: 7)
+    for sequence in 1...5_000 as ClosedRange<UInt64> {
+      let pattern = try CachePattern(sequence % 2 == 0 ? "a:*" : "a:**")
+      _ = view.apply(.init(sequence: sequence, scope: .pattern(pattern)))
+    }
+    #expect(view.bans.map(\.sequence) == [5_000])
+    #expect(!view.isCurrent(stamp: 4_999, key: "a:c:d:e", tags: []))
+    #expect(view.isCurrent(stamp: 5_000, key: "a:c:d:e", tags: []))
+  }
+
   /// With room for few tags it calls more void than one that remembers all, never less.
   @Test func withLittleRoomNothingVoidIsCurrent() throws {
     var limits = InvalidationView.Limits()

@@ -125,6 +125,8 @@ package actor PrivateRedis {
         [ "$tries" -lt 500 ] || { cat "$folder/log"; return 1; }
         sleep 0.01
       done
+      # Not another one that has got the port.
+      kill -0 "$server" 2>/dev/null || { cat "$folder/log"; return 1; }
     }
     start
     result=$?

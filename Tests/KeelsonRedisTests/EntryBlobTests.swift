@@ -1,0 +1,83 @@
+import KeelsonCacheRules
+import KeelsonCore
+import Testing
+
+@testable import KeelsonRedis
+
+@Suite struct EntryBlobTests {
+  private static func bytes(_ write: CacheWrite) -> [UInt8] {
+    var bytes = EntryBlob.start(write, epoch: 0x0102_0304_0506_0708)
+    EntryBlob.append(0xFFFF_FFFF_FFFF_FFFE, to: &bytes)
+    #expect(bytes.count == EntryBlob.timesOffset)
+    EntryBlob.appendRest(write, freshUntil: 1_700_000_000_123, nonce: 42, to: &bytes)
+    #expect(bytes.count == EntryBlob.timesOffset + EntryBlob.restBytes(write))
+    return bytes
+  }
+
+  @Test func givesBackWhatWasWritten() throws {
+    let tags = ["a", String(repeating: "x", count: 128), "é"]
+    for (value, isAbsent) in [([1, 2, 3], false), ([], false), ([], true)] as [([UInt8], Bool)] {
+      let write = CacheWrite(
+        key: "a:b:c:d", value: value, isAbsent: isAbsent, tags: tags,
+        lifetime: CacheLifetime(ttl: .milliseconds(1_500)))
+      let blob = try #require(EntryBlob(Self.bytes(write)))
+      #expect(blob.epoch == 0x0102_0304_0506_0708 && blob.stamp == 0xFFFF_FFFF_FFFF_FFFE)
+      #expect(blob.freshUntil == 1_700_000_000_123 && blob.ttl == .milliseconds(1_500))
+      #expect(blob.tags == tags && Array(blob.value) == value && blob.isAbsent == isAbsent)
+      #expect(blob.header.count == EntryBlob.headerBytes)
+    }
+  }
+
+  /// A blob of a later version, or what somebody else has put there, is no entry; nor does it end the
+  /// server.
+  @Test func whatIsNoEntryIsNone() {
+    let write = CacheWrite(
+      key: "a:b:c:d", value: [1, 2, 3], tags: ["one", "two"],
+      lifetime: CacheLifetime(ttl: .seconds(1)))
+    var bytes = Self.bytes(write)
+    for count in 0..<bytes.count - 3 { #expect(EntryBlob(Array(bytes.prefix(count))) == nil) }
+    bytes[0] = 2
+    #expect(EntryBlob(bytes) == nil)
+    bytes[0] = 1
+    bytes[EntryBlob.headerBytes] = 200
+    #expect(EntryBlob(bytes) == nil)
+    #expect(EntryBlob(Array("hello".utf8)) == nil)
+  }
+
+  @Test func messagesAreReadAndWritten() throws {
+    let scopes: [Invalidation.Scope] = [
+      .keys(["a:b:c:1", "a:b:c:2"]), .tags(["x", "y"]), .pattern(try CachePattern("a:*:?")), .all,
+    ]
+    for scope in scopes {
+      let bytes = Array("18446744073709551615 9007199254740991 ".utf8)
+      let message = try #require(InvalidationMessage(bytes + InvalidationMessage.body(scope)))
+      #expect(message.epoch == .max && message.sequence == 9_007_199_254_740_991)
+      guard case .invalidation(scope) = message.content else {
+        Issue.record("\(message.content)")
+        continue
+      }
+    }
+    for text in ["", "1 2", "x 2 k a", "1 2 q", "1 2 p", "1 2 p a[b", "1 2 d x", "1 2 f"] {
+      #expect(InvalidationMessage(Array(text.utf8)) == nil, "\(text)")
+    }
+    #expect(InvalidationMessage([0xFF, 0x20, 0x31]) == nil)
+  }
+
+  @Test func aSweepLooksWhereItHasTo() throws {
+    func view(floor: UInt64, _ patterns: (String, UInt64)...) throws -> InvalidationView {
+      InvalidationView(
+        epoch: 1, sequence: 100, floor: floor,
+        bans: try patterns.map { .init(sequence: $1, pattern: try CachePattern($0)) })
+    }
+    let one = SweepPlan(try view(floor: 5, ("acme:*:x:?", 7)), swept: 5)
+    #expect(one.match == "acme:*:x:?" && one.limit(of: "acme:b:x:1") == 7)
+    #expect(one.limit(of: "acme:b:y:1") == nil && !one.isEmpty && one.upTo == 100)
+    let two = SweepPlan(try view(floor: 5, ("acmé:b:*", 7), ("acmè:*", 9)), swept: 5)
+    #expect(two.match == "acm*")
+    #expect(two.limit(of: "acmé:b:c:d") == 7 && two.limit(of: "acmè:b:c:d") == 9)
+    let whole = SweepPlan(try view(floor: 5, ("acme:*", 7)), swept: 4)
+    #expect(whole.match == "*" && whole.limit(of: "x") == 5 && whole.limit(of: "acme:x") == 7)
+    #expect(SweepPlan(try view(floor: 5), swept: 5).isEmpty)
+    #expect(!SweepPlan(try view(floor: 0), swept: nil).isEmpty)
+  }
+}
