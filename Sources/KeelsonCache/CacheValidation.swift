@@ -83,6 +83,7 @@ struct CacheValidation: Sendable {
   }
 
   static let defaultJitter = 0.1
+  private static let unevenness = Unevenness()
   private static let medium: Duration = .seconds(300)
 
   private func preset(_ preset: KeelsonCacheV1.TTLPreset, field: String) throws -> Duration {
@@ -99,7 +100,7 @@ struct CacheValidation: Sendable {
 
   private func jittered(_ ttl: Duration, by part: Double) -> Duration {
     guard part > 0 else { return ttl }
-    return max(.milliseconds(1), ttl * (1 - Double.random(in: 0..<part)))
+    return max(.milliseconds(1), ttl * (1 - part * Self.unevenness.next()))
   }
 
   func lease(_ given: KeelsonCacheV1.Lease, field: String) throws -> CacheLease {

@@ -45,21 +45,40 @@ final class InvalidationFeed: Sendable {
 
   // MARK: What happens
 
+  /// Called with one event after the other.
   func take(_ event: CacheFeedEvent) {
-    let bytes: [UInt8]? =
-      if case .invalidation(let invalidation) = event { Self.encoded(invalidation) } else { nil }
-    let woken = state.withLock { state -> [Wakeup] in
-      switch event {
-      case .start(let position):
-        state.position = position
-        // Nobody stands there yet: all start anew.
-        state.dropped = state.end + 1
-        state.messages = []
-        state.bytes = 0
-      case .invalidation(let invalidation):
+    switch event {
+    case .start(let position): start(at: position)
+    case .invalidation(let invalidation):
+      // Encoding is what costs, and whoever comes later starts after this one.
+      let isWatched = state.withLock { state in
+        guard state.watchers.isEmpty else { return true }
         state.position.sequence = invalidation.sequence
-        state.append(bytes ?? [], limits: limits)
+        state.startAnew()
+        return false
       }
+      if isWatched { append(invalidation) }
+    }
+  }
+
+  private func start(at position: CachePosition) {
+    wake { state in
+      state.position = position
+      state.startAnew()
+    }
+  }
+
+  private func append(_ invalidation: Invalidation) {
+    let bytes = Self.encoded(invalidation)
+    wake { state in
+      state.position.sequence = invalidation.sequence
+      state.append(bytes, limits: limits)
+    }
+  }
+
+  private func wake(_ change: (inout State) -> Void) {
+    let woken = state.withLock { state in
+      change(&state)
       return Array(state.watchers.values)
     }
     for wakeup in woken { wakeup.set() }
@@ -130,6 +149,13 @@ final class InvalidationFeed: Sendable {
 }
 
 extension InvalidationFeed.State {
+  /// Leaves everybody behind who is here.
+  fileprivate mutating func startAnew() {
+    dropped = end + 1
+    messages = []
+    bytes = 0
+  }
+
   fileprivate mutating func append(_ message: [UInt8], limits: CacheLimits) {
     messages.append(message)
     bytes += message.count

@@ -5,7 +5,7 @@ import Synchronization
 /// Logs calls as they end: method, status, duration, sizes, who and which. Source: SYS-106.
 ///
 /// Calls that change something, and calls that the server could not serve, are logged at info;
-/// reads and refused calls, which are frequent, at debug.
+/// reads, refused calls, and what is as frequent, at debug.
 ///
 /// A caller can make calls fail as fast as it likes. So of those that are logged as failures, 100 a
 /// second are; the rest are counted, and the number stands in the next such line.
@@ -72,14 +72,22 @@ final class CallLog: Sendable {
     }
   }
 
-  /// It changes something, but what it records says more than a line here, and it is frequent.
-  private static let recording = KeelsonAuditV1.AuditServiceMethods.recordEntries.path
+  /// They change something, but what they leave behind says more than a line here, and they are as
+  /// frequent as reads.
+  private static let frequent: [MethodDescriptor] = {
+    typealias Cache = KeelsonCacheV1.CacheServiceMethods
+    return [
+      KeelsonAuditV1.AuditServiceMethods.recordEntries, Cache.setEntry, Cache.getOrLease,
+      Cache.releaseLease, Cache.batchSetEntries, Cache.touchEntries, Cache.deleteEntries,
+      Cache.invalidateEntries,
+    ]
+  }()
 
   private static func level(of call: CallSummary, _ method: MethodDescriptor) -> Logger.Level {
     // The transport says so once a second, however many they are.
     if call.wasRefused { return .debug }
     return switch call.code {
-    case .ok: method.isIdempotent || method.path == recording ? .debug : .info
+    case .ok: method.isIdempotent || frequent.contains(method) ? .debug : .info
     case .unknown, .internalError, .dataLoss: .error
     case .resourceExhausted, .unavailable, .deadlineExceeded: .warning
     default: .debug

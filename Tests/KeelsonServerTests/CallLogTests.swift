@@ -6,10 +6,13 @@ import Testing
 @Suite struct CallLogTests {
   private static let read = MethodDescriptor(
     service: "s", name: "Read", kind: .unary, isIdempotent: true)
+  private static let frequent = MethodDescriptor(
+    service: "keelson.cache.v1.CacheService", name: "SetEntry", kind: .unary)
   private static let write = MethodDescriptor(service: "s", name: "Write", kind: .unary)
 
   @Test(arguments: [
-    (write, RPCError.Code.ok, "info"), (write, .unavailable, "warning"),
+    (write, RPCError.Code.ok, "info"), (frequent, .unavailable, "warning"),
+    (write, .unavailable, "warning"),
     (write, .internalError, "error"), (read, .unknown, "error"),
     (read, .resourceExhausted, "warning"),
   ])
@@ -39,7 +42,9 @@ import Testing
       ])
   }
 
-  @Test(arguments: [(read, RPCError.Code.ok), (write, .notFound), (write, .invalidArgument)])
+  @Test(arguments: [
+    (read, RPCError.Code.ok), (frequent, .ok), (write, .notFound), (write, .invalidArgument),
+  ])
   func whatIsFrequentIsNot(method: MethodDescriptor, code: RPCError.Code) {
     #expect(log(method, code).isEmpty)
   }
