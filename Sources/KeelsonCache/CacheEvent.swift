@@ -1,3 +1,4 @@
+package import KeelsonAuditTrail
 package import KeelsonCacheRules
 import KeelsonCore
 package import KeelsonStore
@@ -87,17 +88,24 @@ package struct CacheAnnouncer: Sendable {
 }
 
 extension Change {
-  /// Writes the audit entry and the event of a flush.
-  package func recordFlush(reason: String, at position: CachePosition) {
-    let data: JSONValue = [
-      "reason": .string(reason), "epoch": .string(String(position.epoch)),
-      "sequence": .string(String(position.sequence)),
-    ]
+  /// Writes the audit entry of a flush, and its event if it was done.
+  ///
+  /// - Parameter position: nil when it could not be done.
+  package func recordFlush(
+    reason: String, at position: CachePosition?, outcome: AuditEntry.Outcome = .success
+  ) {
+    var members: [String: JSONValue] = ["reason": .string(reason)]
+    if let position {
+      members["epoch"] = .string(String(position.epoch))
+      members["sequence"] = .string(String(position.sequence))
+    }
+    let data = JSONText(.object(members))
     audit(
       AuditDraft(
-        action: "cache.flushed", entityType: "cache", entityID: "cache",
-        attributes: JSONText(data)))
-    emit(EventDraft(type: CacheEvent.flushed.rawValue, subject: "cache", data: JSONText(data)))
+        action: "cache.flushed", entityType: "cache", entityID: "cache", attributes: data,
+        outcome: outcome))
+    guard position != nil else { return }
+    emit(EventDraft(type: CacheEvent.flushed.rawValue, subject: "cache", data: data))
   }
 }
 

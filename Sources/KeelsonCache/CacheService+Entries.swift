@@ -17,12 +17,36 @@ extension CacheService {
   package func batchGetEntries(
     _ request: API.BatchGetEntriesRequest, context: ServerContext
   ) async throws -> API.BatchGetEntriesResponse {
-    try validation.checkKeys(request.keys)
-    let found = try await mapped { () async throws(CacheEngineError) in
-      try await engine.get(request.keys)
+    try validation.checkKeys(request.keys, isDistinct: true)
+    var found: [CacheEntry?] = []
+    var bytes = 0
+    // In slices, so that no more comes out of the engine than may go into the answer.
+    var largest = Self.assumedValueBytes
+    while found.count < request.keys.count {
+      let slice = min(
+        max(1, (limits.batchBytes - bytes) / largest), request.keys.count - found.count)
+      let keys = Array(request.keys[found.count..<found.count + slice])
+      let part = try await mapped { () async throws(CacheEngineError) in
+        try await engine.get(keys)
+      }
+      for entry in part {
+        let size = entry?.value.count ?? 0
+        bytes += size
+        largest = max(largest, size)
+      }
+      guard bytes <= limits.batchBytes else {
+        throw RPCError(
+          .resourceExhausted,
+          "The values come to more than \(limits.batchBytes) bytes together "
+            + "('cache-batch-size'); ask for fewer keys at a time.")
+      }
+      found += part
     }
     return response(found, for: request.keys)
   }
+
+  /// What a slice is sized by until a larger value is seen.
+  private static let assumedValueBytes = 4 << 10
 
   /// The same without waiting, in this process's memory.
   func getEntryNow(_ request: API.GetEntryRequest, from memory: MemoryCacheEngine) throws

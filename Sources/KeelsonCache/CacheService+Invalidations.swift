@@ -1,4 +1,5 @@
 package import KeelsonAPI
+import KeelsonAuditTrail
 import KeelsonCacheRules
 package import KeelsonCore
 import KeelsonStore
@@ -10,12 +11,22 @@ extension CacheService {
     let scopes = try scopes(of: request)
     let origin = ChangeOrigin(context)
     var position = CachePosition(epoch: 0, sequence: 0)
+    var failure: CacheEngineError?
+    // All is tried: what one engine cannot take the server does here, and makes up for later.
     for scope in scopes {
-      position = try await mapped { () async throws(CacheEngineError) in
-        try await engine.invalidate(scope)
+      do {
+        position = try await engine.invalidate(scope)
+      } catch {
+        failure = failure ?? error
+        continue
       }
       announcer.invalidated(scope, at: position, origin: origin)
+      if case .pattern(let pattern) = scope, pattern.matchesAnyKey {
+        try await recordFlush(
+          reason: "pattern '\(pattern.text)'", at: position, outcome: .success, origin)
+      }
     }
+    if let failure { throw rpcError(failure) }
     counters.add(request.keys.count, to: .keyInvalidations)
     counters.add(request.tags.count, to: .tagInvalidations)
     counters.add(request.patterns.count, to: .patternInvalidations)
@@ -71,23 +82,43 @@ extension CacheService {
         "has \(request.reason.utf8.count) bytes; \(limits.reasonBytes) are allowed")
     }
     let origin = ChangeOrigin(context)
-    let position = try await mapped { () async throws(CacheEngineError) in
-      try await engine.invalidate(.all)
+    let position: CachePosition
+    do {
+      position = try await engine.invalidate(.all)
+    } catch {
+      // What could not be done now is made up for later.
+      try await recordFlush(reason: request.reason, at: nil, outcome: .failure, origin)
+      throw rpcError(error)
     }
     counters.add(to: .flushes)
-    do {
-      try await database.change(origin) { change in
-        change.recordFlush(reason: request.reason, at: position)
-      }
-    } catch let error as StoreError {
-      logger.log(
-        .error, "The cache was flushed, which could not be recorded.",
-        ["actor": origin.actor, "cause": "\(error)"])
-      throw RPCError(error)
-    }
+    announcer.invalidated(.all, at: position, origin: origin)
+    try await recordFlush(reason: request.reason, at: position, outcome: .success, origin)
     var response = API.FlushCacheResponse()
     response.sequence = position.sequence
     response.epoch = position.epoch
     return response
+  }
+
+  /// Writes that everything was made void, or was to be. It is written also when the caller has gone.
+  ///
+  /// - Parameter position: nil when it could not be done.
+  /// - Throws: `RPCError` when it cannot be written; then it stands in the log.
+  private func recordFlush(
+    reason: String, at position: CachePosition?, outcome: AuditEntry.Outcome,
+    _ origin: ChangeOrigin
+  ) async throws {
+    let writing = Task { [database] in
+      try await database.change(origin) { change in
+        change.recordFlush(reason: reason, at: position, outcome: outcome)
+      }
+    }
+    do {
+      try await writing.value
+    } catch {
+      logger.log(
+        .error, "The cache was flushed, which could not be recorded.",
+        ["actor": origin.actor, "reason": reason, "cause": "\(error)"])
+      throw (error as? StoreError).map { RPCError($0) } ?? error
+    }
   }
 }

@@ -9,10 +9,10 @@ extension CacheService {
     let key = request.key
     try validation.checkKey(key, field: "key")
     let duration = try validation.time(
-      request.leaseDuration, byDefault: min(.seconds(10), limits.lease),
-      within: .milliseconds(10)...limits.lease, field: "lease_duration")
+      request.leaseDuration, byDefault: .seconds(10), atLeast: .milliseconds(10),
+      cutTo: limits.lease, field: "lease_duration")
     let wait = try validation.time(
-      request.wait, byDefault: .zero, within: .zero...limits.wait, field: "wait")
+      request.wait, byDefault: .zero, atLeast: .zero, cutTo: limits.wait, field: "wait")
     let refreshAfter = request.refreshAfter == 0 ? 1 : request.refreshAfter
     guard refreshAfter > 0, refreshAfter <= 1 else {
       throw RPCError.invalidArgument(
@@ -25,6 +25,11 @@ extension CacheService {
       let outcome = try await mapped { () async throws(CacheEngineError) in
         try await engine.lease(key, asked)
       }
+      if Task.isCancelled {
+        // Nobody takes it: the next who waits gets one.
+        if let lease = outcome.lease { _ = try? await engine.release(lease, of: key) }
+        throw CancellationError()
+      }
       let isAnswer =
         outcome.isFresh || outcome.lease != nil
         || (request.staleAtOnce && outcome.entry != nil)
@@ -35,7 +40,6 @@ extension CacheService {
       hasWaited = true
       let ends = min(deadline, outcome.leaseEnds ?? deadline)
       await engine.wait(for: key, after: outcome.ticket, until: ends)
-      try Task.checkCancellation()
     }
   }
 

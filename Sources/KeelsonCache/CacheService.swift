@@ -116,10 +116,12 @@ package final class CacheService: KeelsonCacheV1.CacheServiceHandler {
   /// the cache from going on: it stands in the log as well.
   private func record(_ change: FallbackChange) async {
     do {
-      switch change.kind {
+      switch change {
       case .activated:
         counters.add(to: .fallbacks)
-        try await database.recordCacheFallback(cause: change.cause)
+        // What exactly happened names addresses: that is for the log.
+        try await database.recordCacheFallback(
+          cause: "Redis cannot be reached, does not answer in time, or answers with errors.")
       case .ended(let duration, let invalidations):
         try await database.recordCacheFallbackEnded(after: duration, invalidations: invalidations)
       }

@@ -11,12 +11,16 @@ struct CacheValidation: Sendable {
     throw RPCError.invalidArgument(field: field(), problem)
   }
 
-  func checkKeys(_ keys: [String], field: String = "keys") throws {
+  /// - Parameter isDistinct: whether none may be named twice.
+  func checkKeys(_ keys: [String], isDistinct: Bool = false, field: String = "keys") throws {
     guard (1...limits.batch).contains(keys.count) else {
       throw RPCError.invalidArgument(
         field: field, "has \(keys.count) keys; 1 to \(limits.batch) are allowed ('cache-batch')")
     }
     for (index, key) in keys.enumerated() { try checkKey(key, field: "\(field)[\(index)]") }
+    guard !isDistinct || Set(keys).count == keys.count else {
+      throw RPCError.invalidArgument(field: field, "names a key twice")
+    }
   }
 
   func checkTags(_ tags: [String], field: @autoclosure () -> String) throws {
@@ -52,7 +56,7 @@ struct CacheValidation: Sendable {
   /// The lifetime that is meant, jitter taken off.
   func lifetime(_ given: KeelsonCacheV1.Lifetime?, field: String) throws -> CacheLifetime {
     guard let given else {
-      return CacheLifetime(ttl: jittered(Self.medium, by: Self.defaultJitter))
+      return CacheLifetime(ttl: jittered(min(Self.medium, limits.ttl), by: Self.defaultJitter))
     }
     let ttl: Duration
     if let duration = given.ttl {
@@ -68,7 +72,8 @@ struct CacheValidation: Sendable {
             + (ttl <= .zero ? "; an entry is taken out with DeleteEntries" : ""))
       }
     } else {
-      ttl = try preset(given.preset, field: "\(field).preset")
+      // A preset is as long as it may be.
+      ttl = min(try preset(given.preset, field: "\(field).preset"), limits.ttl)
     }
     let jitter = given.jitter ?? Self.defaultJitter
     guard (0...0.5).contains(jitter) else {
@@ -111,6 +116,19 @@ struct CacheValidation: Sendable {
     return CacheLease(
       token: given.token, position: CachePosition(epoch: given.epoch, sequence: given.stamp),
       duration: given.duration?.clampedDuration ?? .zero)
+  }
+
+  /// A time that is cut to the limit when it is longer; `byDefault` when none was given. So that a limit
+  /// that is set lower breaks no client.
+  func time(
+    _ given: GoogleProtobuf.Duration?, byDefault: Duration, atLeast least: Duration,
+    cutTo limit: Duration, field: String
+  ) throws -> Duration {
+    let duration = try given?.duration ?? byDefault
+    guard duration >= least else {
+      throw RPCError.invalidArgument(field: field, "is \(duration); it is \(least) at least")
+    }
+    return min(duration, limit)
   }
 
   /// A time within bounds; `byDefault` when none was given.

@@ -14,9 +14,10 @@ final class InvalidationFeed: Sendable {
   struct Delivery: Sendable {
     /// The watcher has to drop all copies first.
     var start: CachePosition?
-    var messages: ArraySlice<[UInt8]>
-    /// Where it stands then.
+    var messages: [[UInt8]]
+    /// Where it stands then, and whether more is there.
     var next: Int
+    var isLast: Bool
   }
 
   fileprivate struct State {
@@ -31,6 +32,9 @@ final class InvalidationFeed: Sendable {
 
     var end: Int { dropped + messages.count }
   }
+
+  /// Whoever is further behind comes again.
+  private static let messagesOfDelivery = 256
 
   private let state = Mutex(State())
   private let limits: CacheLimits
@@ -122,14 +126,18 @@ final class InvalidationFeed: Sendable {
     state.withLock { _ = $0.watchers.removeValue(forKey: id) }
   }
 
-  /// What stands at a watcher's position; nil: it begins.
+  /// What stands at a watcher's position, a part of it when it is much; nil: it begins.
   func delivery(at position: Int?) -> Delivery {
     state.withLock { state in
       guard let position, position >= state.dropped else {
-        return Delivery(start: state.position, messages: [], next: state.end)
+        return Delivery(start: state.position, messages: [], next: state.end, isLast: true)
       }
+      let first = position - state.dropped
+      // A copy, since a slice would keep the whole list from growing in place.
+      let messages = Array(state.messages[first...].prefix(Self.messagesOfDelivery))
       return Delivery(
-        start: nil, messages: state.messages[(position - state.dropped)...], next: state.end)
+        start: nil, messages: messages, next: position + messages.count,
+        isLast: first + messages.count == state.messages.count)
     }
   }
 

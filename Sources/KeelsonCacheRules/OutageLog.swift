@@ -8,6 +8,7 @@ package struct OutageLog: Sendable {
   /// Whether everything has to become void.
   private(set) package var isAll = false
   private let limit: Int
+  private static let maximumPatterns = 100
 
   package init(limit: Int) {
     self.limit = limit
@@ -29,7 +30,8 @@ package struct OutageLog: Sendable {
     case .pattern(let pattern): patterns.insert(pattern)
     case .all: isAll = true
     }
-    if count > limit { isAll = true }
+    // Patterns wait in the engine until it has looked at every key: of many, one look at all is enough.
+    if count > limit || patterns.count > Self.maximumPatterns { isAll = true }
     if isAll { (keys, tags, patterns) = ([], [], []) }
   }
 

@@ -15,16 +15,17 @@ extension ServerLimits {
       "keys or entries of one call, names of one invalidation", "INVALID_ARGUMENT"),
     size(
       "cache-batch-size", \.cache.batchBytes, 1 << 10...64 << 20,
-      "the values of one `BatchSetEntries` together", "INVALID_ARGUMENT"),
+      "the values of a batch together, either way",
+      "INVALID_ARGUMENT; RESOURCE_EXHAUSTED for an answer"),
     duration(
       "cache-ttl", \.cache.ttl, 1_000...3_153_600_000_000,
       "how long an entry may be fresh, and be kept stale after that", "INVALID_ARGUMENT"),
     duration(
       "cache-lease", \.cache.lease, 1_000...3_600_000,
-      "how long loading under a lease may take", "INVALID_ARGUMENT"),
+      "how long loading under a lease may take", "longer ones are cut to it"),
     duration(
       "cache-wait", \.cache.wait, 0...3_600_000,
-      "how long a call may wait for what another loads", "INVALID_ARGUMENT"),
+      "how long a call may wait for what another loads", "longer ones are cut to it"),
     duration(
       "cache-staleness", \.cache.staleness, 20...60_000,
       "how old what a reader gets may be", "it waits, or Redis counts as away"),

@@ -134,6 +134,8 @@ def test_what_was_loaded_while_it_was_made_void_is_not_given(service, name, kind
     late = service.set(name(1), b"older", tags=[name("tag")], lease=leased)
     if kind in ("keys", "set", "delete"):
         assert not late.stored and late.reason == cache.NOT_STORED_LEASE_LOST
+    else:
+        assert late.stamp == leased.stamp, "as old as its lease, and so void"
     assert service.get(name(1)) == (b"newer" if kind == "set" else None)
 
 
@@ -244,7 +246,7 @@ def test_memory_stays_within_its_limit(launch, dial):
     measured = service.statistics()
     assert measured.memory_bytes <= measured.memory_limit_bytes == 16 << 20
     assert measured.evictions > 10_000 and measured.entries > 1_000
-    assert server.resident_bytes() < before + (32 << 20)
+    assert server.resident_bytes() < before + (12 << 20)
 
 
 def violation(call, *arguments, field, **options):
@@ -305,8 +307,25 @@ def test_what_is_too_large_is_refused(service, name):
     requests = [cache.SetEntryRequest(key=name(1), value=bytes(900_000)) for _ in range(5)]
     many = cache.BatchSetEntriesRequest(requests=requests[:4])
     assert service.call("BatchSetEntries", many).responses[0].stored
+    found = violation(service.call, "BatchGetEntries", twice(name(1)), field="keys")
+    assert "twice" in found
     many = cache.BatchSetEntriesRequest(requests=requests)
     refused(service.call, "BatchSetEntries", many, code=TOO_LARGE)
+
+
+def twice(key):
+    return cache.BatchGetEntriesRequest(keys=[key, key])
+
+
+def test_an_answer_is_not_larger_than_a_batch(service, name):
+    keys = [name(index) for index in range(5)]
+    for key in keys:
+        service.set(key, bytes(1 << 20))
+    four = service.call("BatchGetEntries", cache.BatchGetEntriesRequest(keys=keys[:4]))
+    assert sum(len(each.entry.value) for each in four.responses) == 4 << 20
+    request = cache.BatchGetEntriesRequest(keys=keys)
+    error = refused(service.call, "BatchGetEntries", request, code=Code.RESOURCE_EXHAUSTED)
+    assert "cache-batch-size" in error.details()
 
 
 def test_bad_invalidations_are_refused(service):
@@ -320,8 +339,9 @@ def test_bad_invalidations_are_refused(service):
 
 def test_bad_leases_are_refused(service, name):
     violation(service.lease, name(1), seconds=0, field="lease_duration")
-    violation(service.lease, name(1), seconds=61, field="lease_duration")
-    violation(service.lease, name(1), wait=61, field="wait")
+    violation(service.lease, name(1), seconds=-1, field="lease_duration")
+    violation(service.lease, name(1), wait=-1, field="wait")
+    assert service.lease(name(2), seconds=3_600, wait=3_600).lease.duration.seconds == 60
     violation(service.lease, name(1), refresh_after=1.5, field="refresh_after")
     forged = cache.Lease(token=7, stamp=1, epoch=1, duration=duration(10))
     assert service.set(name(1), lease=forged).reason == cache.NOT_STORED_LEASE_LOST

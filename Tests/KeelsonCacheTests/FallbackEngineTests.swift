@@ -13,11 +13,11 @@ struct FallbackEngineTests {
   private final class Setting: Sendable {
     let shared: BreakableEngine
     let fallback: FallbackEngine
-    let changes = Mutex<[FallbackChange.Kind]>([])
-    let news = AsyncStream.makeStream(of: FallbackChange.Kind.self)
+    let changes = Mutex<[FallbackChange]>([])
+    let news = AsyncStream.makeStream(of: FallbackChange.self)
     let starts = Mutex<[CachePosition]>([])
 
-    init(fallbackTTL: Duration = .seconds(60), outageLog: Int = 100) {
+    init(fallbackTTL: Duration = .seconds(86_400), outageLog: Int = 100) {
       var limits = CacheLimits()
       limits.breaker.openFor = .milliseconds(5)
       limits.fallbackTTL = fallbackTTL
@@ -34,7 +34,7 @@ struct FallbackEngineTests {
     /// Runs the fallback for as long as the body does.
     func run(_ body: (Setting) async throws -> Void) async throws {
       let running = Task { [fallback, news] in
-        await fallback.run { news.continuation.yield($0.kind) }
+        await fallback.run { news.continuation.yield($0) }
       }
       defer { running.cancel() }
       try await body(self)
@@ -59,7 +59,7 @@ struct FallbackEngineTests {
     {
       try await fallback.set([
         CacheWrite(
-          key: key, value: Array(value.utf8), tags: ["t"], lifetime: .init(ttl: .seconds(60)))
+          key: key, value: Array(value.utf8), tags: ["t"], lifetime: .init(ttl: .seconds(86_400)))
       ])[0]
     }
 
@@ -181,12 +181,12 @@ struct FallbackEngineTests {
 
   @Test func aLeaseOfBeforeIsLost() async throws {
     try await Setting().run { setting in
-      let write = CacheWrite(key: Self.key, value: [1], lifetime: .init(ttl: .seconds(60)))
-      let outcome = try await setting.fallback.lease(Self.key, .init(duration: .seconds(10)))
+      let write = CacheWrite(key: Self.key, value: [1], lifetime: .init(ttl: .seconds(86_400)))
+      let outcome = try await setting.fallback.lease(Self.key, .init(duration: .seconds(86_400)))
       let lease = try #require(outcome.lease)
       try await setting.breakDown()
       #expect(try await setting.fallback.fill(write, under: lease) == .leaseLost)
-      let again = try await setting.fallback.lease(Self.key, .init(duration: .seconds(10)))
+      let again = try await setting.fallback.lease(Self.key, .init(duration: .seconds(86_400)))
       let local = try #require(again.lease)
       guard case .stored(_, isLocal: true) = try await setting.fallback.fill(write, under: local)
       else {

@@ -346,7 +346,8 @@ extension KeelsonCacheV1 {
 
 extension KeelsonCacheV1 {
   public struct BatchGetEntriesRequest: KeelsonAPI.Message {
-    /// 1 to 1,000 (`cache-batch`).
+    /// 1 to 1,000 (`cache-batch`), none twice. RESOURCE_EXHAUSTED when the values come to more than 4
+    /// MiB (`cache-batch-size`).
     public var keys: [String]
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
@@ -418,7 +419,7 @@ extension KeelsonCacheV1 {
     public var value: [UInt8]
     /// Stores a negative entry; `value` is empty.
     public var absent: Bool
-    /// At most 16. Under a lease, those that were named for the lease.
+    /// At most 16.
     public var tags: [String]
     public var lifetime: KeelsonCacheV1.Lifetime?
     /// The lease under which the value was loaded.
@@ -476,7 +477,8 @@ extension KeelsonCacheV1 {
     public var reason: KeelsonCacheV1.NotStored
     public var stamp: UInt64
     public var epoch: UInt64
-    /// That Redis could not be reached: only this server has it, for a short time.
+    /// That Redis could not be reached: only this server has it, for a short time. Other servers may
+    /// give what it replaces until this one has reached Redis again.
     public var fallback: Bool
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
@@ -788,10 +790,11 @@ extension KeelsonCacheV1 {
 extension KeelsonCacheV1 {
   public struct GetOrLeaseRequest: KeelsonAPI.Message {
     public var key: String
-    /// How long a lease is to last: the longest time that loading may take. 10 ms to 60 s
-    /// (`cache-lease`); not given: 10 s.
+    /// How long a lease is to last: the longest time that loading may take. 10 ms at least; what is
+    /// longer than 60 s (`cache-lease`) is cut to that; not given: 10 s.
     public var leaseDuration: GoogleProtobuf.Duration?
-    /// How long to wait for what another loads: at most 60 s; not given: no time.
+    /// How long to wait for what another loads: what is longer than 60 s (`cache-wait`) is cut to
+    /// that; not given: no time.
     public var wait: GoogleProtobuf.Duration?
     /// From which part of an entry's time on one caller gets a lease beside the fresh entry, so as to
     /// load it ahead of its end: above 0 and at most 1; not given or 1: none does.
@@ -965,7 +968,7 @@ extension KeelsonCacheV1 {
     public var keys: [String]
     /// Entries that have any of these.
     public var tags: [String]
-    /// Entries whose key matches: `*` stands for any run of characters, `?` for one. At most 512 bytes
+    /// Entries whose key matches: `*` stands for any run of bytes, `?` for one. At most 512 bytes
     /// each.
     public var patterns: [String]
     /// Has to be true for a pattern that has no literal character but colons, and so matches all keys.
@@ -1205,6 +1208,8 @@ extension KeelsonCacheV1 {
     public var sequence: UInt64
     /// That the server answers from its own memory because Redis cannot be reached.
     public var fallback: Bool
+    /// How old what the server itself gives may be (`cache-staleness`).
+    public var staleness: GoogleProtobuf.Duration?
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
 
@@ -1212,16 +1217,19 @@ extension KeelsonCacheV1 {
       self.epoch = 0
       self.sequence = 0
       self.fallback = false
+      self.staleness = nil
     }
 
     public init(
       epoch: UInt64 = 0,
       sequence: UInt64 = 0,
-      fallback: Bool = false
+      fallback: Bool = false,
+      staleness: GoogleProtobuf.Duration? = nil
     ) {
       self.epoch = epoch
       self.sequence = sequence
       self.fallback = fallback
+      self.staleness = staleness
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
@@ -3069,6 +3077,7 @@ extension KeelsonCacheV1.InvalidationStart: WireMessage {
     unsafe self.epoch = c.pointee.epoch_1
     unsafe self.sequence = c.pointee.sequence_2
     unsafe self.fallback = c.pointee.fallback_3 != 0
+    unsafe self.staleness = c.pointee.staleness_4.map { unsafe GoogleProtobuf.Duration(wire: $0) }
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -3077,6 +3086,9 @@ extension KeelsonCacheV1.InvalidationStart: WireMessage {
     unsafe c.pointee.epoch_1 = self.epoch
     unsafe c.pointee.sequence_2 = self.sequence
     unsafe c.pointee.fallback_3 = self.fallback ? 1 : 0
+    if let value = self.staleness {
+      unsafe c.pointee.staleness_4 = arena.make(value)
+    }
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
@@ -3087,6 +3099,7 @@ extension KeelsonCacheV1.InvalidationStart {
     members["epoch"] = JSONValue(number: epoch)
     members["sequence"] = JSONValue(number: sequence)
     members["fallback"] = .bool(fallback)
+    if let value = staleness { members["staleness"] = value.json }
     return .object(members)
   }
 }

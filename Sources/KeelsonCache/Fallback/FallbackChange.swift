@@ -1,12 +1,6 @@
 /// That the server's own memory took the place of the shared engine, or gave it back.
-struct FallbackChange: Sendable {
-  enum Kind: Sendable {
-    case activated
-    /// After this long, and so many things made void in the shared engine.
-    case ended(Duration, invalidations: Int)
-  }
-
-  var kind: Kind
-  /// What the shared engine did last.
-  var cause: String
+enum FallbackChange: Sendable {
+  case activated
+  /// After this long, and so many things made void in the shared engine.
+  case ended(Duration, invalidations: Int)
 }

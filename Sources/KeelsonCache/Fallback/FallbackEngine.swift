@@ -21,16 +21,17 @@ package final class FallbackEngine: CacheEngine {
     /// What the shared engine did last that was no success.
     var cause = ""
     var since: ContinuousClock.Instant?
-    /// Whether the observer hears of the memory's position.
-    var isLocal = false
+    /// Whether the observer hears of the memory's position: while that serves, and until the shared
+    /// engine has said where it stands.
+    var isLocal = true
     /// Where each engine stands.
     var sharedPosition: CachePosition?
     var localPosition: CachePosition?
     var observer: (@Sendable (CacheFeedEvent) -> Void)?
   }
 
-  /// What becomes of a probe: a key that no caller has.
-  private static let probeKey = "keelson:cache:probe:0"
+  /// What a probe reads and deletes: it is not of the form that callers' keys have.
+  private static let probeKey = "probe"
 
   let shared: any CacheEngine
   let local: MemoryCacheEngine
@@ -42,6 +43,7 @@ package final class FallbackEngine: CacheEngine {
   private let isOpen = Atomic(false)
   private let hasFailures = Atomic(false)
   private let changes = Wakeup()
+  private let hasNews = Wakeup()
   private let news = Mutex<[FallbackChange]>([])
 
   package init(over shared: any CacheEngine, limits: CacheLimits, logger: Logger) {
@@ -113,8 +115,9 @@ package final class FallbackEngine: CacheEngine {
       succeeded()
       return outcome
     } catch {
-      // If it has happened it was right: the lease stood.
+      // If it has happened it was right: the lease stood. If not, nobody else will end the lease.
       failed(error)
+      note(.keys([write.key]))
       return .leaseLost
     }
   }
@@ -126,10 +129,16 @@ package final class FallbackEngine: CacheEngine {
     do {
       let outcome = try await shared.lease(key, request)
       succeeded()
-      guard isTrusted([key]) else { return local.leaseNow(key, request) }
+      guard isTrusted([key]) else {
+        // What is noted ends the lease, too.
+        if outcome.lease != nil { note(.keys([key])) }
+        return local.leaseNow(key, request)
+      }
       return outcome
     } catch {
       failed(error)
+      // It may have been given.
+      note(.keys([key]))
       return local.leaseNow(key, request)
     }
   }
@@ -244,7 +253,10 @@ package final class FallbackEngine: CacheEngine {
 
   package func age(at now: ContinuousClock.Instant) -> Duration? {
     // While something noted here is not void there yet, copies are not used either.
-    isActive || hasNotes.load(ordering: .acquiring) ? nil : shared.age(at: now)
+    guard !isActive, !hasNotes.load(ordering: .acquiring) else { return nil }
+    // Its watchers may not have heard where it stands.
+    guard state.withLock({ !$0.isLocal }) else { return nil }
+    return shared.age(at: now)
   }
 
   // MARK: What becomes void
@@ -267,6 +279,7 @@ package final class FallbackEngine: CacheEngine {
           state.sharedPosition?.sequence = invalidation.sequence
         }
       }
+      if !isLocal, !isActive, case .start = event { state.isLocal = false }
       if state.isLocal == isLocal { state.observer?(event) }
     }
   }
@@ -318,7 +331,7 @@ package final class FallbackEngine: CacheEngine {
       .warning,
       "The cache's shared engine is away: the server's own memory takes its place.",
       ["cause": cause])
-    tell(FallbackChange(kind: .activated, cause: cause))
+    tell(.activated)
   }
 
   private func note(_ scope: Invalidation.Scope) {
@@ -339,7 +352,7 @@ package final class FallbackEngine: CacheEngine {
 
   private func tell(_ change: FallbackChange) {
     news.withLock { $0.append(change) }
-    changes.set()
+    hasNews.set()
   }
 
   private static func isLocal(_ outcome: CacheWriteOutcome) -> CacheWriteOutcome {
@@ -356,18 +369,17 @@ package final class FallbackEngine: CacheEngine {
   func run(record: @escaping @Sendable (FallbackChange) async -> Void) async {
     await withTaskGroup(of: Void.self) { group in
       group.addTask { await self.local.run() }
-      group.addTask { await self.keepInOrder(record) }
+      group.addTask { await self.keepInOrder() }
+      group.addTask {
+        while await self.hasNews.wait() {
+          for change in self.news.withLock({ $0.takeAll() }) { await record(change) }
+        }
+      }
     }
   }
 
-  private func keepInOrder(_ record: @Sendable (FallbackChange) async -> Void) async {
+  private func keepInOrder() async {
     while !Task.isCancelled {
-      for change in news.withLock({ news in
-        defer { news = [] }
-        return news
-      }) {
-        await record(change)
-      }
       let (isClosed, timeToProbe) = state.withLock {
         ($0.breaker.isClosed, $0.breaker.timeToProbe(at: .now))
       }
@@ -379,6 +391,9 @@ package final class FallbackEngine: CacheEngine {
         await putInOrder()
       }
     }
+    // The last chance for what is noted: nobody else knows of it.
+    guard hasNotes.load(ordering: .acquiring) else { return }
+    await Task { try? await self.carryOutNotes() }.value
   }
 
   /// Makes void in the shared engine what was noted; probes it first when it was away.
@@ -391,9 +406,7 @@ package final class FallbackEngine: CacheEngine {
         let isEnough = state.withLock { $0.breaker.probe(succeeded: true, at: .now) }
         guard isEnough else { return }
       }
-      let notes = takeNotes()
-      for scope in notes.scopes(batch: limits.batch) { _ = try await shared.invalidate(scope) }
-      finish(notes.count)
+      try await carryOutNotes()
     } catch {
       let opens = state.withLock { state in
         state.cause = error.message
@@ -413,6 +426,21 @@ package final class FallbackEngine: CacheEngine {
     }
   }
 
+  private func carryOutNotes() async throws(CacheEngineError) {
+    let notes = takeNotes()
+    for scope in notes.scopes(batch: limits.batch) {
+      do {
+        _ = try await shared.invalidate(scope)
+      } catch {
+        // More patterns than it takes: then everything.
+        guard error.code == .full else { throw error }
+        _ = try await shared.invalidate(.all)
+        break
+      }
+    }
+    finish(notes.count)
+  }
+
   /// What is noted from now on is for the next round.
   private func takeNotes() -> OutageLog {
     state.withLock { state in
@@ -430,25 +458,29 @@ package final class FallbackEngine: CacheEngine {
     local.clear()
     let ended = state.withLock { state -> Duration? in
       state.inHand = nil
-      hasNotes.store(!state.outage.isEmpty, ordering: .releasing)
-      // How old the shared engine's knowledge is may still be of before.
-      defer {
-        if !state.isLocal, let position = state.sharedPosition {
-          state.observer?(.start(position))
-        }
+      // Watchers hear it before the shared engine is used: how old its knowledge is may still be of
+      // before.
+      if let position = state.sharedPosition {
+        state.isLocal = false
+        state.observer?(.start(position))
       }
+      hasNotes.store(!state.outage.isEmpty, ordering: .releasing)
       guard isActive else { return nil }
       state.breaker.close()
       hasFailures.store(false, ordering: .relaxed)
       isOpen.store(false, ordering: .releasing)
-      if state.sharedPosition != nil { state.isLocal = false }
       defer { state.since = nil }
       return state.since?.duration(to: .now)
     }
     guard let ended else { return }
     logger.log(.info, "The cache's shared engine is used again.", ["away": "\(ended)"])
-    tell(
-      FallbackChange(
-        kind: .ended(ended, invalidations: invalidations), cause: state.withLock { $0.cause }))
+    tell(.ended(ended, invalidations: invalidations))
+  }
+}
+
+extension Array {
+  fileprivate mutating func takeAll() -> [Element] {
+    defer { removeAll() }
+    return self
   }
 }

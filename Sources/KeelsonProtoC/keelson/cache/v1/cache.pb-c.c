@@ -1748,7 +1748,7 @@ const ProtobufCMessageDescriptor keelson__cache__v1__watch_invalidations_respons
   (ProtobufCMessageInit) keelson__cache__v1__watch_invalidations_response__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor keelson__cache__v1__invalidation_start__field_descriptors[3] =
+static const ProtobufCFieldDescriptor keelson__cache__v1__invalidation_start__field_descriptors[4] =
 {
   {
     "epoch_1",
@@ -1786,16 +1786,29 @@ static const ProtobufCFieldDescriptor keelson__cache__v1__invalidation_start__fi
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "staleness_4",
+    4,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_MESSAGE,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Cache__V1__InvalidationStart, staleness_4),
+    &google__protobuf__duration__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned keelson__cache__v1__invalidation_start__field_indices_by_name[] = {
   0,   /* field[0] = epoch_1 */
   2,   /* field[2] = fallback_3 */
   1,   /* field[1] = sequence_2 */
+  3,   /* field[3] = staleness_4 */
 };
 static const ProtobufCIntRange keelson__cache__v1__invalidation_start__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 3 }
+  { 0, 4 }
 };
 const ProtobufCMessageDescriptor keelson__cache__v1__invalidation_start__descriptor =
 {
@@ -1805,7 +1818,7 @@ const ProtobufCMessageDescriptor keelson__cache__v1__invalidation_start__descrip
   "Keelson__Cache__V1__InvalidationStart",
   "keelson.cache.v1",
   sizeof(Keelson__Cache__V1__InvalidationStart),
-  3,
+  4,
   keelson__cache__v1__invalidation_start__field_descriptors,
   keelson__cache__v1__invalidation_start__field_indices_by_name,
   1,  keelson__cache__v1__invalidation_start__number_ranges,

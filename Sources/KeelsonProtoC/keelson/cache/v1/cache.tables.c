@@ -223,9 +223,10 @@ static const keelson_field keelson__cache__v1__invalidation_start__table_fields[
   {1, KEELSON_VARINT, 0, "epoch", NULL},
   {2, KEELSON_VARINT, 0, "sequence", NULL},
   {3, KEELSON_VARINT, 0, "fallback", NULL},
+  {4, KEELSON_MESSAGE, 0, "staleness", &google__protobuf__duration__table_data},
 };
 const keelson_message_table keelson__cache__v1__invalidation_start__table_data = {
-  "keelson.cache.v1.InvalidationStart", 3, keelson__cache__v1__invalidation_start__table_fields, &keelson__cache__v1__invalidation_start__descriptor,
+  "keelson.cache.v1.InvalidationStart", 4, keelson__cache__v1__invalidation_start__table_fields, &keelson__cache__v1__invalidation_start__descriptor,
 };
 
 static const keelson_field keelson__cache__v1__invalidation__table_fields[] = {

@@ -400,10 +400,11 @@ struct  Keelson__Cache__V1__InvalidationStart
   uint64_t epoch_1;
   uint64_t sequence_2;
   protobuf_c_boolean fallback_3;
+  Google__Protobuf__Duration *staleness_4;
 };
 #define KEELSON__CACHE__V1__INVALIDATION_START__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__cache__v1__invalidation_start__descriptor) \
-    , 0, 0, 0 }
+    , 0, 0, 0, NULL }
 
 
 struct  Keelson__Cache__V1__Invalidation
