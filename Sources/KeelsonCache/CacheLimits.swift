@@ -30,6 +30,9 @@ package struct CacheLimits: Sendable {
   package var breaker = CircuitBreaker.Settings()
   /// How long what is stored while Redis is away may be given out.
   package var fallbackTTL: Duration = .milliseconds(100)
+  /// How long after a write of unknown outcome Redis may still carry it out: what is noted is put in
+  /// order after that. Longer than Redis's timeout.
+  package var outageSettling: Duration = .milliseconds(300)
   /// Writes that are remembered while Redis is away; beyond it everything in Redis becomes void on
   /// return.
   package var outageLog = 10_000

@@ -41,7 +41,9 @@ struct EntryBlob {
     epoch = Self.number(bytes, at: 2)
     stamp = Self.number(bytes, at: Self.stampOffset)
     freshUntil = Int64(bitPattern: Self.number(bytes, at: Self.timesOffset))
-    ttl = .milliseconds(Int64(bitPattern: Self.number(bytes, at: Self.timesOffset + 8)))
+    let milliseconds = Int64(bitPattern: Self.number(bytes, at: Self.timesOffset + 8))
+    guard Self.times.contains(freshUntil), Self.times.contains(milliseconds) else { return nil }
+    ttl = .milliseconds(milliseconds)
     header = bytes[..<Self.headerBytes]
     var offset = Self.headerBytes + 1
     tags = []
@@ -56,6 +58,9 @@ struct EntryBlob {
     }
     value = bytes[offset...]
   }
+
+  /// Up to the year 10,000: what is beyond was not written by us.
+  private static let times = 0...(253_402_300_800_000 as Int64)
 
   // MARK: Writing
 

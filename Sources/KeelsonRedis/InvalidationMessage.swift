@@ -19,26 +19,30 @@ struct InvalidationMessage {
 
   /// nil for what is no message of ours.
   init?(_ bytes: [UInt8]) {
-    guard let text = String(validating: bytes, as: UTF8.self) else { return nil }
-    var words = text.split(separator: " ", omittingEmptySubsequences: true)[...]
-    guard words.count >= 3, let epoch = words.popFirst().flatMap({ UInt64($0) }),
-      let sequence = words.popFirst().flatMap({ UInt64($0) }), let kind = words.popFirst()
-    else { return nil }
+    // By bytes: in text, what follows a space may belong to the same character.
+    var words: [String] = []
+    for word in bytes.split(separator: UInt8(ascii: " ")) {
+      guard let text = String(validating: word, as: UTF8.self) else { return nil }
+      words.append(text)
+    }
+    guard words.count >= 3, let epoch = UInt64(words[0]), let sequence = UInt64(words[1]) else {
+      return nil
+    }
     self.epoch = epoch
     self.sequence = sequence
-    switch kind {
-    case "k": content = .invalidation(.keys(words.map(String.init)))
-    case "t": content = .invalidation(.tags(words.map(String.init)))
+    let names = Array(words[3...])
+    switch words[2] {
+    case "k": content = .invalidation(.keys(names))
+    case "t": content = .invalidation(.tags(names))
     case "p":
-      guard words.count == 1, let pattern = try? CachePattern(String(words[words.startIndex]))
-      else { return nil }
+      guard names.count == 1, let pattern = try? CachePattern(names[0]) else { return nil }
       content = .invalidation(.pattern(pattern))
     case "a": content = .invalidation(.all)
     case "f":
-      guard words.count == 1 else { return nil }
-      content = .leaseEnded(key: String(words[words.startIndex]))
+      guard names.count == 1 else { return nil }
+      content = .leaseEnded(key: names[0])
     case "d":
-      guard words.count == 1, let sequence = UInt64(words[words.startIndex]) else { return nil }
+      guard names.count == 1, let sequence = UInt64(names[0]) else { return nil }
       content = .bansDropped(upTo: sequence)
     case "e": content = .newEpoch
     default: return nil

@@ -18,21 +18,26 @@ extension RedisCacheEngine {
         command.append(CacheNames.entry, keys[0])
         return [command]
       }[0]
-      let entry = found.blob.map(entry)
+      var entry = found.blob.map(entry)
       if let entry, found.isFresh, !isDue(entry, request) {
         return CacheLeaseOutcome(entry: entry, isFresh: true)
       }
       let outcome = try await inEpoch { (known, connection) throws(RedisError) in
         try await lease(key, request, beside: found, known, connection)
       }
+      // Asking for the lease may have taken long, and it does not look at tags and patterns.
+      let isStillCurrent = isStillCurrent(found, key)
+      let isFresh = found.isFresh && isStillCurrent
+      if !isStillCurrent { entry = nil }
       switch outcome {
       case .changed: continue
       case .granted(let lease):
-        return CacheLeaseOutcome(entry: entry, isFresh: found.isFresh, lease: lease)
+        return CacheLeaseOutcome(entry: entry, isFresh: isFresh, lease: lease)
+      case .taken where found.isFresh && !isFresh: continue
       case .taken(let duration):
         return CacheLeaseOutcome(
-          entry: entry, isFresh: found.isFresh, ticket: ticket,
-          leaseEnds: found.isFresh ? nil : .now + duration)
+          entry: entry, isFresh: isFresh, ticket: ticket,
+          leaseEnds: isFresh ? nil : .now + duration)
       }
     }
     // Whoever changes it so often is who loads it.
@@ -93,6 +98,7 @@ extension RedisCacheEngine {
           return .full
         }
       }
+      if case .stored = outcome { link.gauge.add(write) }
       guard case .full = outcome else { return outcome ?? .leaseLost }
     }
     // Whoever waits for it loads for himself.

@@ -9,6 +9,10 @@ extension RedisCacheEngine {
     var isFresh: Bool
     /// The beginning of whatever is there, to recognize it by; empty when nothing is.
     var header: ArraySlice<UInt8>
+    /// When it was asked for, of which process, and as of when it is known to be current.
+    var askedAt: Int64 = 0
+    var runID: UInt64 = 0
+    var asOf: Int64 = 0
 
     var entry: EntryBlob? { isFresh ? blob : nil }
   }
@@ -57,6 +61,12 @@ extension RedisCacheEngine {
     }
   }
 
+  /// What is of another type was not stored by us: it is no entry.
+  private static func entry(in reply: RedisReply) throws(RedisError) -> RedisReply {
+    if case .error(let message) = reply, message.hasPrefix("WRONGTYPE") { return .null }
+    return try reply.checked()
+  }
+
   /// nil when the answers are too old by now.
   private func readOnce(
     _ keys: [String], _ commands: [RedisCommand]
@@ -66,10 +76,12 @@ extension RedisCacheEngine {
     let sent = MonotonicTime.now
     var blobs: [[UInt8]?] = []
     if commands.count == 1 {
-      let reply = try await connection.ask(commands[0]).checked()
+      let reply = try await Self.entry(in: connection.ask(commands[0]))
       if let replies = reply.array { blobs = replies.map(\.bytes) } else { blobs = [reply.bytes] }
     } else {
-      for reply in try await connection.ask(commands) { blobs.append(try reply.checked().bytes) }
+      for reply in try await connection.ask(commands) {
+        blobs.append(try Self.entry(in: reply).bytes)
+      }
     }
     guard blobs.count == keys.count else {
       throw RedisError(.unreachable, "Redis has answered something else than was asked.")
@@ -77,12 +89,29 @@ extension RedisCacheEngine {
     try await know(asOf: sent - limits.knowledgeAge.nanoseconds)
     let asOf = min(sent, link.known.asOf ?? sent - limits.staleness.nanoseconds)
     switch judge(keys, blobs, by: connection.runID, askedAt: sent) {
-    case .judged(let found):
+    case .judged(var found):
+      for index in found.indices {
+        found[index].askedAt = sent
+        found[index].runID = connection.runID
+        found[index].asOf = asOf
+      }
       return MonotonicTime.now - asOf < limits.staleness.nanoseconds ? found : nil
     case .tooOld: return nil
     case .unknown:
       throw RedisError(.unreachable, "Redis was restarted; its cache begins anew.")
     }
+  }
+
+  /// Whether an entry that was current when it was read is so still, after something else was waited
+  /// for.
+  func isStillCurrent(_ found: Found, _ key: String) -> Bool {
+    guard let blob = found.blob else { return true }
+    guard MonotonicTime.now - found.asOf < limits.staleness.nanoseconds else { return false }
+    let judgement = link.known.withView(of: found.runID, askedAt: found.askedAt) { view in
+      blob.epoch == view.epoch && view.isCurrent(stamp: blob.stamp, key: key, tags: blob.tags)
+    }
+    if case .judged(let isCurrent) = judgement { return isCurrent }
+    return false
   }
 
   /// Says which entries are current, by what is known now.

@@ -40,7 +40,10 @@ extension RedisCacheEngine {
           return nil
         }
       }
-      if let stored { return stored }
+      if let stored {
+        for write in writes { link.gauge.add(write) }
+        return stored
+      }
     }
     // What is there is not what the caller has: nobody may be given it any more.
     _ = try await remove(writes.map(\.key), looking: false)
@@ -53,7 +56,7 @@ extension RedisCacheEngine {
   ) async throws(RedisError) -> CacheWriteOutcome {
     let now = link.gauge.redisTime
     let reply = try await link.run(
-      .set, keys: 1 + 2 * writes.count, arguments: 3 + 3 * writes.count, on: connection,
+      .set, keys: 1 + 2 * writes.count, arguments: 4 + 3 * writes.count, on: connection,
       epoch: known.epoch
     ) {
       $0.append(CacheNames.meta)
@@ -63,6 +66,7 @@ extension RedisCacheEngine {
       }
     } arguments: {
       $0.append(InvalidationMessage.body(.keys(writes.map(\.key))))
+      $0.append("\(now + limits.commandTimeout.wholeMilliseconds)")
       for write in writes {
         $0.append(EntryBlob.start(write, epoch: known.epoch))
         $0.append(bytes: EntryBlob.restBytes(write)) { bytes in

@@ -42,7 +42,7 @@ package struct RedisError: Error, Hashable, CustomStringConvertible {
     case .answered:
       // Redis that loads its data, is busy with a script, has become a replica, or lost its primary.
       switch kind {
-      case "LOADING", "BUSY", "READONLY", "MASTERDOWN", "TRYAGAIN", "EPOCH":
+      case "LOADING", "BUSY", "READONLY", "MASTERDOWN", "TRYAGAIN", "EPOCH", "LATE":
         return CacheEngineError(.unavailable, "Redis has answered: \(message).")
       case "BANS":
         return CacheEngineError(.full, "\(message.drop { $0 != " " }.dropFirst()).")

@@ -312,7 +312,11 @@ final class RedisLink: @unchecked Sendable {
     guard let parts = reply.array, parts.count == 3, parts[0].bytes == Self.messageKind else {
       return false
     }
-    guard let bytes = parts[2].bytes, let message = InvalidationMessage(bytes) else { return true }
+    guard let message = parts[2].bytes.flatMap({ InvalidationMessage($0) }) else {
+      // A server of another version may know kinds of messages that this one does not.
+      if case .following = phase { renew() }
+      return true
+    }
     switch phase {
     case .away: break
     case .reading(var messages):

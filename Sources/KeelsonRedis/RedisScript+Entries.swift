@@ -125,4 +125,9 @@ extension RedisScript {
     for i = 1, count do redis.call('UNLINK', sample[i][2]) end
     return {reply[1], count}
     """
+
+  /// KEYS: meta, the lock. ARGV: milliseconds it lasts. Returns nothing when another has it.
+  static let lockText = """
+    return redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[1])
+    """
 }

@@ -1,12 +1,27 @@
 /// A Lua script that Redis runs in one go, with nothing in between.
 enum RedisScript: Int, CaseIterable, Sendable {
-  case begin, set, delete, tags, pattern, all, lease, fill, release, touch, void, drop, evict
+  case begin, set, delete, tags, pattern, all, lease, fill, release, touch, void, drop, evict, lock
 
-  /// What every script but `begin` and `evict` starts with: what it is given belongs to this epoch.
+  /// What every script but `begin`, `evict` and `lock` starts with: what it is given belongs to this epoch.
   /// KEYS[1] is the hash `meta`, ARGV[1] the epoch, ARGV[2] the channel.
   private static let checkEpoch = """
     if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
       return redis.error_reply('EPOCH a new epoch has begun')
+    end
+
+    """
+
+  /// Redis may have evicted what it had to remember, even ahead of running this very script: whoever
+  /// counts anew would hide it. KEYS[2] is what is counted.
+  private static let checkTags = """
+    if tonumber(redis.call('HGET', KEYS[1], 'tags')) ~= redis.call('ZCARD', KEYS[2]) then
+      return redis.error_reply('EPOCH tags were lost')
+    end
+
+    """
+  private static let checkBans = """
+    if tonumber(redis.call('HGET', KEYS[1], 'bans')) ~= redis.call('HLEN', KEYS[2]) then
+      return redis.error_reply('EPOCH patterns were lost')
     end
 
     """
@@ -30,15 +45,19 @@ enum RedisScript: Int, CaseIterable, Sendable {
     case .evict: Self.evictText
     case .set: Self.checkEpoch + Self.publish + Self.setText
     case .delete: Self.checkEpoch + Self.publish + Self.deleteText
-    case .tags: Self.checkEpoch + Self.publish + Self.writeInFullMemory + Self.tagsText
-    case .pattern: Self.checkEpoch + Self.publish + Self.writeInFullMemory + Self.patternText
+    case .tags:
+      Self.checkEpoch + Self.checkTags + Self.publish + Self.writeInFullMemory + Self.tagsText
+    case .pattern:
+      Self.checkEpoch + Self.checkBans + Self.publish + Self.writeInFullMemory + Self.patternText
     case .all: Self.checkEpoch + Self.publish + Self.writeInFullMemory + Self.allText
-    case .lease: Self.checkEpoch + Self.leaseText
+    case .lease: Self.checkEpoch + Self.writeInFullMemory + Self.leaseText
+    case .lock: Self.writeInFullMemory + Self.lockText
     case .fill: Self.checkEpoch + Self.publish + Self.fillText
     case .release: Self.checkEpoch + Self.publish + Self.releaseText
     case .touch: Self.checkEpoch + Self.touchText
     case .void: Self.checkEpoch + Self.voidText
-    case .drop: Self.checkEpoch + Self.publish + Self.dropText
+    case .drop:
+      Self.checkEpoch + Self.checkBans + Self.publish + Self.writeInFullMemory + Self.dropText
     }
   }
 
@@ -58,12 +77,20 @@ enum RedisScript: Int, CaseIterable, Sendable {
     return {ARGV[2], '0', '0', '-1'}
     """
 
-  /// KEYS: meta, then entry and lease of each key. ARGV: epoch, channel, the message's body, then for
-  /// each key what comes before the stamp, what comes after it, and milliseconds to live.
+  /// Not when it comes so late that its sender has given up on it: what it stores may have been made
+  /// void since.
+  ///
+  /// KEYS: meta, then entry and lease of each key. ARGV: epoch, channel, the message's body, milliseconds
+  /// since 1970 until which it may be done, then for each key what comes before the stamp, what comes
+  /// after it, and milliseconds to live.
   private static let setText = """
+    local time = redis.call('TIME')
+    if tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 > tonumber(ARGV[4]) then
+      return redis.error_reply('LATE its time is over')
+    end
     local sequence = redis.call('HINCRBY', KEYS[1], 'sequence', 1)
     local stamp = struct.pack('>I8', sequence)
-    local a = 4
+    local a = 5
     for i = 2, #KEYS, 2 do
       redis.call('SET', KEYS[i], ARGV[a] .. stamp .. ARGV[a + 1], 'PX', ARGV[a + 2])
       redis.call('DEL', KEYS[i + 1])

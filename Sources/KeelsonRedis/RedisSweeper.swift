@@ -40,31 +40,39 @@ final class RedisSweeper: @unchecked Sendable {
     Task(executorPreference: link.loop) { [self] in
       defer { isBusy = false }
       guard let control = link.control else { return }
-      do throws(RedisError) {
+      if look.wantsSweep {
         // What is void goes first.
-        if look.wantsSweep {
-          try await whileLocked(CacheNames.sweep, control) { () throws(RedisError) in
-            try await sweep(look, control)
-          }
+        await attempt(CacheNames.sweep, control) { () throws(RedisError) in
+          try await sweep(look, control)
         }
-        if link.gauge.isFull, isFull {
-          try await whileLocked(CacheNames.eviction, control) { () throws(RedisError) in
-            try await evict(control)
-          }
-        }
-      } catch {
-        // The next look begins anew, here or on another server.
-        logger.log(.debug, "A sweep of the cache in Redis has not ended: \(error.message)")
       }
+      if link.gauge.isFull, isFull {
+        await attempt(CacheNames.eviction, control) { () throws(RedisError) in
+          try await evict(control)
+        }
+      }
+    }
+  }
+
+  private func attempt(
+    _ lock: String, _ control: RedisConnection, _ body: () async throws(RedisError) -> Void
+  ) async {
+    do {
+      try await whileLocked(lock, control, body)
+    } catch {
+      // The next look begins anew, here or on another server.
+      logger.log(.debug, "A sweep of the cache in Redis has not ended: \(error.message)")
     }
   }
 
   private func whileLocked(
     _ name: String, _ control: RedisConnection, _ body: () async throws(RedisError) -> Void
   ) async throws(RedisError) {
-    let lock = try await control.ask(
-      RedisCommand("SET", name, "1", "NX", "PX", "\(Self.lockMilliseconds)")
-    ).checked()
+    let lock = try await link.runPlain(.lock, keys: 2, arguments: 1, on: control) {
+      $0.append(CacheNames.meta)
+      $0.append(name)
+      $0.append(Self.lockMilliseconds)
+    }
     guard !lock.isNull else { return }
     do throws(RedisError) {
       try await body()

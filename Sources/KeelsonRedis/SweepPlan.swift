@@ -9,7 +9,7 @@ struct SweepPlan: Sendable {
   private let bans: [InvalidationView.Ban]
   /// Whether what is older than the floor, or of another epoch, may be anywhere.
   private let isWhole: Bool
-  /// What keys to look for, in Redis's own language of patterns: ours is a part of it.
+  /// What keys to look for, in Redis's own language of patterns.
   let match: String
 
   /// - Parameter swept: see ``RedisLook/swept``.
@@ -19,13 +19,8 @@ struct SweepPlan: Sendable {
     floor = view.floor
     bans = view.bans
     isWhole = swept.map { $0 < view.floor } ?? true
-    if isWhole {
-      match = "*"
-    } else if bans.count == 1 {
-      match = bans[0].pattern.text
-    } else {
-      match = Self.commonPrefix(bans.map(\.pattern.prefix)) + "*"
-    }
+    // No more than a beginning: callers' patterns are matched here, where none of them takes long.
+    match = isWhole ? "*" : Self.commonPrefix(bans.map(\.pattern.prefix)) + "*"
   }
 
   var isEmpty: Bool { bans.isEmpty && !isWhole }
@@ -44,7 +39,7 @@ struct SweepPlan: Sendable {
       let common = zip(prefix, text.utf8).prefix { $0 == $1 }.count
       prefix = prefix.prefix(common)
     }
-    // A character that was cut in two matches nothing: `*` takes the rest.
+    // A character that was cut in two is left to `*`.
     return String(Substring(prefix))
   }
 }

@@ -20,6 +20,7 @@ struct FallbackEngineTests {
     init(fallbackTTL: Duration = .seconds(86_400), outageLog: Int = 100) {
       var limits = CacheLimits()
       limits.breaker.openFor = .milliseconds(5)
+      limits.outageSettling = .milliseconds(1)
       limits.fallbackTTL = fallbackTTL
       limits.outageLog = outageLog
       shared = BreakableEngine(MemoryCacheEngine(byteLimit: 1 << 20))

@@ -170,6 +170,8 @@ import Testing
       #expect(try await engine.set([write(keys[0], "new")]) == [.full])
       #expect(try await engine.text(keys[0]) == nil)
       #expect(try await engine.fill(write("a:b:c:1", "x"), under: lease) == .full)
+      let other = try await engine.lease("a:b:c:2", CacheLeaseRequest(duration: .seconds(60)))
+      #expect(other.lease != nil, "one at a time loads, whoever keeps it")
       _ = try await engine.invalidate(.tags([keys[1]]))
       #expect(try await engine.text(keys[1]) == nil)
       _ = try await engine.delete([keys[2]])

@@ -406,6 +406,8 @@ package final class FallbackEngine: CacheEngine {
         let isEnough = state.withLock { $0.breaker.probe(succeeded: true, at: .now) }
         guard isEnough else { return }
       }
+      // A write whose connection was lost may be on its way still.
+      try? await Task.sleep(for: limits.outageSettling)
       try await carryOutNotes()
     } catch {
       let opens = state.withLock { state in
