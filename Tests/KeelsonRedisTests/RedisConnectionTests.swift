@@ -123,7 +123,8 @@ import Testing
           _ = try await connection.ask(RedisCommand("PING"))
         } catch let error as RedisError { codes.append(error.code) }
       }
-      #expect(codes.first == .timedOut && codes.last == .unreachable)
+      // The first may be late enough on a busy machine.
+      #expect(codes.last == .unreachable && codes.dropLast().allSatisfy { $0 == .timedOut })
       try await server.resume()
     }
     await server.stop()
