@@ -285,6 +285,9 @@ let package = Package(
     .executableTarget(
       name: "JobsBenchmark", dependencies: ["KeelsonClient"],
       path: "Benchmarks/Jobs", swiftSettings: common),
+    .executableTarget(
+      name: "cache-benchmark", dependencies: ["KeelsonCore", "KeelsonCacheRules", "KeelsonCache"],
+      path: "Benchmarks/Cache", swiftSettings: common),
   ]
 )
 

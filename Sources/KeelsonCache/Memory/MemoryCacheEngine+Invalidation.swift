@@ -53,8 +53,6 @@ extension MemoryCacheEngine {
     /// Of the last sweep that has ended, and its epoch.
     var swept: CachePosition?
     var epoch: UInt64 = 0
-    /// The longest time that a shard was locked for one slice.
-    var longestSlice: Duration = .zero
   }
 
   /// Entries of a slice, when one pattern is in force.
