@@ -99,63 +99,45 @@ enum MemoryUse {
       .appendingPathComponent("cache-benchmark-\(getpid())")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: folder) }
-    let socket = folder.appendingPathComponent("redis").path
-    let server = Process()
-    server.executableURL = URL(fileURLWithPath: "/usr/bin/redis-server")
-    server.arguments = [
-      "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir",
-      folder.path,
-    ]
-    server.standardOutput = FileHandle.nullDevice
-    try server.run()
-    defer {
-      server.terminate()
-      server.waitUntilExit()
+    let client = "redis-cli -s \(folder.path)/redis"
+    _ = try output(
+      "redis-server --port 0 --unixsocket \(folder.path)/redis --save '' --appendonly no"
+        + " --dir \(folder.path) --daemonize yes")
+    defer { _ = try? output("\(client) shutdown nosave") }
+    let end = ContinuousClock.now + .seconds(10)
+    while try output("\(client) ping 2>&1") != "PONG" {
+      guard .now < end else { throw MemoryUseProblem("redis-server does not answer") }
     }
-    while try command(socket, ["ping"]) != "PONG\n" {
-      guard server.isRunning else { throw MemoryUseProblem("redis-server does not run") }
-    }
-    let before = try usedMemory(socket)
-    let file = folder.appendingPathComponent("commands")
+    let before = try usedMemory(client)
     let text = String(decoding: value, as: UTF8.self)
     var commands = ""
     for number in 0..<entries { commands += "SET \(Keys.name(number)) \(text) EX 86400\r\n" }
-    try commands.write(to: file, atomically: false, encoding: .utf8)
-    _ = try command(socket, ["--pipe"], input: FileHandle(forReadingFrom: file))
-    let count = try command(socket, ["dbsize"])
-    guard count == "\(entries)\n" else { throw MemoryUseProblem("Redis has \(count) entries") }
-    let usage = try command(socket, ["memory", "usage", Keys.name(entries / 2)])
+    try commands.write(toFile: folder.path + "/commands", atomically: false, encoding: .utf8)
+    _ = try output("\(client) --pipe < \(folder.path)/commands")
+    let count = try output("\(client) dbsize")
+    guard count == "\(entries)" else { throw MemoryUseProblem("Redis has \(count) entries") }
+    let usage = try output("\(client) memory usage \(Keys.name(entries / 2))")
     return [
-      "redis_entry_bytes": [Double(try usedMemory(socket) - before) / Double(entries)],
-      "redis_memory_usage_bytes": [Double(usage.trimmingCharacters(in: .newlines)) ?? 0],
+      "redis_entry_bytes": [Double(try usedMemory(client) - before) / Double(entries)],
+      "redis_memory_usage_bytes": [Double(usage) ?? 0],
     ]
   }
 
-  private static func usedMemory(_ socket: String) throws -> Int {
-    let info = try command(socket, ["info", "memory"])
-    guard
-      let line = info.split(whereSeparator: \.isNewline).first(where: {
-        $0.hasPrefix("used_memory:")
-      }),
-      let bytes = Int(line.dropFirst("used_memory:".count))
-    else { throw MemoryUseProblem("Redis does not tell its memory") }
+  private static func usedMemory(_ client: String) throws -> Int {
+    let line = try output("\(client) info memory | grep ^used_memory:")
+    guard let bytes = Int(line.dropFirst("used_memory:".count)) else {
+      throw MemoryUseProblem("Redis does not tell its memory")
+    }
     return bytes
   }
 
-  private static func command(
-    _ socket: String, _ arguments: [String], input: FileHandle = .nullDevice
-  ) throws -> String {
-    let client = Process()
-    client.executableURL = URL(fileURLWithPath: "/usr/bin/redis-cli")
-    client.arguments = ["-s", socket] + arguments
-    client.standardInput = input
-    let output = Pipe()
-    client.standardOutput = output
-    client.standardError = FileHandle.nullDevice
-    try client.run()
-    let bytes = output.fileHandleForReading.readDataToEndOfFile()
-    client.waitUntilExit()
-    return String(decoding: bytes, as: UTF8.self)
+  /// Of a command of the shell, without the white space around it.
+  private static func output(_ command: String) throws -> String {
+    guard let pipe = popen(command, "r") else { throw MemoryUseProblem("popen: \(errno)") }
+    var bytes: [UInt8] = []
+    while case let byte = fgetc(pipe), byte != EOF { bytes.append(UInt8(truncatingIfNeeded: byte)) }
+    pclose(pipe)
+    return String(decoding: bytes, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
   }
 }
 
