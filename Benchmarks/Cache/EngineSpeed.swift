@@ -22,6 +22,10 @@ enum EngineSpeed {
         figures["get_ns_\(suffix)"] = await measure(threads) { get(engine, keys, $0) }
         figures["set_ns_\(suffix)"] = await measure(threads) { set(engine, keys, $0) }
       }
+      figures["miss_ns_\(name)"] = await measure(1) { _ in
+        for number in 0..<operations where engine.getNow(Keys.name(-number)) != nil {}
+        return operations
+      }
       // Once a tag was invalidated each entry is looked at once more.
       _ = try? engine.invalidateNow(.tags(["other"]))
       figures["get_after_tag_ns_\(name)"] = await measure(1, rounds: 1) { get(engine, keys, $0) }

@@ -16,8 +16,8 @@ struct EntryBlock: @unchecked Sendable {
     var freshUntil: CacheInstant
     var stamp: UInt64
     /// How long it was given to be fresh, and then to be kept.
-    var ttlMilliseconds: UInt32
-    var staleMilliseconds: UInt32
+    var ttl: PackedDuration
+    var stale: PackedDuration
     /// The upper bit says that it is a negative entry.
     var valueBytes: UInt32
     var keyBytes: UInt16
@@ -39,7 +39,7 @@ struct EntryBlock: @unchecked Sendable {
     let keyBytes = write.key.utf8.count
     let tagBytes = write.tags.reduce(0) { $0 + 1 + $1.utf8.count }
     let header = Header(
-      freshUntil: .distantFuture, stamp: 0, ttlMilliseconds: 0, staleMilliseconds: 0,
+      freshUntil: .distantFuture, stamp: 0, ttl: .zero, stale: .zero,
       valueBytes: UInt32(write.value.count) | (write.isAbsent ? Header.absence : 0),
       keyBytes: UInt16(keyBytes), tagBytes: UInt16(tagBytes))
     buffer = .create(minimumCapacity: keyBytes + write.value.count + tagBytes) { _ in header }
@@ -68,8 +68,7 @@ struct EntryBlock: @unchecked Sendable {
   }
 
   var keptUntil: CacheInstant {
-    CacheInstant(
-      microseconds: header.freshUntil.microseconds + Int64(header.staleMilliseconds) * 1_000)
+    CacheInstant(microseconds: header.freshUntil.microseconds + header.stale.microseconds)
   }
 
   /// Bytes on the heap.

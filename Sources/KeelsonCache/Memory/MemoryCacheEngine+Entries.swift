@@ -34,7 +34,7 @@ extension MemoryCacheEngine {
       position: CachePosition(
         epoch: epoch.load(ordering: .relaxed), sequence: block.header.stamp),
       freshUntil: block.header.freshUntil,
-      ttl: .milliseconds(block.header.ttlMilliseconds))
+      ttl: block.header.ttl.duration)
   }
 
   /// The entry for a caller. `now` as its shard was read.
@@ -75,14 +75,8 @@ extension MemoryCacheEngine {
     let freshUntil = min(now + lifetime.ttl, last)
     let keptUntil = min(freshUntil + lifetime.staleFor, last)
     block.header.freshUntil = freshUntil
-    block.header.ttlMilliseconds = Self.milliseconds(now.duration(to: freshUntil))
-    block.header.staleMilliseconds = Self.milliseconds(freshUntil.duration(to: keptUntil))
-  }
-
-  /// Whole ones, as many as fit.
-  private static func milliseconds(_ duration: Duration) -> UInt32 {
-    let (seconds, attoseconds) = duration.components
-    return UInt32(clamping: seconds * 1_000 + attoseconds / 1_000_000_000_000_000)
+    block.header.ttl = PackedDuration(now.duration(to: freshUntil))
+    block.header.stale = PackedDuration(freshUntil.duration(to: keptUntil))
   }
 
   package func setNow(_ write: CacheWrite) -> CacheWriteOutcome {
@@ -109,12 +103,14 @@ extension MemoryCacheEngine {
 
   package func setNow(_ writes: [CacheWrite]) -> [CacheWriteOutcome] { writes.map(setNow) }
 
-  /// With a largest age, an entry's time can only become shorter.
+  /// Only what is fresh: what is not may be old. With a largest age, an entry's time can only become
+  /// shorter.
   package func touchNow(_ key: String, _ lifetime: CacheLifetime) -> Bool {
     let (shard, hash) = place(key)
     let now = clock.now()
     return shard.state.withLock { state in
-      guard let (slot, block) = find(key, hash, &state, at: now) else { return false }
+      guard let (slot, block) = find(key, hash, &state, at: now), block.header.freshUntil > now
+      else { return false }
       let last = maximumAge == nil ? .distantFuture : block.keptUntil
       setTimes(block, lifetime, until: last, at: now)
       state.slots.touch(slot)
@@ -127,33 +123,41 @@ extension MemoryCacheEngine {
     keys.map { touchNow($0, lifetime) }
   }
 
-  /// Takes out entries and leases: one invalidation for the keys of each shard.
+  /// Takes out entries and leases: one invalidation, with the keys in this order.
   package func deleteNow(_ keys: [String]) -> (found: [Bool], position: CachePosition) {
-    var found = [Bool](repeating: false, count: keys.count)
-    let now = clock.now()
     let places = keys.map(place)
-    var last = position
-    for shard in shards {
-      let indices = keys.indices.filter { places[$0].shard === shard }
-      guard !indices.isEmpty else { continue }
-      let (foundHere, woken) = shard.state.withLock { state in
-        last = CachePosition(
-          epoch: epoch.load(ordering: .relaxed), sequence: nextSequence(indices.map { keys[$0] }))
-        var woken: [LeaseTable.Waiter] = []
-        var foundHere: [Int] = []
-        for index in indices {
-          woken += state.leases.remove(keys[index])
-          guard let (slot, _) = find(keys[index], places[index].hash, &state, at: now) else {
-            continue
-          }
-          state.remove(slot)
-          foundHere.append(index)
-        }
-        return (foundHere, woken)
-      }
-      for index in foundHere { found[index] = true }
-      for waiter in woken { waiter.end(.success(())) }
+    let shards = Set(places.map(\.shard.number)).sorted()
+    var deletion = Deletion(
+      keys: keys, places: places, now: clock.now(), found: keys.map { _ in false })
+    let position = delete(&deletion, in: shards[...])
+    for waiter in deletion.woken { waiter.end(.success(())) }
+    return (deletion.found, position)
+  }
+
+  private struct Deletion {
+    let keys: [String]
+    let places: [(shard: MemoryShard, hash: UInt32)]
+    let now: CacheInstant
+    var found: [Bool]
+    var woken: [LeaseTable.Waiter] = []
+  }
+
+  /// The invalidation gets its number with all of the shards locked.
+  private func delete(_ deletion: inout Deletion, in shards: ArraySlice<Int>) -> CachePosition {
+    guard let number = shards.first else {
+      return CachePosition(
+        epoch: epoch.load(ordering: .relaxed), sequence: nextSequence(deletion.keys))
     }
-    return (found, last)
+    return self.shards[number].state.withLock { state in
+      let position = delete(&deletion, in: shards.dropFirst())
+      for (index, place) in deletion.places.enumerated() where place.shard.number == number {
+        let key = deletion.keys[index]
+        deletion.woken += state.leases.remove(key)
+        guard let (slot, _) = find(key, place.hash, &state, at: deletion.now) else { continue }
+        state.remove(slot)
+        deletion.found[index] = true
+      }
+      return position
+    }
   }
 }

@@ -48,7 +48,7 @@ extension MemoryCacheEngine {
   /// Whether so much of a fresh entry's time is over that one caller is to load it anew.
   private func isWornOut(_ block: EntryBlock, _ part: Double, at now: CacheInstant) -> Bool {
     guard part < 1 else { return false }
-    let ttl = Double(block.header.ttlMilliseconds) * 1_000
+    let ttl = Double(block.header.ttl.microseconds)
     let left = Double(block.header.freshUntil.microseconds - now.microseconds)
     return left <= ttl * (1 - part)
   }
@@ -71,6 +71,17 @@ extension MemoryCacheEngine {
     return (lease, woken)
   }
 
+  /// The lease that is meant, if it stands: one with another position was made up.
+  private func standing(
+    _ lease: CacheLease, of key: String, _ state: borrowing MemoryShard.State, at now: CacheInstant
+  ) -> LeaseTable.Lease? {
+    guard lease.position.epoch == epoch.load(ordering: .relaxed),
+      let standing = state.leases.standing(key, at: now), standing.token == lease.token,
+      standing.stamp == lease.position.sequence
+    else { return nil }
+    return standing
+  }
+
   /// Stores what was loaded under a lease, if that stands.
   package func fillNow(_ write: CacheWrite, under lease: CacheLease) -> CacheWriteOutcome {
     let (shard, hash) = place(write.key)
@@ -78,18 +89,16 @@ extension MemoryCacheEngine {
     let now = clock.now()
     let (outcome, woken) = shard.state.withLock {
       state -> (CacheWriteOutcome, [LeaseTable.Waiter]) in
-      let epoch = epoch.load(ordering: .relaxed)
-      guard lease.position.epoch == epoch,
-        let standing = state.leases.standing(write.key, at: now), standing.token == lease.token
-      else { return (.leaseLost, []) }
+      guard let standing = standing(lease, of: write.key, state, at: now) else {
+        return (.leaseLost, [])
+      }
       let woken = state.leases.remove(write.key)
       guard state.slots.fits(block.bytes) else { return (.full, woken) }
       setTimes(block, write.lifetime, until: oldest(standing.granted), at: now)
       // What became void since then makes it void from the beginning.
       block.header.stamp = standing.stamp
       state.store(block, write.key, hash, at: now)
-      let position = CachePosition(epoch: epoch, sequence: standing.stamp)
-      return (.stored(position, isLocal: maximumAge != nil), woken)
+      return (.stored(lease.position, isLocal: maximumAge != nil), woken)
     }
     for waiter in woken { waiter.end(.success(())) }
     return outcome
@@ -100,9 +109,7 @@ extension MemoryCacheEngine {
     let (shard, _) = place(key)
     let now = clock.now()
     let woken = shard.state.withLock { state -> [LeaseTable.Waiter]? in
-      guard lease.position.epoch == epoch.load(ordering: .relaxed),
-        state.leases.standing(key, at: now)?.token == lease.token
-      else { return nil }
+      guard standing(lease, of: key, state, at: now) != nil else { return nil }
       return state.leases.remove(key)
     }
     for waiter in woken ?? [] { waiter.end(.success(())) }

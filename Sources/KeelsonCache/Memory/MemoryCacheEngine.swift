@@ -64,7 +64,7 @@ package final class MemoryCacheEngine: CacheEngine {
     while count < Self.maximumShards, byteLimit / (count * 2) >= Self.shardBytes { count *= 2 }
     shardShift = UInt64(64 - count.trailingZeroBitCount)
     let now = clock.now()
-    shards = (0..<count).map { _ in MemoryShard(byteLimit: byteLimit / count, now: now) }
+    shards = (0..<count).map { MemoryShard($0, byteLimit: byteLimit / count, now: now) }
     let epoch = Self.newEpoch()
     self.epoch = Atomic(epoch)
     order = Mutex(Order(view: InvalidationView(epoch: epoch, limits: limits)))

@@ -47,9 +47,12 @@ final class MemoryShard: Sendable {
     }
   }
 
+  /// Its place among the shards.
+  let number: Int
   let state: Mutex<State>
 
-  init(byteLimit: Int, now: CacheInstant) {
+  init(_ number: Int, byteLimit: Int, now: CacheInstant) {
+    self.number = number
     let leaseBytes = byteLimit / MemoryShard.leaseShare
     state = Mutex(
       State(

@@ -102,7 +102,7 @@ struct CacheModel {
   }
 
   mutating func touch(_ key: String, _ lifetime: CacheLifetime) -> Bool {
-    guard let old = kept(key) else { return false }
+    guard let old = fresh(key) else { return false }
     let last = maximumAge == nil ? Int64.max : old.keptUntil
     let freshUntil = min(now + lifetime.ttl.microseconds, last)
     let kept = keptUntil(freshUntil, lifetime, last)

@@ -127,8 +127,20 @@ struct MemoryCacheEngineMemoryTests {
       ($0 as? CacheEngineError)?.code == .full
     }
     #expect(engine.position == before)
+    // One that waits already takes no more room.
+    try engine.invalidateNow(.pattern(CachePattern("a:0:*")))
     while engine.sweep() {}
     try engine.invalidateNow(.pattern(CachePattern("b:*")))
+  }
+
+  @Test(arguments: [
+    (Duration.milliseconds(1), Duration.milliseconds(1)), (.microseconds(1_999), .milliseconds(1)),
+    (.seconds(23 * 86_400) + .milliseconds(1), .seconds(23 * 86_400) + .milliseconds(1)),
+    (.seconds(30 * 86_400 + 1), .seconds(30 * 86_400)),
+    (.seconds(36_500 * 86_400), .seconds(36_500 * 86_400)), (.seconds(-1), .zero),
+  ])
+  func timesArePacked(given: Duration, kept: Duration) {
+    #expect(PackedDuration(given).duration == kept)
   }
 
   /// The service's task lets go of what has expired and of what patterns void.
