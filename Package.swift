@@ -102,7 +102,7 @@ let package = Package(
       "KeelsonClient",
       [
         "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonFlagRules",
-        "KeelsonConfigurationRules",
+        "KeelsonConfigurationRules", "KeelsonCacheRules",
       ]),
     library(
       "KeelsonWorker",
@@ -243,7 +243,11 @@ let package = Package(
         "KeelsonTransport", "KeelsonConfiguration",
       ]),
     tests(
-      "KeelsonClientTests", ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonClient"]),
+      "KeelsonClientTests",
+      ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonCacheRules", "KeelsonClient"]),
+    .executableTarget(
+      name: "CachePeer", dependencies: ["KeelsonClient"], path: "Tests/CachePeer",
+      swiftSettings: common),
     tests("KeelsonCommandTests", ["keelson", "KeelsonCore", "KeelsonAPI"]),
     tests(
       "KeelsonWorkerTests",

@@ -54,6 +54,8 @@ extension KeelsonClient {
     public var compressesRequests = false
     /// How audit entries are gathered and sent.
     public var auditRecording = AuditRecordingPolicy()
+    /// How values are remembered in the cache, and how much of it is kept in this process.
+    public var cache = CacheConfiguration()
     /// The longest message that is accepted. The first message of a subscription holds all rules
     /// of the flag set.
     public var maximumMessageBytes = 64 << 20

@@ -40,6 +40,8 @@ public final class KeelsonClient: Sendable {
   public let events: Events
   /// Jobs that run in other processes.
   public let jobs: Jobs
+  /// A cache that all services share, with copies in this process.
+  public let cache: Cache
   /// How the server is.
   public let health: Health
   /// The connection, for generated clients of your own: `FlagServiceClient(channel:)` for
@@ -110,6 +112,7 @@ public final class KeelsonClient: Sendable {
       audit: KeelsonAuditV1.AuditServiceClient(channel: channel),
       configuration: KeelsonConfigurationV1.ConfigurationServiceClient(channel: channel))
     jobs = Jobs(channel: channel)
+    cache = Cache(core: CacheCore(channel: channel, configuration.cache))
     health = Health(channel: channel)
     if configuration.subscribesToFlags {
       let subscription = FlagSubscription(
@@ -204,13 +207,15 @@ public final class KeelsonClient: Sendable {
 
   /// Sends the audit entries that wait, within their time, ends the flag subscription, every
   /// sequence of changes, events and audit entries, cancels calls under way and closes the
-  /// connection. Flags are still evaluated, by the last rules that came.
+  /// connection. Flags are still evaluated, by the last rules that came; what was to be remembered
+  /// is loaded.
   public func shutdown() async {
     await audit.recorder.close()
     await subscription?.stop()
     store.close()
     subscriptions.close()
     settings.close()
+    cache.core.close()
     await ownConnection?.shutdown()
   }
 

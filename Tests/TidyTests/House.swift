@@ -46,6 +46,7 @@ enum House {
     "InteropServer": [
       "KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonHealth", "KeelsonTestMessages",
     ],
+    "CachePeer": ["KeelsonClient"],
     "InteropClient": ["KeelsonCore", "KeelsonAPI", "KeelsonTransport", "KeelsonTestMessages"],
     "StoreCrashWriter": [
       "KeelsonCore", "KeelsonTransport", "KeelsonAuditTrail", "KeelsonStore", "KeelsonSQLite",

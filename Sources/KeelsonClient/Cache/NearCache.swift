@@ -1,0 +1,147 @@
+import KeelsonAPI
+import KeelsonCacheRules
+import KeelsonCore
+import Synchronization
+
+/// Copies of the cache's entries in this process, decoded.
+///
+/// Lock order: nothing is called while its lock is held.
+final class NearCache: Sendable {
+  typealias Instant = CacheInstant
+  typealias Machine = NearCacheStateMachine<any NearValue>
+
+  private let machine: Mutex<Machine>
+  /// Whether copies are kept at all.
+  let isOn: Bool
+  /// Set when pings are to be sent again.
+  let wakeup = Wakeup()
+  private let stalenessLimit: Duration
+
+  init(byteLimit: Int, stalenessLimit: Duration) {
+    isOn = byteLimit > 0
+    self.stalenessLimit = stalenessLimit
+    machine = Mutex(
+      Machine(.init(byteLimit: byteLimit, stalenessLimit: stalenessLimit), now: .now))
+  }
+
+  // MARK: Use
+
+  /// A copy, and whether somebody should load it anew; nil: there is none.
+  func look(_ key: String) -> (value: any NearValue, wantsRefresh: Bool)? {
+    guard isOn else { return nil }
+    let look = machine.withLock { $0.look(key, at: .now) }
+    switch look {
+    case .hit(let value, let wantsRefresh): return (value, wantsRefresh)
+    case .miss(let wakes):
+      if wakes { wakeup.set() }
+      return nil
+    }
+  }
+
+  func begin(_ key: String) -> Machine.Ticket {
+    machine.withLock { $0.begin(key, at: .now) }
+  }
+
+  func end(_ ticket: Machine.Ticket) {
+    machine.withLock { $0.end(ticket) }
+  }
+
+  @discardableResult
+  func keep(_ answer: Machine.Answer, of ticket: Machine.Ticket) -> Bool {
+    guard isOn else { return false }
+    return machine.withLock { $0.keep(answer, of: ticket, at: .now) }
+  }
+
+  func isKnownVoid(_ key: String, _ position: CachePosition, tags: [String]) -> Bool {
+    machine.withLock { $0.isKnownVoid(key, position, tags: tags) }
+  }
+
+  /// Whether what was current at a time, as of a place in the order of invalidations, may be given
+  /// now.
+  func isGood(_ key: String, _ position: CachePosition, tags: [String], asOf: Instant) -> Bool {
+    let now = Instant.now
+    return machine.withLock { machine in
+      if machine.isKnownVoid(key, position, tags: tags) { return false }
+      if asOf.duration(to: now) < stalenessLimit { return true }
+      return machine.isInSync(at: now) && machine.position?.epoch == position.epoch
+    }
+  }
+
+  func forget(_ keys: [String], before position: CachePosition) {
+    machine.withLock { $0.forget(keys, before: position, now: .now) }
+  }
+
+  func forgetAll(before position: CachePosition) {
+    machine.withLock { $0.forgetAll(before: position, now: .now) }
+  }
+
+  // MARK: The stream
+
+  /// Takes in what the stream tells.
+  func take(_ response: KeelsonCacheV1.WatchInvalidationsResponse) {
+    switch response.event {
+    case .start(let start):
+      let position = CachePosition(epoch: start.epoch, sequence: start.sequence)
+      machine.withLock { $0.start(at: position, now: .now) }
+    case .invalidation(let told):
+      let invalidation = Invalidation(sequence: told.sequence, scope: told.scope)
+      machine.withLock { $0.hear(invalidation, now: .now) }
+    case .pong(let pong):
+      let age = pong.inSync ? pong.age?.clampedDuration ?? .zero : nil
+      machine.withLock { $0.pong(pong.ping, age: age) }
+    case nil: break
+    }
+  }
+
+  func tick() -> Machine.Tick {
+    machine.withLock { $0.tick(at: .now) }
+  }
+
+  func disconnect() {
+    machine.withLock { $0.disconnect(at: .now) }
+  }
+
+  /// Where the stream stands; nil without one.
+  var position: CachePosition? { machine.withLock { $0.position } }
+
+  /// What `CacheStatus` says of it.
+  func describe(in status: inout CacheStatus) {
+    let now = Instant.now
+    machine.withLock { machine in
+      status.copies = machine.count
+      status.copyBytes = machine.bytes
+      status.isInSync = machine.isInSync(at: now)
+      status.invalidations = machine.invalidations
+      status.flushes = machine.flushes
+      status.nearHits = machine.hits
+    }
+  }
+}
+
+/// What a copy holds: a value of some type, or that there is none.
+protocol NearValue: AnyObject, Sendable {}
+
+final class NearPresent<Value: Sendable>: NearValue {
+  let value: Value
+
+  init(_ value: Value) {
+    self.value = value
+  }
+}
+
+final class NearAbsent: NearValue {}
+
+extension KeelsonCacheV1.Invalidation {
+  /// What is not understood is taken for everything.
+  fileprivate var scope: KeelsonCacheRules.Invalidation.Scope {
+    if all { return .all }
+    if !keys.isEmpty, tags.isEmpty, patterns.isEmpty { return .keys(keys) }
+    if !tags.isEmpty, keys.isEmpty, patterns.isEmpty { return .tags(tags) }
+    if patterns.count == 1, keys.isEmpty, tags.isEmpty,
+      let pattern = try? CachePattern(patterns[0])
+    {
+      return .pattern(pattern)
+    }
+    return .all
+  }
+}

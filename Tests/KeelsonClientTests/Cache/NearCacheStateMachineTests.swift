@@ -1,0 +1,378 @@
+import KeelsonCacheRules
+import KeelsonCore
+import Testing
+
+@testable import KeelsonClient
+
+/// The rules by which copies are kept and given, each by itself, and all of them at random.
+@Suite struct NearCacheStateMachineTests {
+  typealias Machine = NearCacheStateMachine<Int>
+
+  static let key = "acme:test:thing:1"
+  static let other = "acme:test:thing:2"
+
+  private static func position(_ sequence: UInt64, epoch: UInt64 = 7) -> CachePosition {
+    CachePosition(epoch: epoch, sequence: sequence)
+  }
+
+  private static func answer(
+    _ value: Int, stamp: UInt64, epoch: UInt64 = 7, tags: [String] = [],
+    freshFor: Duration = .seconds(60), refreshAfter: Duration? = nil
+  ) -> Machine.Answer {
+    .init(
+      value: value, valueBytes: 8, position: position(stamp, epoch: epoch), tags: tags,
+      freshFor: freshFor, refreshAfter: refreshAfter)
+  }
+
+  /// A machine, with times in milliseconds after its beginning.
+  private final class Bench {
+    private var machine: Machine
+
+    /// A machine whose stream began at sequence 10 at the beginning, and which is in sync at a time.
+    init(inSyncAt time: Int64 = 200, bytes: Int = 1 << 20, tags: Int = 100, patterns: Int = 100) {
+      var settings = Machine.Settings(byteLimit: bytes, stalenessLimit: .milliseconds(100))
+      settings.tags = tags
+      settings.patterns = patterns
+      machine = Machine(settings, now: Self.at(0))
+      start(position(10), at: 0)
+      sync(at: time)
+    }
+
+    private static func at(_ milliseconds: Int64) -> CacheInstant {
+      CacheInstant(microseconds: 1_000_000 + milliseconds * 1_000)
+    }
+
+    func start(_ position: CachePosition, at time: Int64) {
+      machine.start(at: position, now: Self.at(time))
+    }
+    func disconnect(at time: Int64) { machine.disconnect(at: Self.at(time)) }
+    func hear(_ sequence: UInt64, _ scope: Invalidation.Scope, at time: Int64 = 203) {
+      machine.hear(.init(sequence: sequence, scope: scope), now: Self.at(time))
+    }
+    func tick(at time: Int64) -> Machine.Tick { machine.tick(at: Self.at(time)) }
+    func pong(_ number: UInt64, age: Duration? = .zero) { machine.pong(number, age: age) }
+
+    func sync(at time: Int64, age: Duration? = .zero) {
+      _ = machine.look("acme:test:thing:none", at: Self.at(time))
+      guard case .ping(let number, _) = tick(at: time) else { return }
+      pong(number, age: age)
+    }
+
+    func begin(_ key: String = NearCacheStateMachineTests.key, at time: Int64) -> Machine.Ticket {
+      machine.begin(key, at: Self.at(time))
+    }
+    func keep(_ answer: Machine.Answer, of ticket: Machine.Ticket, at time: Int64) -> Bool {
+      machine.keep(answer, of: ticket, at: Self.at(time))
+    }
+    func end(_ ticket: Machine.Ticket) { machine.end(ticket) }
+
+    /// A whole call.
+    @discardableResult
+    func keep(
+      _ answer: Machine.Answer, key: String = NearCacheStateMachineTests.key, began: Int64 = 200,
+      at time: Int64 = 201
+    ) -> Bool {
+      let ticket = begin(key, at: began)
+      defer { end(ticket) }
+      return keep(answer, of: ticket, at: time)
+    }
+
+    func look(at time: Int64) -> Machine.Look { machine.look(key, at: Self.at(time)) }
+    func value(at time: Int64 = 210) -> Int? {
+      if case .hit(let value, _) = look(at: time) { value } else { nil }
+    }
+    func wantsRefresh(at time: Int64) -> Bool? {
+      if case .hit(_, let wants) = look(at: time) { wants } else { nil }
+    }
+    func wakes(at time: Int64) -> Bool? {
+      if case .miss(let wakes) = look(at: time) { wakes } else { nil }
+    }
+
+    func isKnownVoid(_ stamp: UInt64, tags: [String] = []) -> Bool {
+      machine.isKnownVoid(key, position(stamp), tags: tags)
+    }
+    func forget(_ position: CachePosition, at time: Int64) {
+      machine.forget([key], before: position, now: Self.at(time))
+    }
+    func forgetAll(_ position: CachePosition, at time: Int64) {
+      machine.forgetAll(before: position, now: Self.at(time))
+    }
+
+    var count: Int { machine.count }
+    var bytes: Int { machine.bytes }
+    var flushes: UInt64 { machine.flushes }
+    var refusals: UInt64 { machine.refusals }
+    var invalidations: UInt64 { machine.invalidations }
+    var stream: CachePosition? { machine.position }
+  }
+
+  // MARK: Giving
+
+  @Test func aCopyIsGivenForAsLongAsIsKnownThatNothingHappened() {
+    let bench = Bench()
+    #expect(bench.keep(Self.answer(1, stamp: 9)))
+    #expect(bench.value(at: 299) == 1)
+    #expect(bench.value(at: 300) == nil)
+    // Lateness alone costs no copies.
+    bench.sync(at: 1_000)
+    #expect(bench.value(at: 1_000) == 1)
+  }
+
+  @Test func theServersOwnLatenessCounts() {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9))
+    bench.sync(at: 1_000, age: .milliseconds(60))
+    #expect(bench.value(at: 1_039) == 1)
+    #expect(bench.value(at: 1_040) == nil)
+  }
+
+  @Test func aServerThatDoesNotKnowStopsCopies() {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9))
+    bench.sync(at: 205, age: nil)
+    #expect(bench.value() == nil)
+  }
+
+  @Test func aPongCountsFromWhenItsPingWasSent() {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9))
+    guard case .ping(let number, _) = bench.tick(at: 250) else {
+      Issue.record("no ping")
+      return
+    }
+    bench.pong(number + 1)
+    #expect(bench.value(at: 300) == nil)
+    bench.pong(number)
+    #expect(bench.value(at: 349) == 1)
+    #expect(bench.value(at: 350) == nil)
+  }
+
+  @Test func aCopyEndsWithItsTimeCountedFromTheCallsBeginning() {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9, freshFor: .milliseconds(50)))
+    #expect(bench.value(at: 249) == 1)
+    #expect(bench.value(at: 250) == nil)
+    #expect(!bench.keep(Self.answer(1, stamp: 9, freshFor: .milliseconds(1))))
+  }
+
+  @Test func aCopyAsksOnceToBeLoadedAnew() {
+    let bench = Bench()
+    bench.keep(
+      Self.answer(1, stamp: 9, freshFor: .milliseconds(90), refreshAfter: .milliseconds(40)))
+    #expect(bench.wantsRefresh(at: 239) == false)
+    #expect(bench.wantsRefresh(at: 240) == true)
+    #expect(bench.wantsRefresh(at: 241) == false)
+    // Nothing has come of it: once more, half way to the end.
+    #expect(bench.wantsRefresh(at: 265) == true)
+    #expect(bench.wantsRefresh(at: 266) == false)
+  }
+
+  // MARK: What becomes void
+
+  @Test func aKeysInvalidationDropsItsCopyAlone() {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9))
+    bench.hear(11, .keys([Self.other]), at: 202)
+    #expect(bench.value() == 1)
+    bench.hear(12, .keys([Self.key]), at: 203)
+    #expect(bench.value() == nil)
+    #expect(bench.invalidations == 2)
+  }
+
+  @Test func aCopyThatIsNewerThanAnInvalidationStays() {
+    let bench = Bench()
+    // It was set from here; the stream tells that later.
+    bench.keep(Self.answer(1, stamp: 11))
+    bench.hear(11, .keys([Self.key]), at: 203)
+    #expect(bench.value() == 1)
+  }
+
+  @Test(arguments: [
+    Invalidation.Scope.tags(["red"]), .pattern(try! CachePattern("acme:*:1")), .all,
+  ]) func tagsPatternsAndAllMakeOlderCopiesVoid(_ scope: Invalidation.Scope) {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 10, tags: ["blue", "red"]))
+    #expect(bench.value() == 1)
+    bench.hear(11, scope, at: 203)
+    #expect(bench.value() == nil)
+    // What another server still answers, which has not heard of it, is not kept; what is new, is.
+    #expect(!bench.keep(Self.answer(1, stamp: 10, tags: ["red"])))
+    #expect(bench.isKnownVoid(10, tags: ["red"]))
+    #expect(bench.keep(Self.answer(2, stamp: 11, tags: ["red"])))
+    #expect(bench.value() == 2)
+  }
+
+  @Test func othersTagsAndPatternsLeaveACopy() throws {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 10, tags: ["blue"]))
+    bench.hear(11, .tags(["red"]), at: 203)
+    bench.hear(12, .pattern(try CachePattern("acme:*:2")), at: 203)
+    #expect(bench.value() == 1)
+    bench.hear(13, .tags(["blue"]), at: 204)
+    #expect(bench.value() == nil)
+  }
+
+  @Test func aGapAnotherLifeAndANewStreamVoidAllCopies() {
+    for step in 0..<4 {
+      let bench = Bench()
+      bench.keep(Self.answer(1, stamp: 9))
+      switch step {
+      case 0: bench.hear(12, .keys([Self.other]), at: 202)
+      case 1: bench.start(Self.position(10, epoch: 8), at: 202)
+      case 2: bench.start(Self.position(10), at: 202)
+      default:
+        bench.disconnect(at: 202)
+        #expect(bench.stream == nil)
+        bench.start(Self.position(10), at: 202)
+      }
+      bench.sync(at: 400)
+      #expect(bench.count == 0)
+      #expect(bench.value(at: 400) == nil)
+      // And what an earlier call brings comes too late.
+      #expect(!bench.keep(Self.answer(1, stamp: 9), began: 301, at: 400))
+      #expect(bench.refusals == 1)
+    }
+  }
+
+  @Test func moreTagsOrPatternsThanAreRememberedVoidAllCopies() throws {
+    var bench = Bench(tags: 2)
+    bench.keep(Self.answer(1, stamp: 10))
+    bench.hear(11, .tags(["a", "b"]), at: 203)
+    #expect(bench.value() == 1)
+    bench.hear(12, .tags(["c"]), at: 203)
+    #expect(bench.count == 0 && bench.flushes == 2)
+    // A server that knows no better would be believed now, but for its call's early beginning.
+    #expect(!bench.keep(Self.answer(1, stamp: 10, tags: ["a"]), began: 204, at: 205))
+    #expect(bench.keep(Self.answer(2, stamp: 12, tags: ["a"]), began: 303, at: 304))
+
+    bench = Bench(patterns: 1)
+    for sequence in UInt64(11)...12 {
+      bench.keep(Self.answer(1, stamp: 10))
+      bench.hear(sequence, .pattern(try CachePattern("acme:other:*")), at: 203)
+    }
+    #expect(bench.count == 0)
+  }
+
+  // MARK: Keeping
+
+  @Test func nothingIsKeptThatWasInvalidatedWhileItWasOnItsWay() {
+    let bench = Bench()
+    let ticket = bench.begin(at: 200)
+    bench.hear(11, .keys([Self.key]), at: 201)
+    #expect(!bench.keep(Self.answer(1, stamp: 10), of: ticket, at: 202))
+    #expect(bench.isKnownVoid(10))
+    // Loaded since: that is good.
+    #expect(bench.keep(Self.answer(2, stamp: 11), of: ticket, at: 202))
+    bench.end(ticket)
+    #expect(bench.value() == 2)
+  }
+
+  @Test func nothingIsKeptOfAnotherLifeNorOfTheStreamsFirstTime() {
+    let bench = Bench()
+    #expect(!bench.keep(Self.answer(1, stamp: 9, epoch: 8)))
+    #expect(!bench.keep(Self.answer(1, stamp: 9), began: 99))
+    #expect(bench.keep(Self.answer(1, stamp: 9), began: 100))
+    bench.disconnect(at: 203)
+    #expect(!bench.keep(Self.answer(1, stamp: 9)))
+  }
+
+  @Test func anOlderAnswerDoesNotReplaceANewerOne() {
+    let bench = Bench()
+    bench.keep(Self.answer(2, stamp: 10))
+    #expect(!bench.keep(Self.answer(1, stamp: 9)))
+    #expect(bench.value() == 2)
+    #expect(bench.keep(Self.answer(3, stamp: 10)))
+    #expect(bench.value() == 3)
+  }
+
+  @Test func copiesStayWithinTheirBytes() {
+    let bench = Bench(bytes: 64 << 10)
+    for number in 0..<2_000 {
+      bench.keep(Self.answer(number, stamp: 10), key: "acme:test:thing:\(number)")
+    }
+    #expect(bench.bytes <= 64 << 10)
+    #expect((20..<400).contains(bench.count))
+  }
+
+  // MARK: What this process invalidates
+
+  @Test func whatThisProcessInvalidatesIsGoneAtOnce() {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9))
+    let ticket = bench.begin(at: 202)
+    bench.forget(Self.position(11), at: 203)
+    #expect(bench.value() == nil)
+    #expect(!bench.keep(Self.answer(1, stamp: 10), of: ticket, at: 204))
+    #expect(bench.keep(Self.answer(2, stamp: 11), of: ticket, at: 204))
+    bench.end(ticket)
+    // Through a server of another life: no answer that is under way can be trusted.
+    let late = bench.begin(at: 205)
+    bench.forget(Self.position(1, epoch: 8), at: 206)
+    #expect(bench.value() == nil)
+    #expect(!bench.keep(Self.answer(2, stamp: 11), of: late, at: 207))
+    bench.end(late)
+  }
+
+  @Test func afterTagsThisProcessWaitsForTheStreamToTellThem() {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9))
+    bench.forgetAll(Self.position(12), at: 202)
+    #expect(bench.value() == nil)
+    bench.hear(11, .tags(["red"]), at: 203)
+    #expect(bench.value() == nil)
+    bench.hear(12, .tags(["blue"]), at: 203)
+    #expect(bench.value() == 1)
+    bench.forgetAll(Self.position(3), at: 204)
+    #expect(bench.value() == 1)
+    bench.forgetAll(Self.position(3, epoch: 8), at: 204)
+    #expect(bench.count == 0)
+  }
+
+  // MARK: Pings
+
+  @Test func pingsAreSentWhileSomebodyLooks() {
+    let bench = Bench(inSyncAt: 0)
+    #expect(bench.tick(at: 1_000) == .idle)
+    #expect(bench.wakes(at: 1_001) == true)
+    #expect(bench.wakes(at: 1_002) == false)
+    #expect(bench.tick(at: 1_003) == .ping(2, nearHits: 0))
+    bench.pong(2)
+    bench.keep(Self.answer(1, stamp: 10), began: 1_003, at: 1_004)
+    for _ in 0..<3 { #expect(bench.value(at: 1_005) == 1) }
+    #expect(bench.tick(at: 2_004) == .ping(3, nearHits: 3))
+    bench.pong(3)
+    #expect(bench.tick(at: 2_005) == .idle)
+  }
+
+  @Test func aStreamThatDoesNotAnswerIsGivenUp() {
+    let bench = Bench()
+    #expect(bench.tick(at: 300) == .ping(2, nearHits: 0))
+    _ = bench.look(at: 2_299)
+    #expect(bench.tick(at: 2_299) == .ping(3, nearHits: 0))
+    #expect(bench.tick(at: 2_300) == .giveUp)
+    bench.disconnect(at: 2_300)
+    #expect(bench.tick(at: 2_301) == .ping(4, nearHits: 0))
+  }
+
+  // MARK: All of it
+
+  /// 1,200 interleavings of a small fleet, each with some 120 steps and the messages they cause.
+  @Test func noInterleavingGivesWhatWasInvalidatedLongAgo() async {
+    var hits = 0
+    var answers = 0
+    var refusals: UInt64 = 0
+    for seed in UInt64(0)..<1_200 {
+      // Other tests wait for their turn on this thread.
+      await Task.yield()
+      var world = NearCacheWorld(seed: seed)
+      world.run(steps: 120)
+      for problem in world.problems.prefix(3) { Issue.record("seed \(seed): \(problem)") }
+      if !world.problems.isEmpty { return }
+      hits += world.hits
+      answers += world.answers
+      refusals += world.refusals
+    }
+    // It has happened often enough to mean something.
+    #expect(hits > 4_000 && answers > 8_000 && refusals > 1_000, "\(hits) \(answers) \(refusals)")
+  }
+}
