@@ -14,25 +14,6 @@ import Testing
 
   private static let key = "acme:test:account:1"
 
-  /// A client of a fake server, with its copies in use.
-  private func withCache(
-    configure: (inout CacheConfiguration) -> Void = { _ in },
-    _ body: (Cache, FakeCacheServer) async throws -> Void
-  ) async throws {
-    let server = FakeCacheServer()
-    try await withInProcessChannel(to: server.routes) { channel in
-      var configuration = KeelsonClient.Configuration()
-      configuration.subscribesToFlags = false
-      // The tests run beside many others, and wait as long as copies are not kept at first.
-      configuration.cache.callTimeout = .seconds(30)
-      configuration.cache.pingInterval = .milliseconds(5)
-      configure(&configuration.cache)
-      let client = KeelsonClient(channel: channel, configuration)
-      try await body(client.cache, server)
-      await client.shutdown()
-    }
-  }
-
   /// Reads until a copy has answered.
   private func expectCopy(_ cache: Cache, _ expected: Int, key: String = key) async throws {
     var value: Int?
@@ -176,7 +157,7 @@ import Testing
   }
 
   @Test func noCopiesAreKeptWithoutRoom() async throws {
-    try await withCache(configure: { $0.nearCacheBytes = 0 }) { (cache, server) async throws in
+    try await withCache(.with { $0.nearCacheBytes = 0 }) { (cache, server) async throws in
       server.put(Self.key, "1")
       for _ in 0..<3 { #expect(try await cache.get(Self.key) == 1) }
       #expect(server.calls("GetEntry") == 3 && server.calls("WatchInvalidations") == 0)

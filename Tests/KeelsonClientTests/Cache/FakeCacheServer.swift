@@ -1,8 +1,40 @@
 import KeelsonAPI
 import KeelsonCacheRules
+import KeelsonClient
 import KeelsonCore
 import KeelsonTestKit
+import KeelsonTransport
 import Synchronization
+
+/// Runs a body with the cache of a client and the server that it uses.
+func withCache(
+  _ configuration: CacheConfiguration = .with { _ in },
+  _ body: (Cache, FakeCacheServer) async throws -> Void
+) async throws {
+  let server = FakeCacheServer()
+  try await withInProcessChannel(to: server.routes) { channel in
+    var settings = KeelsonClient.Configuration()
+    settings.subscribesToFlags = false
+    settings.cache = configuration
+    let client = KeelsonClient(channel: channel, settings)
+    try await body(client.cache, server)
+    await client.shutdown()
+  }
+}
+
+extension CacheConfiguration {
+  /// That of most tests, changed: they run beside many others, and wait for nothing that they do not
+  /// test.
+  static func with(_ change: (inout CacheConfiguration) -> Void) -> Self {
+    var configuration = CacheConfiguration()
+    configuration.callTimeout = .seconds(30)
+    configuration.pingInterval = .milliseconds(5)
+    configuration.policy.softTimeout = nil
+    configuration.policy.refreshAfter = 1
+    change(&configuration)
+    return configuration
+  }
+}
 
 /// A cache server under the test's control: entries, leases, invalidations and streams of them in
 /// memory; it fails, hangs, holds answers back and breaks streams as told.

@@ -15,25 +15,6 @@ import Testing
     var number = 0
   }
 
-  private func withCache(
-    routes: [Route]? = nil, configure: (inout CacheConfiguration) -> Void = { _ in },
-    _ body: (Cache, FakeCacheServer) async throws -> Void
-  ) async throws {
-    let server = FakeCacheServer()
-    try await withInProcessChannel(to: routes ?? server.routes) { channel in
-      var configuration = KeelsonClient.Configuration()
-      configuration.subscribesToFlags = false
-      configuration.cache.callTimeout = .seconds(30)
-      configuration.cache.pingInterval = .milliseconds(5)
-      configuration.cache.policy.softTimeout = nil
-      configuration.cache.policy.refreshAfter = 1
-      configure(&configuration.cache)
-      let client = KeelsonClient(channel: channel, configuration)
-      try await body(client.cache, server)
-      await client.shutdown()
-    }
-  }
-
   /// Counts its calls, and returns their number.
   private final class Loader: Sendable {
     private let count = Atomic(0)
@@ -93,7 +74,7 @@ import Testing
   }
 
   @Test func nobodyIsWaitedForForEver() async throws {
-    try await withCache(configure: { $0.policy.waitLimit = .milliseconds(50) }) {
+    try await withCache(.with { $0.policy.waitLimit = .milliseconds(50) }) {
       (cache, server) async throws in
       let loader = Loader()
       server.lease(Self.key)
@@ -160,7 +141,7 @@ import Testing
 
   @Test func aStaleValueIsGivenWhenLoadingTakesLong() async throws {
     try await withCache(
-      configure: {
+      .with {
         $0.policy.softTimeout = .milliseconds(10)
         // What was read at the beginning is good enough to the end.
         $0.stalenessLimit = .seconds(60)
@@ -181,7 +162,7 @@ import Testing
   }
 
   @Test func atTheHardTimeoutLoadingEnds() async throws {
-    try await withCache(configure: { $0.policy.hardTimeout = .milliseconds(20) }) {
+    try await withCache(.with { $0.policy.hardTimeout = .milliseconds(20) }) {
       (cache, server) async throws in
       let began = Signal<Void>()
       let cancelled = Signal<Void>()
@@ -250,9 +231,8 @@ import Testing
   @Test(arguments: [RPCError.Code.unavailable, .internalError, .unimplemented])
   func withoutTheCacheEveryCallLoads(_ code: RPCError.Code) async throws {
     let errors = Mutex<[RPCError]>([])
-    try await withCache(
-      configure: { $0.onError = { error in errors.withLock { $0.append(error) } } }
-    ) { (cache, server) async throws in
+    try await withCache(.with { $0.onError = { error in errors.withLock { $0.append(error) } } }) {
+      (cache, server) async throws in
       server.fail(RPCError(code, "away"))
       for number in 1...20 {
         #expect(try await cache.remember(Self.key) { number } == number)
@@ -272,7 +252,7 @@ import Testing
   }
 
   @Test func aCacheThatHangsCostsLittle() async throws {
-    try await withCache(configure: { $0.callTimeout = .milliseconds(20) }) {
+    try await withCache(.with { $0.callTimeout = .milliseconds(20) }) {
       (cache, server) async throws in
       server.hang()
       for number in 1...20 {
@@ -345,7 +325,7 @@ import Testing
 
   @Test func aValueThatIsAskedForIsLoadedAnewAheadOfItsEnd() async throws {
     try await withCache(
-      configure: {
+      .with {
         $0.policy.refreshAfter = 0.5
         $0.stalenessLimit = .seconds(60)
       }
@@ -365,7 +345,7 @@ import Testing
   }
 
   @Test func aCopyIsLoadedAnewToo() async throws {
-    try await withCache(configure: { $0.policy.refreshAfter = 0.5 }) {
+    try await withCache(.with { $0.policy.refreshAfter = 0.5 }) {
       (cache, server) async throws in
       let other = "acme:test:account:2"
       server.put(other, "0")
