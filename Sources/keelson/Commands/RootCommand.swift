@@ -12,7 +12,7 @@ enum RootCommand {
       ServeCommand.command, FlagsCommand.command, SegmentsCommand.command,
       FlagSetsCommand.command, AuditCommand.command, EventsCommand.command, ConfigCommand.command,
       JobsCommand.command, SchedulesCommand.command, QueuesCommand.command,
-      WorkerCommand.command,
+      WorkerCommand.command, CacheCommand.command,
       HealthCommand.command,
       CertsCommand.command, LimitsCommand.command, version, completions,
     ])

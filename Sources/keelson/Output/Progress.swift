@@ -3,6 +3,8 @@ import Glibc
 /// How far a long command has come: one line on standard error that is written over, on a terminal
 /// only.
 struct Progress {
+  private static let barColumns = 30
+
   private let isShown: Bool
   private var lastShown: ContinuousClock.Instant?
 
@@ -12,13 +14,20 @@ struct Progress {
   }
 
   /// Says how far it is, ten times a second at most.
-  mutating func show(done: Int64, of total: Int64, _ detail: String) {
+  ///
+  /// - Parameter hasBar: whether a bar stands ahead of it.
+  mutating func show(done: Int64, of total: Int64, _ detail: String, hasBar: Bool = false) {
     guard isShown else { return }
     let now = ContinuousClock.now
     if let lastShown, now - lastShown < .milliseconds(100) { return }
     lastShown = now
     let percent = total > 0 ? min(100, done * 100 / total) : 0
-    write("\r\u{1B}[K\(percent)%, \(detail)")
+    let filled = Int(percent) * Self.barColumns / 100
+    let bar =
+      hasBar
+      ? "[\(String(repeating: "#", count: filled))"
+        + "\(String(repeating: "-", count: Self.barColumns - filled))] " : ""
+    write("\r\u{1B}[K\(bar)\(percent)%, \(detail)")
   }
 
   /// Takes the line away.
