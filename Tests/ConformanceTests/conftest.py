@@ -16,6 +16,7 @@ from conformance_table import (  # noqa: E402, F401  (hooks that pytest finds he
     pytest_runtest_makereport,
 )
 from postgres import PrivatePostgres  # noqa: E402
+from redis_server import PrivateRedis  # noqa: E402
 from server import BINARY, KeelsonServer, run  # noqa: E402
 from watching import arriving  # noqa: E402
 
@@ -133,6 +134,34 @@ def postgres():
     postgres = PrivatePostgres()
     yield postgres
     postgres.remove()
+
+
+@pytest.fixture(scope="session")
+def shared_redis():
+    """A Redis server; tests use databases of their own, and neither stop nor empty it."""
+    redis = PrivateRedis()
+    yield redis
+    redis.remove()
+
+
+@pytest.fixture
+def start_redis():
+    """Starts private Redis servers and removes them."""
+    made = []
+
+    def start_redis(**options):
+        made.append(PrivateRedis(**options))
+        return made[-1]
+
+    yield start_redis
+    for redis in made:
+        redis.remove()
+
+
+@pytest.fixture
+def redis(start_redis):
+    """A Redis server of this test alone, to be broken."""
+    return start_redis()
 
 
 @pytest.fixture
