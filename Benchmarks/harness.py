@@ -144,13 +144,13 @@ class Server:
 
 def keelson(
     data: pathlib.Path, arguments: list[str] | None = None, core: int | None = None,
-    tls: Certificate | None = None,
+    tls: Certificate | None = None, name: str = "keelson",
 ) -> Server:  # fmt: skip
     """`keelson serve`, with all that a call meets in it."""
     port = free_port()
     command = [str(keelson_binary()), "serve", "--listen", f"127.0.0.1:{port}"]
     command += ["--data", str(data), *(arguments or []), *(tls.options() if tls else [])]
-    return Server("keelson", command, port, core, is_secure=tls is not None)
+    return Server(name, command, port, core, is_secure=tls is not None)
 
 
 def interop_server(core: int | None = None, tls: Certificate | None = None) -> Server:

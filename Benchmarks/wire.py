@@ -27,6 +27,32 @@ def frame(message: bytes) -> bytes:
     return struct.pack(">BI", 0, len(message)) + message
 
 
+def numbers(message: bytes) -> dict[int, int]:
+    """The fields of a message that are varints, by their number; of a repeated one the last."""
+    found, position = {}, 0
+
+    def read() -> int:
+        nonlocal position
+        value, shift = 0, 0
+        while True:
+            byte = message[position]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while position < len(message):
+        tag = read()
+        kind = tag & 7
+        if kind == 0:
+            found[tag >> 3] = read()
+        else:
+            size = {1: 8, 5: 4}.get(kind) or read()
+            position += size
+    return found
+
+
 # keelson.flags.v1; see proto/keelson/flags/v1/flags.proto for the numbers.
 
 FLAG_TYPE_BOOLEAN = 1
@@ -69,3 +95,27 @@ def etcd_put_request(key: str, value: str) -> bytes:
 def etcd_watch_request(key: str) -> bytes:
     create = field(1, key)
     return field(1, create)
+
+
+# keelson.cache.v1; see proto/keelson/cache/v1/cache.proto.
+
+DAY_SECONDS = 86_400
+
+
+def set_entry_request(key: str, value: bytes) -> bytes:
+    """For a day, not shortened at random."""
+    no_jitter = bytes([3 << 3 | 1]) + bytes(8)
+    lifetime = field(1, field(1, DAY_SECONDS)) + no_jitter
+    return field(1, key) + field(2, value) + field(5, lifetime)
+
+
+def batch_set_entries_request(requests: list[bytes]) -> bytes:
+    return b"".join(field(1, each) for each in requests)
+
+
+def get_entry_request(key: str) -> bytes:
+    return field(1, key)
+
+
+def invalidate_pattern_request(pattern: str) -> bytes:
+    return field(3, pattern)
