@@ -10,44 +10,29 @@ from /proc/PID/stat before and after a round, divided by the calls in it.
 import argparse
 import contextlib
 import pathlib
-import subprocess
 import tempfile
 
 import cache_calls
+import cache_engine
 import cache_on_redis
 import harness
 import load
 
 
-def program(*words: str) -> None:
-    """Runs a part of cache-benchmark, which prints its own table."""
-    binary = harness.keelson_binary().with_name("cache-benchmark")
-    if subprocess.run([str(binary), *words]).returncode != 0:
-        raise harness.BenchmarkError(f"cache-benchmark {' '.join(words)} failed")
-
-
-def engine(bench: cache_calls.Bench) -> None:
-    program("engine")
-
-
-def hit_ratio(bench: cache_calls.Bench) -> None:
-    program("hit-ratio")
-
-
 def memory(bench: cache_calls.Bench) -> None:
-    program("memory")
+    cache_engine.memory()
     cache_on_redis.memory(bench)
 
 
 def pattern(bench: cache_calls.Bench) -> None:
-    program("pattern")
+    cache_engine.pattern()
     cache_on_redis.pattern(bench)
 
 
 SECTIONS = {
     "calls": cache_calls.calls,
-    "engine": engine,
-    "hit-ratio": hit_ratio,
+    "engine": lambda bench: cache_engine.engine(),
+    "hit-ratio": lambda bench: cache_engine.hit_ratio(),
     "memory": memory,
     "pattern": pattern,
 }
