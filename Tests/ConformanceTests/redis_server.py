@@ -78,9 +78,10 @@ class RedisConnection:
 
 class PrivateRedis:
     """`settings` are those of redis.conf, by name with `_` for `-`: `maxmemory="20mb"`. Without
-    `dump` it forgets everything when it ends; with it `SAVE` writes what a restart finds."""
+    `dump` it forgets everything when it ends; with it `SAVE` writes what a restart finds.
+    `certificates` (see tls.py) has it speak TLS, and nothing to `say`."""
 
-    def __init__(self, *, password=None, dump=False, **settings):
+    def __init__(self, *, password=None, dump=False, certificates=None, **settings):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="keelson-redis-"))
         self.port = restartable_port()
         self.password = password
@@ -90,6 +91,12 @@ class PrivateRedis:
         }
         if password:
             self.settings["requirepass"] = password
+        if certificates:
+            self.settings |= {
+                "port": 0, "tls_port": self.port, "tls_cert_file": certificates.server,
+                "tls_key_file": certificates.server_key, "tls_ca_cert_file": certificates.ca,
+                "tls_auth_clients": "no",
+            }
         if not dump:
             # Also a SAVE would be found by the next start.
             self.settings["dbfilename"] = "none.rdb"
