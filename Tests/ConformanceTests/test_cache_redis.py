@@ -11,6 +11,8 @@ from caching import at_once
 from server import run
 from tls import Certificates
 
+MIB = 1 << 20
+
 
 @pytest.fixture
 def url(shared_redis):
@@ -194,6 +196,36 @@ def test_redis_over_tls(start_redis, node, tmp_path):
 
 
 # Memory
+
+
+@pytest.mark.parametrize("policy", ["noeviction", "allkeys-lfu", "volatile-ttl"])
+def test_a_full_redis_refuses_new_entries_and_makes_room(start_redis, node, policy):
+    redis = start_redis(maxmemory="60mb", maxmemory_policy=policy)
+    cached = node(redis.url())
+    cached.set_surely("a:b:c:kept", b"kept", tags=["t"])
+    value, answers = bytes(20_000), []
+    for batch in range(200):
+        requests = [
+            cache.SetEntryRequest(key=f"a:b:c:{batch}.{index}", value=value, tags=["flood"])
+            for index in range(50)
+        ]
+        made = cached.call("BatchSetEntries", cache.BatchSetEntriesRequest(requests=requests))
+        answers += made.responses
+        if sum(each.reason == cache.NOT_STORED_FULL for each in answers) > 200:
+            break
+    full = [each for each in answers if not each.stored]
+    assert full and {each.reason for each in full} == {cache.NOT_STORED_FULL}
+    assert not any(each.fallback for each in answers) and cached.engine() == "REDIS"
+    # What is there is given, and what is to be void becomes void.
+    until(lambda: cached.set("a:b:c:new", b"new").stored, "there is room again")
+    since = cached.invalidate_surely(tags=["t"])
+    assert cached.gone("a:b:c:kept", b"kept", since) is None
+    assert cached.get("a:b:c:new") == b"new"
+    statistics = cached.statistics(hottest=0)
+    assert statistics.memory_limit_bytes == 48 * MIB and statistics.evictions > 0
+    peak = int(redis.info("memory")["used_memory_peak"])
+    assert peak < 54 * MIB, f"{peak / MIB:.1f} MiB of 60, of which 48 are the cache's"
+    assert int(redis.info("stats")["evicted_keys"]) == 0, "Redis had to make room itself"
 
 
 def test_invalidations_work_where_redis_itself_is_full(start_redis, node):
