@@ -9,9 +9,9 @@ import harness
 def figures(part: str) -> dict[str, float]:
     """What a part of cache-benchmark has measured, by name."""
     binary = harness.keelson_binary().with_name("cache-benchmark")
-    done = subprocess.run([str(binary), part], capture_output=True, text=True)
+    done = subprocess.run([str(binary), part], stdout=subprocess.PIPE, text=True)
     if done.returncode != 0:
-        raise harness.BenchmarkError(f"cache-benchmark {part}: {done.stderr or done.stdout}")
+        raise harness.BenchmarkError(f"cache-benchmark {part} failed: {done.stdout}")
     return {name: values[0] for name, values in json.loads(done.stdout.splitlines()[-1]).items()}
 
 

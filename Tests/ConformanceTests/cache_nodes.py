@@ -64,7 +64,7 @@ class Node(Cache):
         return time.monotonic()
 
     def gone(self, key, old, since):
-        """Asks until the value is another: who asks 100 ms after `since` does not get the old one."""
+        """Asks until it is another: who asks 100 ms after `since` does not get the old one."""
         while True:
             began = time.monotonic()
             found = self.get(key)

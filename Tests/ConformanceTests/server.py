@@ -163,6 +163,13 @@ class KeelsonServer:
         code = self.wait()
         assert code == 0, f"SIGTERM gave exit code {code}; log: {self.log_text()[-2000:]}"
 
+    def pause(self):
+        """Stops it where it stands: it answers nothing and keeps its connections."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
     def kill(self):
         if self.process is None:
             return
