@@ -95,7 +95,7 @@ let package = Package(
     service("KeelsonEvents"),
     service("KeelsonAudit", ["KeelsonCrypto", "KeelsonAuditTrail"]),
     service("KeelsonJobs", ["KeelsonJobRules", "KeelsonAuditTrail"]),
-    service("KeelsonCache", ["KeelsonCacheRules", "KeelsonAuditTrail"]),
+    service("KeelsonCache", ["KeelsonCacheRules", "KeelsonAuditTrail", "KeelsonCrypto"]),
 
     // The client library, the server and the one binary
     library(

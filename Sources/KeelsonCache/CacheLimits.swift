@@ -13,6 +13,9 @@ package struct CacheLimits: Sendable {
   package var batchBytes = 4 << 20
   /// How long an entry may be fresh, and be kept after that.
   package var ttl: Duration = .seconds(30 * 86_400)
+  /// What ``ttl`` may be at most, in milliseconds: 45 days. The memory engine counts lifetimes in
+  /// milliseconds of 32 bits.
+  package static let longestTTLMilliseconds = 45 * 86_400_000
   /// How old what a reader gets may be at most.
   package var staleness: Duration = .milliseconds(100)
   /// How long a lease may last at most.

@@ -52,6 +52,6 @@ extension CacheService {
   package func cancelWarmSet(
     _ request: API.CancelWarmSetRequest, context: ServerContext
   ) async throws -> API.WarmSetRun {
-    try await warmSets.cancel(request.name)
+    try await warmSets.cancel(request.name, origin: ChangeOrigin(context))
   }
 }

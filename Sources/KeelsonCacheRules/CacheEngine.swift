@@ -23,7 +23,8 @@ package protocol CacheEngine: Sendable {
   /// Gives a lease back without a value and wakes who waits. Returns whether it stood.
   func release(_ lease: CacheLease, of key: String) async throws(CacheEngineError) -> Bool
 
-  /// Lets entries live on from now. For each key, whether there was a current one.
+  /// Lets entries live on from now. For each key, whether there was a current one that is fresh: one
+  /// that is kept stale stays so.
   func touch(_ keys: [String], _ lifetime: CacheLifetime) async throws(CacheEngineError) -> [Bool]
 
   /// Deletes entries and leases: an invalidation by keys.

@@ -62,8 +62,10 @@ package struct InvalidationView: Sendable {
     trim()
   }
 
-  /// Whether no more patterns fit: a sweep has to end first.
-  package var isFullOfBans: Bool { bans.count >= limits.bans }
+  /// Whether a pattern does not fit: a sweep has to end first. One that waits already needs no room.
+  package func isFull(of pattern: CachePattern) -> Bool {
+    bans.count >= limits.bans && !bans.contains { $0.pattern == pattern }
+  }
 
   /// Counts an invalidation by keys that happens now, and returns its sequence.
   package mutating func invalidateKeys() -> UInt64 {

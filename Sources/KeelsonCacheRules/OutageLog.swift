@@ -2,8 +2,8 @@
 /// used again. Bounded: beyond the limit everything has to.
 package struct OutageLog: Sendable {
   /// Keys that were written elsewhere, or whose writing has an unknown outcome.
-  private(set) package var keys: Set<String> = []
-  private(set) package var tags: Set<String> = []
+  private(set) package var keys: Set<BytewiseKey> = []
+  private(set) package var tags: Set<BytewiseKey> = []
   private(set) package var patterns: Set<CachePattern> = []
   /// Whether everything has to become void.
   private(set) package var isAll = false
@@ -20,13 +20,13 @@ package struct OutageLog: Sendable {
   package var isEmpty: Bool { count == 0 }
 
   /// Whether a key's entry in the engine is not to be trusted because of what was written.
-  package func concerns(_ key: String) -> Bool { isAll || keys.contains(key) }
+  package func concerns(_ key: String) -> Bool { isAll || keys.contains(BytewiseKey(key)) }
 
   package mutating func note(_ scope: Invalidation.Scope) {
     guard !isAll else { return }
     switch scope {
-    case .keys(let keys): self.keys.formUnion(keys)
-    case .tags(let tags): self.tags.formUnion(tags)
+    case .keys(let keys): self.keys.formUnion(keys.lazy.map(BytewiseKey.init))
+    case .tags(let tags): self.tags.formUnion(tags.lazy.map(BytewiseKey.init))
     case .pattern(let pattern): patterns.insert(pattern)
     case .all: isAll = true
     }
@@ -38,8 +38,8 @@ package struct OutageLog: Sendable {
   /// What has to be invalidated, in any order, at most `batch` names at a time.
   package func scopes(batch: Int) -> [Invalidation.Scope] {
     if isAll { return [.all] }
-    func batches(of names: Set<String>) -> [[String]] {
-      let names = Array(names)
+    func batches(of names: Set<BytewiseKey>) -> [[String]] {
+      let names = names.map(\.text)
       return stride(from: 0, to: names.count, by: batch).map {
         Array(names[$0..<min($0 + batch, names.count)])
       }
@@ -51,8 +51,8 @@ package struct OutageLog: Sendable {
   /// Notes all that another log holds.
   package mutating func add(_ other: OutageLog) {
     if other.isAll { note(.all) }
-    if !other.keys.isEmpty { note(.keys(Array(other.keys))) }
-    if !other.tags.isEmpty { note(.tags(Array(other.tags))) }
+    if !other.keys.isEmpty { note(.keys(other.keys.map(\.text))) }
+    if !other.tags.isEmpty { note(.tags(other.tags.map(\.text))) }
     for pattern in other.patterns { note(.pattern(pattern)) }
   }
 }

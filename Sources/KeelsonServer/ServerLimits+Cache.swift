@@ -18,7 +18,7 @@ extension ServerLimits {
       "the values of a batch together, either way",
       "INVALID_ARGUMENT; RESOURCE_EXHAUSTED for an answer"),
     duration(
-      "cache-ttl", \.cache.ttl, 1_000...3_153_600_000_000,
+      "cache-ttl", \.cache.ttl, 1_000...CacheLimits.longestTTLMilliseconds,
       "how long an entry may be fresh, and be kept stale after that", "INVALID_ARGUMENT"),
     duration(
       "cache-lease", \.cache.lease, 1_000...3_600_000,

@@ -1,7 +1,7 @@
 import KeelsonTestKit
 import Testing
 
-@Suite(.timeLimit(.minutes(2))) struct RedisConformanceTests {
+@Suite(.timeLimit(.minutes(10))) struct RedisConformanceTests {
   @Test(arguments: CacheEngineConformance.cases)
   func conforms(_ conformance: CacheEngineConformance) async throws {
     try await RedisTestEngines.run { engines in

@@ -4,7 +4,7 @@ import KeelsonTestKit
 import KeelsonTransport
 import Testing
 
-@Suite(.timeLimit(.minutes(1))) struct RedisConnectionTests {
+@Suite(.timeLimit(.minutes(10))) struct RedisConnectionTests {
   /// A loop with one connection.
   private static func withConnection(
     _ url: String, limits: RedisConfiguration.Limits = RedisConfiguration.Limits(),

@@ -2,19 +2,20 @@ import KeelsonCacheRules
 import Testing
 
 extension CacheEngineConformance {
-  private static let request = CacheLeaseRequest(duration: .seconds(60))
+  private static let request = CacheLeaseRequest(duration: .seconds(3_600))
 
   static let leases = [
     Self("gives one lease for a key that is not there") { engine in
+      let before = ContinuousClock.now
       let first = try await engine.lease(key(1), request)
       let lease = try #require(first.lease)
-      #expect(lease.token != 0 && lease.position.epoch != 0 && lease.duration == .seconds(60))
+      #expect(lease.token != 0 && lease.position.epoch != 0 && lease.duration == .seconds(3_600))
       #expect(first.entry == nil && !first.isFresh)
       let second = try await engine.lease(key(1), request)
       #expect(second.lease == nil && second.entry == nil)
       let ends = try #require(second.leaseEnds)
-      #expect(ContinuousClock.now.duration(to: ends) > .seconds(50))
-      #expect(ContinuousClock.now.duration(to: ends) < .seconds(61))
+      #expect(before.duration(to: ends) > .seconds(3_599))
+      #expect(ContinuousClock.now.duration(to: ends) < .seconds(3_601))
       let outcome = try await engine.fill(write(key(1), "one", tags: ["a"]), under: lease)
       #expect(outcome == .stored(lease.position))
       let third = try await engine.lease(key(1), request)
@@ -77,9 +78,8 @@ extension CacheEngineConformance {
     Self("gives another lease when one has ended") { engine in
       let first = try await engine.newLease(key(1), for: .milliseconds(20))
       var second: CacheLease?
-      let end = ContinuousClock.now.advanced(by: .seconds(30))
       while second == nil {
-        guard .now < end else { throw Unexpected("the lease does not end") }
+        try Task.checkCancellation()
         second = try await engine.lease(key(1), request).lease
       }
       #expect(try await engine.fill(write(key(1), "late"), under: first) == .leaseLost)
@@ -99,9 +99,9 @@ extension CacheEngineConformance {
     Self("gives one caller a lease beside a fresh entry that is old enough") { engine in
       _ = try await engine.store(write(key(1), "one"))
       let young = try await engine.lease(
-        key(1), CacheLeaseRequest(duration: .seconds(60), refreshAfter: 0.9))
+        key(1), CacheLeaseRequest(duration: .seconds(3_600), refreshAfter: 0.9))
       #expect(young.isFresh && young.lease == nil)
-      let early = CacheLeaseRequest(duration: .seconds(60), refreshAfter: 0.000_000_001)
+      let early = CacheLeaseRequest(duration: .seconds(3_600), refreshAfter: 0.000_000_001)
       let first = try await engine.lease(key(1), early)
       let lease = try #require(first.lease)
       #expect(first.isFresh && first.entry?.text == "one")
@@ -146,17 +146,15 @@ extension CacheEngineConformance {
       for ending in endings {
         let lease = try await engine.newLease(key(1))
         let ticket = try await engine.lease(key(1), request).ticket
-        let far = ContinuousClock.now.advanced(by: .seconds(40))
+        let far = ContinuousClock.now.advanced(by: .seconds(3_600))
         await withTaskGroup(of: Void.self) { group in
           for _ in 0..<3 {
             group.addTask { await engine.wait(for: key(1), after: ticket, until: far) }
           }
           try? await ending(engine, lease)
         }
-        #expect(ContinuousClock.now < far)
         // What has happened since the ticket wakes at once.
         await engine.wait(for: key(1), after: ticket, until: far)
-        #expect(ContinuousClock.now < far)
         _ = try await engine.invalidate(.keys([key(1)]))
       }
     },

@@ -87,7 +87,7 @@ extension CacheEngineConformance {
           model.sequence += 1
           model.floor = model.sequence
         case 6...8:
-          let outcome = try await engine.lease(key, CacheLeaseRequest(duration: .seconds(60)))
+          let outcome = try await engine.lease(key, CacheLeaseRequest(duration: .seconds(3_600)))
           let expected = model.text(key)
           #expect(outcome.entry?.text == expected, note)
           if expected == nil {

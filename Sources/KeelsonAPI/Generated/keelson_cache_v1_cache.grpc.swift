@@ -236,7 +236,8 @@ extension KeelsonCacheV1 {
       _ request: KeelsonCacheV1.BatchSetEntriesRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.BatchSetEntriesResponse
 
-    /// Lets entries live for a time from now on, without sending their values.
+    /// Lets entries that are fresh live for a time from now on, without sending their values. One that
+    /// is kept stale is not made fresh: it may be old.
     func touchEntries(
       _ request: KeelsonCacheV1.TouchEntriesRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.TouchEntriesResponse
@@ -320,12 +321,15 @@ extension KeelsonCacheV1 {
       _ request: KeelsonCacheV1.StartWarmSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.WarmSetRun
 
-    /// How far a run is, as it goes, until it has ended. The set's newest run on this server.
+    /// How far a run is, as it goes, until it has ended. It is the set's newest run on the server that
+    /// is asked: a run of another server is not seen. Where several servers are behind one address,
+    /// start and watch over one connection; the event `CacheWarmed` tells of the runs of all.
     func watchWarmSet(
       _ request: KeelsonCacheV1.WatchWarmSetRequest, responses: KeelsonAPI.ResponseWriter<KeelsonCacheV1.WarmSetRun>, context: KeelsonCore.ServerContext
     ) async throws
 
-    /// Ends a run; what it has loaded stays.
+    /// Ends the set's run on the server that is asked, and no other's; what it has loaded stays. The
+    /// audit trail says who ended it.
     func cancelWarmSet(
       _ request: KeelsonCacheV1.CancelWarmSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.WarmSetRun
@@ -382,7 +386,8 @@ extension KeelsonCacheV1 {
       try await channel.unaryCall(CacheServiceMethods.batchSetEntries, request, options: options)
     }
 
-    /// Lets entries live for a time from now on, without sending their values.
+    /// Lets entries that are fresh live for a time from now on, without sending their values. One that
+    /// is kept stale is not made fresh: it may be old.
     public func touchEntries(
       _ request: KeelsonCacheV1.TouchEntriesRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonCacheV1.TouchEntriesResponse {
@@ -496,14 +501,17 @@ extension KeelsonCacheV1 {
       try await channel.unaryCall(CacheServiceMethods.startWarmSet, request, options: options)
     }
 
-    /// How far a run is, as it goes, until it has ended. The set's newest run on this server.
+    /// How far a run is, as it goes, until it has ended. It is the set's newest run on the server that
+    /// is asked: a run of another server is not seen. Where several servers are behind one address,
+    /// start and watch over one connection; the event `CacheWarmed` tells of the runs of all.
     public func watchWarmSet(
       _ request: KeelsonCacheV1.WatchWarmSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) -> KeelsonAPI.ResponseStream<KeelsonCacheV1.WarmSetRun> {
       channel.serverStreamingCall(CacheServiceMethods.watchWarmSet, request, options: options)
     }
 
-    /// Ends a run; what it has loaded stays.
+    /// Ends the set's run on the server that is asked, and no other's; what it has loaded stays. The
+    /// audit trail says who ended it.
     public func cancelWarmSet(
       _ request: KeelsonCacheV1.CancelWarmSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonCacheV1.WarmSetRun {

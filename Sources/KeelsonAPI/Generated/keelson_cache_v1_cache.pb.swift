@@ -630,7 +630,7 @@ extension KeelsonCacheV1 {
 
 extension KeelsonCacheV1 {
   public struct TouchEntriesResponse: KeelsonAPI.Message {
-    /// For each key in its order, whether it was there.
+    /// For each key in its order, whether it was there and fresh.
     public var found: [Bool]
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()

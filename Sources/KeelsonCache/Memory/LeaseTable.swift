@@ -16,21 +16,15 @@ struct LeaseTable: Sendable {
     fileprivate(set) var waiters: [Waiter] = []
   }
 
-  /// Keys are bytes; strings compare as text.
-  private struct Key: Hashable {
-    let text: String
-    static func == (one: Key, other: Key) -> Bool { one.text.hasSameBytes(as: other.text) }
-    func hash(into hasher: inout Hasher) { hasher.combine(text) }
-  }
-
   /// Of a lease, its key apart: its place in the three collections, which may be twice as large as what
   /// is in them.
   private static let placeBytes =
-    2 * (MemoryLayout<Lease?>.stride + MemoryLayout<Key>.stride + MemoryLayout<Int>.stride + 8)
+    2
+    * (MemoryLayout<Lease?>.stride + MemoryLayout<BytewiseKey>.stride + MemoryLayout<Int>.stride + 8)
   private static let (granted, free) = (0, 1)
 
   private let byteLimit: Int
-  private var slots: [Key: Int] = [:]
+  private var slots: [BytewiseKey: Int] = [:]
   private var leases: [Lease?] = []
   /// The leases in the order in which they were given, and the places that are free.
   private var lists = SlotLists(lists: 2)
@@ -45,7 +39,7 @@ struct LeaseTable: Sendable {
 
   /// The lease of a key that has not ended.
   func standing(_ key: String, at now: CacheInstant) -> Lease? {
-    guard let slot = slots[Key(text: key)], let lease = leases[slot], lease.ends > now else {
+    guard let slot = slots[BytewiseKey(key)], let lease = leases[slot], lease.ends > now else {
       return nil
     }
     return lease
@@ -73,7 +67,7 @@ struct LeaseTable: Sendable {
     lists.remove(slot)
     lists.append(slot, to: Self.granted)
     leases[slot] = lease
-    slots[Key(text: lease.key)] = slot
+    slots[BytewiseKey(lease.key)] = slot
     keyBytes += HeapBytes.string(lease.key)
     while bytes > byteLimit, let slot = lists.first(Self.granted), let oldest = leases[slot] {
       woken += remove(oldest.key)
@@ -83,7 +77,7 @@ struct LeaseTable: Sendable {
 
   /// Ends the lease of a key. Returns who has to be woken.
   mutating func remove(_ key: String) -> [Waiter] {
-    guard !slots.isEmpty, let slot = slots.removeValue(forKey: Key(text: key)),
+    guard !slots.isEmpty, let slot = slots.removeValue(forKey: BytewiseKey(key)),
       let lease = leases[slot]
     else { return [] }
     leases[slot] = nil
@@ -109,7 +103,7 @@ struct LeaseTable: Sendable {
   mutating func join(
     _ key: String, token: UInt64, at now: CacheInstant, _ waiter: Waiter
   ) -> CacheInstant? {
-    guard let slot = slots[Key(text: key)], let lease = leases[slot], lease.token == token,
+    guard let slot = slots[BytewiseKey(key)], let lease = leases[slot], lease.token == token,
       lease.ends > now
     else { return nil }
     leases[slot]?.waiters.append(waiter)
@@ -117,7 +111,7 @@ struct LeaseTable: Sendable {
   }
 
   mutating func leave(_ key: String, token: UInt64, _ waiter: Waiter) {
-    guard let slot = slots[Key(text: key)], leases[slot]?.token == token else { return }
+    guard let slot = slots[BytewiseKey(key)], leases[slot]?.token == token else { return }
     leases[slot]?.waiters.removeAll { $0 === waiter }
   }
 }

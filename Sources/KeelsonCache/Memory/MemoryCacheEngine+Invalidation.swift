@@ -12,11 +12,7 @@ extension MemoryCacheEngine {
   ) throws(CacheEngineError) -> CachePosition {
     if case .keys(let keys) = scope { return deleteNow(keys).position }
     let position = order.withLock { order -> CachePosition? in
-      if case .pattern(let pattern) = scope, order.view.isFullOfBans,
-        !order.view.bans.contains(where: { $0.pattern == pattern })
-      {
-        return nil
-      }
+      if case .pattern(let pattern) = scope, order.view.isFull(of: pattern) { return nil }
       let invalidation = Invalidation(sequence: order.view.sequence + 1, scope: scope)
       _ = order.view.apply(invalidation)
       lastOfMany.store(order.view.lastOfMany, ordering: .releasing)

@@ -6,7 +6,8 @@ import KeelsonStore
 /// Loads one entry of a warm set into the cache.
 ///
 /// What a URL gives is loaded under a lease, like anything that is loaded: what is invalidated
-/// meanwhile is not stored, and loaded anew. Inline values are no older than the set, and are set.
+/// meanwhile is not stored, and loaded anew. So are inline values where what is there is to be left.
+/// Who asks for them on demand means them: they are set.
 struct WarmLoader: Sendable {
   let engine: any CacheEngine
   let source: any WarmSource
@@ -34,12 +35,18 @@ struct WarmLoader: Sendable {
   ) async throws(Failure) {
     do {
       switch entry.source {
+      case .value(let value) where keepsFresh:
+        try await underLease(entry, keepsFresh: true, origin) { value }
       case .value(let value):
-        if keepsFresh, let known = try await engine.get([entry.key]).first, known != nil { return }
         let write = try write(entry, value)
         for outcome in try await engine.set([write]) { try settle(outcome, write, origin) }
       case .url(let url):
-        try await load(entry, from: url, keepsFresh: keepsFresh, origin)
+        guard let from = try? WarmOrigin(ofURL: url), origins.contains(from) else {
+          throw Failure("its URL's origin is not allowed any more (CacheWarmOrigins)")
+        }
+        try await underLease(entry, keepsFresh: keepsFresh, origin) {
+          () async throws(WarmSourceFailure) in try await source.fetch(url)
+        }
       case nil:
         throw Failure("it has neither a value nor a URL")
       }
@@ -53,12 +60,10 @@ struct WarmLoader: Sendable {
     }
   }
 
-  private func load(
-    _ entry: KeelsonCacheV1.WarmEntry, from url: String, keepsFresh: Bool, _ origin: ChangeOrigin
+  private func underLease(
+    _ entry: KeelsonCacheV1.WarmEntry, keepsFresh: Bool, _ origin: ChangeOrigin,
+    _ value: () async throws(WarmSourceFailure) -> [UInt8]
   ) async throws {
-    guard let from = try? WarmOrigin(ofURL: url), origins.contains(from) else {
-      throw Failure("its URL's origin is not allowed any more (CacheWarmOrigins)")
-    }
     let limits = validation.limits
     let request = CacheLeaseRequest(
       duration: min(limits.lease, limits.warmTimeout + Self.storingTime),
@@ -67,16 +72,16 @@ struct WarmLoader: Sendable {
       // Without a lease it is fresh, or somebody else loads it just now.
       guard let lease = try await engine.lease(entry.key, request).lease else { return }
       counters.add(to: .leases)
-      let value: [UInt8]
+      let loaded: [UInt8]
       do {
-        value = try await source.fetch(url)
+        loaded = try await value()
       } catch {
         // Whoever waits for the lease gets it now, not when it ends; also when the run was cancelled.
         let giving = Task { [engine] in _ = try? await engine.release(lease, of: entry.key) }
         await giving.value
         throw Failure(error.description)
       }
-      let write = try write(entry, value)
+      let write = try write(entry, loaded)
       let outcome = try await engine.fill(write, under: lease)
       if outcome == .leaseLost {
         counters.add(to: .setsRefused)

@@ -18,6 +18,8 @@ final class WarmRuns: Sendable {
   private struct State {
     /// By the name of the set.
     var entries: [String: Entry] = [:]
+    /// Runs that have not ended of sets that were deleted, by their ids.
+    var orphans: [String: Task<Void, Never>] = [:]
     var isStopped = false
   }
 
@@ -78,19 +80,31 @@ final class WarmRuns: Sendable {
     state.withLock { $0.entries[set]?.run }
   }
 
-  /// Ends a set's run, if it runs, and waits until it has ended.
+  /// Ends a set's run, if it runs, and waits until it has ended and who ended it is recorded.
   ///
   /// - Returns: the newest run; nil when there was none.
-  func cancel(_ set: String) async -> Run? {
+  func cancel(_ set: String, origin: ChangeOrigin) async -> Run? {
     guard let entry = state.withLock({ $0.entries[set] }) else { return nil }
+    guard entry.run.value.state == .running else { return entry.run.value }
     entry.task?.cancel()
+    // A caller who is gone has ended it all the same.
+    let recording = Task { await self.recordCancellation(of: entry.run.value, origin) }
     await entry.task?.value
+    await recording.value
     return entry.run.value
   }
 
   /// Forgets a set that was deleted, and ends its run.
   func forget(_ set: String) {
-    state.withLock { $0.entries.removeValue(forKey: set) }?.task?.cancel()
+    let task = state.withLock { state -> Task<Void, Never>? in
+      guard let entry = state.entries.removeValue(forKey: set), let task = entry.task else {
+        return nil
+      }
+      let run = entry.run.value
+      if run.state == .running { state.orphans[run.id] = task }
+      return task
+    }
+    task?.cancel()
   }
 
   /// Ends all runs and lets no more begin.
@@ -104,7 +118,8 @@ final class WarmRuns: Sendable {
 
   /// Waits until the runs have ended that were begun.
   func end() async {
-    for task in state.withLock({ $0.entries.values.compactMap(\.task) }) { await task.value }
+    let tasks = state.withLock { $0.entries.values.compactMap(\.task) + $0.orphans.values }
+    for task in tasks { await task.value }
   }
 
   // MARK: A run
@@ -145,6 +160,24 @@ final class WarmRuns: Sendable {
     await record.value
     run.update { $0 = ended }
     run.close()
+    state.withLock { $0.orphans[ended.id] = nil }
+  }
+
+  private func recordCancellation(of run: Run, _ origin: ChangeOrigin) async {
+    let time = UnixTime.now
+    // The event is that of the run's end.
+    let entry = AuditEntry(
+      id: UUIDv7.make(at: time), time: time, actor: origin.actor, action: "warm_set.cancelled",
+      entityType: "warm_set", entityID: run.warmSet,
+      attributes: JSONText(["run": .string(run.id)]).text, category: "change", outcome: .success,
+      correlationID: origin.correlationID, peer: origin.peer, userAgent: origin.userAgent)
+    do {
+      _ = try await database.appendAudit([entry])
+    } catch {
+      logger.log(
+        .warning, "Who cancelled the loading of a warm set could not be recorded.",
+        ["warm_set": run.warmSet, "actor": origin.actor, "cause": "\(error)"])
+    }
   }
 
   private func record(_ run: Run, _ origin: ChangeOrigin, after duration: Duration) async {

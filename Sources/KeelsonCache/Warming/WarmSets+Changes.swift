@@ -1,5 +1,6 @@
 import KeelsonAPI
 import KeelsonCore
+import KeelsonCrypto
 import KeelsonStore
 
 /// Thrown out of a change that would change nothing, so that no revision is spent on it.
@@ -95,9 +96,10 @@ extension WarmSets {
     throw Self.noRun(of: name)
   }
 
-  func cancel(_ name: String) async throws -> API.WarmSetRun {
+  /// Ends a set's run; the audit trail says who did.
+  func cancel(_ name: String, origin: ChangeOrigin) async throws -> API.WarmSetRun {
     try validation.checkName(name, field: "name")
-    if let run = await runs.cancel(name) { return run }
+    if let run = await runs.cancel(name, origin: origin) { return run }
     _ = try await get(name)
     throw Self.noRun(of: name)
   }
@@ -215,12 +217,14 @@ extension KeelsonCacheV1.WarmSet {
     etag = "r" + String(change.revision, radix: 36)
   }
 
-  /// For the audit trail: values by their size only, URLs without what may be a secret, and of many
-  /// entries the first.
+  /// For the audit trail: values by their size only, URLs without what may be a secret, of many
+  /// entries the first; and a digest of all, which shows whatever was changed in them.
   fileprivate var audited: JSONText {
     var body = self
     body.entries = []
     guard case .object(var members) = body.json else { return .emptyObject }
+    members["entries_sha256"] = .string(
+      Hexadecimal.text(SHA256.hash(Self(entries: entries).encoded())))
     members["entries"] = .array(
       entries.prefix(Self.entriesAudited).map { entry in
         var described = entry

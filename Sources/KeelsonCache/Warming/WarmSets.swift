@@ -31,7 +31,7 @@ package final class WarmSets: Sendable {
   private let logger: Logger
   private let watches = Mutex(0)
 
-  /// How often it is looked whether Redis is there, before sets are loaded on start.
+  /// How often it is looked whether Redis and the database are there, before sets are loaded on start.
   private static let readyInterval: Duration = .seconds(1)
 
   init(
@@ -73,23 +73,54 @@ package final class WarmSets: Sendable {
 
   func loadOnStart() async {
     do {
-      let names = try await database.read { try await WarmSetRepository.namesOnStart(in: $0) }
+      let names = try await readWhenThere { try await WarmSetRepository.namesOnStart(in: $0) }
       guard !names.isEmpty else { return }
       try await waitForEngine()
-      for name in names {
-        try Task.checkCancellation()
-        let set = try await database.read { try await WarmSetRepository.set(name, in: $0) }
-        // It may be gone, or not meant to be loaded any more.
-        guard let set, set.onStart else { continue }
-        let run = try runs.start(set, origin: .system(), isOnStart: true)
-        try await Self.waitForEnd(of: run)
-      }
+      for name in names { try await loadOnStart(name) }
     } catch is CancellationError {
       return
     } catch {
       logger.log(.error, "The warm sets were not loaded on start.", ["error": "\(error)"])
     }
   }
+
+  /// One that cannot be loaded is told of, and keeps no other from being loaded.
+  private func loadOnStart(_ name: String) async throws(CancellationError) {
+    do {
+      try Task.checkCancellation()
+      let set = try await readWhenThere { try await WarmSetRepository.set(name, in: $0) }
+      // It may be gone, or not meant to be loaded any more.
+      guard let set, set.onStart else { return }
+      let run = try runs.start(set, origin: .system(), isOnStart: true)
+      try await Self.waitForEnd(of: run)
+    } catch let error as CancellationError {
+      throw error
+    } catch let error as RPCError where error.code == .unavailable {
+      // The server stops.
+    } catch {
+      logger.log(
+        .error, "A warm set was not loaded on start.", ["warm_set": name, "error": "\(error)"])
+    }
+  }
+
+  /// Reads once the database can be read: one that is away, or has too much to do, is asked again.
+  private func readWhenThere<Result: Sendable>(
+    _ body: @escaping @Sendable (any Transaction) async throws -> Result
+  ) async throws -> Result {
+    while true {
+      do {
+        return try await database.read(body)
+      } catch let error as StoreError where Self.passing.contains(error.code) {
+        logger.log(
+          .warning, "Warm sets wait for the database, to be loaded on start.",
+          ["cause": "\(error)"])
+        try await Task.sleep(for: Self.readyInterval)
+      }
+    }
+  }
+
+  /// What goes by itself.
+  private static let passing: Set<StoreError.Code> = [.unreachable, .busy, .timedOut, .overloaded]
 
   /// What is stored while Redis is away is soon gone.
   private func waitForEngine() async throws {

@@ -6,14 +6,14 @@ import Testing
 @testable import KeelsonCache
 
 struct MemoryCacheEngineMemoryTests {
-  private let minute = CacheLifetime(ttl: .seconds(60))
+  private let hour = CacheLifetime(ttl: .seconds(3_600))
 
   /// What an entry is said to take is what the heap gave for it.
   @Test func anEntryIsOneBlockOfTheSizeThatIsCounted() {
     for bytes in [0, 1, 2, 15, 16, 17, 100, 1_000, 40_000, 1 << 20] {
       let write = CacheWrite(
         key: "acme:books:account:\(bytes)", value: [UInt8](repeating: 7, count: bytes),
-        tags: bytes.isMultiple(of: 2) ? ["one", "another"] : [], lifetime: minute)
+        tags: bytes.isMultiple(of: 2) ? ["one", "another"] : [], lifetime: hour)
       let block = EntryBlock(write)
       #expect(block.hasKey(write.key))
       #expect(!block.hasKey("acme:books:account:-1"))
@@ -38,9 +38,10 @@ struct MemoryCacheEngineMemoryTests {
       _ = engine.setNow(
         CacheWrite(
           key: "acme:books:account:\(number)", value: [UInt8](repeating: 1, count: size),
-          tags: ["tag-\(number % 100)"], lifetime: minute))
+          tags: ["tag-\(number % 100)"], lifetime: hour))
       if number.isMultiple(of: 5) {
-        _ = engine.leaseNow("acme:books:lease:\(number)", CacheLeaseRequest(duration: .seconds(60)))
+        _ = engine.leaseNow(
+          "acme:books:lease:\(number)", CacheLeaseRequest(duration: .seconds(3_600)))
       }
       most = max(most, engine.measureNow().memoryBytes)
     }
@@ -67,12 +68,12 @@ struct MemoryCacheEngineMemoryTests {
   /// Leases have their part of the memory; the oldest go for new ones.
   @Test func aFloodOfLeasesIsBounded() throws {
     let engine = MemoryCacheEngine(byteLimit: 2 << 20)
-    let request = CacheLeaseRequest(duration: .seconds(60))
+    let request = CacheLeaseRequest(duration: .seconds(3_600))
     let first = try #require(engine.leaseNow("a:b:c:first", request).lease)
     for number in 0..<3_000 { #expect(engine.leaseNow("a:b:c:\(number)", request).lease != nil) }
     let bytes = engine.measureNow().memoryBytes
     #expect(bytes < 200 << 10)
-    let write = CacheWrite(key: "a:b:c:first", value: [1], lifetime: minute)
+    let write = CacheWrite(key: "a:b:c:first", value: [1], lifetime: hour)
     #expect(engine.fillNow(write, under: first) == .leaseLost)
     #expect(engine.leaseNow("a:b:c:2999", request).ticket != 0)
   }
@@ -81,10 +82,22 @@ struct MemoryCacheEngineMemoryTests {
   @Test func whatIsTooLargeForTheMemoryLeavesNothing() {
     let engine = MemoryCacheEngine(byteLimit: 256 << 10)
     let key = "a:b:c:1"
-    _ = engine.setNow(CacheWrite(key: key, value: [1], lifetime: minute))
+    _ = engine.setNow(CacheWrite(key: key, value: [1], lifetime: hour))
     let large = [UInt8](repeating: 0, count: 1 << 20)
-    #expect(engine.setNow(CacheWrite(key: key, value: large, lifetime: minute)) == .full)
+    #expect(engine.setNow(CacheWrite(key: key, value: large, lifetime: hour)) == .full)
     #expect(engine.getNow(key) == nil)
+  }
+
+  /// All that `cache-ttl` may be.
+  @Test func theLongestLifetimeIsCountedWhole() throws {
+    let engine = MemoryCacheEngine(byteLimit: 1 << 20)
+    let longest: Duration = .milliseconds(CacheLimits.longestTTLMilliseconds)
+    let lifetime = CacheLifetime(ttl: longest, staleFor: longest)
+    _ = engine.setNow(CacheWrite(key: "a:b:c:1", value: [1], lifetime: lifetime))
+    #expect(engine.getNow("a:b:c:1")?.ttl == longest)
+    let block = try #require(
+      engine.shards[0].state.withLock { state in state.blocks.compactMap { $0 }.first })
+    #expect(block.header.freshUntil + longest == block.keptUntil)
   }
 
   @Test func aSweepFreesWhatIsVoid() throws {
@@ -93,7 +106,7 @@ struct MemoryCacheEngineMemoryTests {
       _ = engine.setNow(
         CacheWrite(
           key: "a:b:\(number % 3):\(number)", value: [1], tags: ["t\(number % 10)"],
-          lifetime: minute))
+          lifetime: hour))
     }
     try engine.invalidateNow(.pattern(CachePattern("a:b:0:*")))
     try engine.invalidateNow(.tags(["t1"]))
@@ -144,10 +157,10 @@ struct MemoryCacheEngineMemoryTests {
   }
 
   /// The service's task lets go of what has expired and of what patterns void.
-  @Test(.timeLimit(.minutes(1))) func theTaskFreesMemory() async throws {
+  @Test(.timeLimit(.minutes(10))) func theTaskFreesMemory() async throws {
     let engine = MemoryCacheEngine(byteLimit: 32 << 20)
     for number in 0..<1_000 {
-      let ttl: Duration = number < 500 ? .milliseconds(1) : .seconds(60)
+      let ttl: Duration = number < 500 ? .milliseconds(1) : .seconds(3_600)
       _ = engine.setNow(
         CacheWrite(key: "a:b:c:\(number)", value: [1], lifetime: CacheLifetime(ttl: ttl)))
     }

@@ -6,7 +6,7 @@ import Testing
 
 /// Nobody reads what was void before the read began.
 struct MemoryCacheEngineRaceTests {
-  private static let minute = CacheLifetime(ttl: .seconds(60))
+  private static let hour = CacheLifetime(ttl: .seconds(3_600))
 
   enum Kind: CaseIterable, Sendable {
     case key, tag, pattern, all, set
@@ -22,7 +22,7 @@ struct MemoryCacheEngineRaceTests {
     case .pattern: try engine.invalidateNow(.pattern(CachePattern("\(key.dropLast())?")))
     case .all: try engine.invalidateNow(.all)
     case .set:
-      _ = engine.setNow(CacheWrite(key: key, value: value, tags: [key], lifetime: minute))
+      _ = engine.setNow(CacheWrite(key: key, value: value, tags: [key], lifetime: hour))
     }
   }
 
@@ -32,18 +32,19 @@ struct MemoryCacheEngineRaceTests {
   func aFillAfterAnInvalidationIsVoid(kind: Kind, sweeps: Int) throws {
     let engine = MemoryCacheEngine(byteLimit: 32 << 20)
     let key = "a:b:c:1"
-    let lease = try #require(engine.leaseNow(key, CacheLeaseRequest(duration: .seconds(60))).lease)
+    let lease = try #require(
+      engine.leaseNow(key, CacheLeaseRequest(duration: .seconds(3_600))).lease)
     try Self.invalidate(engine, key, kind, value: [2])
     for _ in 0..<sweeps where !engine.sweep() { break }
-    let old = CacheWrite(key: key, value: [1], tags: [key], lifetime: Self.minute)
+    let old = CacheWrite(key: key, value: [1], tags: [key], lifetime: Self.hour)
     let outcome = engine.fillNow(old, under: lease)
     if kind == .key || kind == .set { #expect(outcome == .leaseLost) }
     #expect(engine.getNow(key)?.value == (kind == .set ? [2] : nil))
     // The next one loads.
-    let next = engine.leaseNow(key, CacheLeaseRequest(duration: .seconds(60)))
+    let next = engine.leaseNow(key, CacheLeaseRequest(duration: .seconds(3_600)))
     guard kind != .set else { return #expect(next.isFresh) }
     let new = try #require(next.lease)
-    let fresh = CacheWrite(key: key, value: [2], tags: [key], lifetime: Self.minute)
+    let fresh = CacheWrite(key: key, value: [2], tags: [key], lifetime: Self.hour)
     #expect(engine.fillNow(fresh, under: new) != .leaseLost)
     #expect(engine.getNow(key)?.value == [2])
     // Not by the old loader.
@@ -84,13 +85,18 @@ struct MemoryCacheEngineRaceTests {
           var fills = 0
           for round in 0..<rounds {
             let index = Int.random(in: 0..<keys.count)
-            let request = CacheLeaseRequest(duration: .seconds(60), refreshAfter: 0.000001)
-            guard let lease = engine.leaseNow(keys[index], request).lease else { continue }
+            let request = CacheLeaseRequest(
+              duration: .seconds(3_600), refreshAfter: .leastNonzeroMagnitude)
+            guard let lease = engine.leaseNow(keys[index], request).lease else {
+              // The other one has it.
+              await Task.yield()
+              continue
+            }
             let version = truths[index].version.load(ordering: .sequentiallyConsistent)
             if round.isMultiple(of: 3) { await Task.yield() }
             let write = CacheWrite(
               key: keys[index], value: Self.bytes(version), tags: [keys[index], "other"],
-              lifetime: Self.minute)
+              lifetime: Self.hour)
             if engine.fillNow(write, under: lease) != .leaseLost { fills += 1 }
           }
           return (0, fills)
@@ -159,7 +165,7 @@ struct MemoryCacheEngineRaceTests {
             case 1: _ = try? engine.invalidateNow(.tags([key]))
             case 2 where number == 0 && round.isMultiple(of: 50): engine.clear()
             default:
-              _ = engine.setNow(CacheWrite(key: key, value: [1], lifetime: Self.minute))
+              _ = engine.setNow(CacheWrite(key: key, value: [1], lifetime: Self.hour))
             }
           }
         }

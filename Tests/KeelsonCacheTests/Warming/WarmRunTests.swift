@@ -69,7 +69,9 @@ import Testing
     scope: Invalidation.Scope
   ) async throws {
     let memory: any CacheEngine = MemoryCacheEngine(byteLimit: 16 << 20)
-    try await WarmSetBench.run(real: memory) { bench in
+    var limits = CacheLimits()
+    (limits.lease, limits.warmTimeout) = (.seconds(3_600), .seconds(3_600))
+    try await WarmSetBench.run(limits: limits, real: memory) { bench in
       let changed = Signal<Void>()
       bench.source.meanwhile.withLock {
         $0 = { _ in
@@ -126,9 +128,18 @@ import Testing
         try await bench.sets.start("other", origin: bench.admin)
       }
       #expect(error?.code == .resourceExhausted)
-      let cancelled = try await bench.sets.cancel("goods")
+      let other = ChangeOrigin(actor: "other")
+      let cancelled = try await bench.sets.cancel("goods", origin: other)
       #expect(cancelled.id == first.id && cancelled.state == .cancelled && cancelled.loaded <= 1)
-      #expect(try await bench.sets.cancel("goods") == cancelled)
+      // It has ended: nothing is done, nor said to have been.
+      #expect(try await bench.sets.cancel("goods", origin: other) == cancelled)
+      let audited = try await bench.database.read {
+        try await $0.query(
+          "SELECT actor, attributes FROM audit_entries WHERE action = 'warm_set.cancelled'")
+      }
+      #expect(try audited.map { try $0.get("actor", as: String.self) } == ["other"])
+      #expect(
+        try audited.first?.get("attributes", as: String.self).contains(first.id) == true)
       #expect(try await bench.events().last?.data.text.contains(#""state":"cancelled""#) == true)
     }
   }
@@ -140,7 +151,9 @@ import Testing
         let watched = await #expect(throws: RPCError.self) {
           try await bench.sets.newestRun(of: name)
         }
-        let cancelled = await #expect(throws: RPCError.self) { try await bench.sets.cancel(name) }
+        let cancelled = await #expect(throws: RPCError.self) {
+          try await bench.sets.cancel(name, origin: bench.admin)
+        }
         #expect(watched?.code == code && cancelled?.code == code)
       }
     }
@@ -173,6 +186,72 @@ import Testing
       #expect(entries["acme:shop:other:0"] == nil)
       #expect(bench.source.fetched.withLock { $0 } == ["http://shop/d"])
       #expect(event?.type == "keelson.cache.CacheWarmed" && event?.actor == "system")
+    }
+  }
+
+  /// What is stored or invalidated by others since the look at it stays so.
+  @Test func onStartAValueIsLoadedUnderALease() async throws {
+    try await WarmSetBench.run { bench in
+      var set = WarmSetBench.set("goods", [.value([1]), .value([2])])
+      (set.onStart, set.concurrency) = (true, 1)
+      _ = try await bench.sets.create(set, origin: bench.admin)
+      // Somebody loads the first; the second is invalidated meanwhile.
+      bench.engine.state.withLock { state in
+        state.leases["acme:shop:goods:0"] = 99
+        state.fills = [.leaseLost]
+      }
+      await bench.sets.loadOnStart()
+      #expect(bench.engine.entries["acme:shop:goods:0"] == nil)
+      #expect(bench.engine.entries["acme:shop:goods:1"]?.value == [2])
+      #expect(bench.engine.state.withLock { $0.fills.isEmpty })
+      #expect(bench.counters[.leases] == 2 && bench.counters[.setsRefused] == 1)
+    }
+  }
+
+  @Test(arguments: TestEngine.allCases)
+  func onStartASetThatCannotBeReadKeepsNoOtherFromBeingLoaded(engine: TestEngine) async throws {
+    try await WarmSetBench.run(on: engine) { bench in
+      for name in ["broken", "goods"] {
+        var set = WarmSetBench.set(name)
+        set.onStart = true
+        _ = try await bench.sets.create(set, origin: bench.admin)
+      }
+      try await bench.database.write { transaction in
+        try await transaction.execute(
+          "UPDATE cache_warm_sets SET entries = $1 WHERE name = 'broken'", [.blob([0xFF])])
+      }
+      await bench.sets.loadOnStart()
+      #expect(bench.engine.entries["acme:shop:goods:0"] != nil)
+    }
+  }
+
+  /// What a run has done is recorded, whatever becomes of its set.
+  @Test func theRunOfASetThatIsDeletedIsWaitedFor() async throws {
+    try await WarmSetBench.run { bench in
+      let (begun, may) = (Signal<Void>(), Signal<Void>())
+      bench.source.meanwhile.withLock {
+        $0 = { _ in
+          begun.send()
+          await may.wait()
+        }
+      }
+      let life = Task { await bench.sets.run() }
+      let set = WarmSetBench.set("goods", [.url("http://shop/a"), .url("http://shop/b")])
+      _ = try await bench.sets.create(set, origin: bench.admin)
+      _ = try await bench.sets.start("goods", origin: bench.admin)
+      await begun.wait()
+      try await bench.sets.delete("goods", etag: "", origin: bench.admin)
+      life.cancel()
+      let ended = Signal<Void>()
+      async let end: Void = {
+        await life.value
+        ended.send()
+      }()
+      for _ in 0..<1_000 { await Task.yield() }
+      #expect(!ended.hasHappened)
+      may.send()
+      await end
+      #expect(try await bench.events().last?.type == "keelson.cache.CacheWarmed")
     }
   }
 

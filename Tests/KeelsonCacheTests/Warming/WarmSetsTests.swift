@@ -73,6 +73,33 @@ import Testing
     }
   }
 
+  /// Also where it lies behind the entries that the audit trail names, or has as many bytes as before.
+  @Test func theAuditTrailShowsThatAnyEntryWasChanged() async throws {
+    try await WarmSetBench.run { bench in
+      var set = WarmSetBench.set(
+        "goods", (0..<102).map { $0 == 0 ? .url("http://shop/a?token=secret") : .value([1]) })
+      _ = try await bench.sets.create(set, origin: bench.admin)
+      set.entries[101].source = .value([2])
+      _ = try await bench.sets.update(set, paths: ["entries"], origin: bench.admin)
+      _ = try await bench.sets.update(
+        WarmSet(name: "goods", description: "new"), paths: ["description"], origin: bench.admin)
+      let digests = try await bench.database.read {
+        try await $0.query(
+          "SELECT before_state, after_state FROM audit_entries ORDER BY sequence")
+      }.flatMap { row in
+        try ["before_state", "after_state"].map { column in
+          try row.get(column, as: String?.self).flatMap { state in
+            state.split(separator: #""entries_sha256":""#).dropFirst().first?.prefix(64)
+          }
+        }
+      }
+      try #require(digests.count == 6)
+      let (first, second) = (try #require(digests[1]), try #require(digests[3]))
+      #expect(first != second && digests[0] == nil)
+      #expect(digests[2] == first && digests[4] == second && digests[5] == second)
+    }
+  }
+
   @Test(arguments: TestEngine.allCases)
   func listsHavePagesWithoutEntries(engine: TestEngine) async throws {
     try await WarmSetBench.run(on: engine) { bench in

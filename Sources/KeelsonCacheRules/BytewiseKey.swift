@@ -1,0 +1,16 @@
+/// A key as a dictionary or a set has to hold it: by its bytes. Strings compare as text, and two keys that
+/// are spelled differently (`é` as one character or as two) are two keys.
+package struct BytewiseKey: Sendable, Hashable {
+  package let text: String
+
+  package init(_ text: String) {
+    self.text = text
+  }
+
+  package static func == (one: Self, other: Self) -> Bool {
+    one.text.hasSameBytes(as: other.text)
+  }
+
+  /// Spellings of one text have one hash: they are few.
+  package func hash(into hasher: inout Hasher) { hasher.combine(text) }
+}
