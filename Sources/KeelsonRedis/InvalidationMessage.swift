@@ -19,34 +19,59 @@ struct InvalidationMessage {
 
   /// nil for what is no message of ours.
   init?(_ bytes: [UInt8]) {
-    // By bytes: in text, what follows a space may belong to the same character.
+    var rest = bytes[...]
+    guard let epoch = Self.number(&rest), let sequence = Self.number(&rest),
+      let kind = rest.popFirst()
+    else { return nil }
+    self.epoch = epoch
+    self.sequence = sequence
+    guard rest.isEmpty || rest.popFirst() == Self.space, let words = Self.words(rest) else {
+      return nil
+    }
+    switch kind {
+    case UInt8(ascii: "k"): content = .invalidation(.keys(words))
+    case UInt8(ascii: "t"): content = .invalidation(.tags(words))
+    case UInt8(ascii: "p"):
+      guard words.count == 1, let pattern = try? CachePattern(words[0]) else { return nil }
+      content = .invalidation(.pattern(pattern))
+    case UInt8(ascii: "a"): content = .invalidation(.all)
+    case UInt8(ascii: "f"):
+      guard words.count == 1 else { return nil }
+      content = .leaseEnded(key: words[0])
+    case UInt8(ascii: "d"):
+      guard words.count == 1, let sequence = UInt64(words[0]) else { return nil }
+      content = .bansDropped(upTo: sequence)
+    case UInt8(ascii: "e"): content = .newEpoch
+    default: return nil
+    }
+  }
+
+  private static let space = UInt8(ascii: " ")
+
+  /// Takes a number and the space behind it; nil when there is none.
+  private static func number(_ rest: inout ArraySlice<UInt8>) -> UInt64? {
+    var number: UInt64 = 0
+    var digits = 0
+    while let byte = rest.popFirst() {
+      if byte == space { return digits > 0 ? number : nil }
+      guard (0x30...0x39).contains(byte) else { return nil }
+      let (scaled, overflows) = number.multipliedReportingOverflow(by: 10)
+      let (sum, isBeyond) = scaled.addingReportingOverflow(UInt64(byte - 0x30))
+      guard !overflows, !isBeyond else { return nil }
+      number = sum
+      digits += 1
+    }
+    return nil
+  }
+
+  /// The words, which are in UTF-8; nil when they are not.
+  private static func words(_ rest: ArraySlice<UInt8>) -> [String]? {
     var words: [String] = []
-    for word in bytes.split(separator: UInt8(ascii: " ")) {
+    for word in rest.split(separator: space) {
       guard let text = String(validating: word, as: UTF8.self) else { return nil }
       words.append(text)
     }
-    guard words.count >= 3, let epoch = UInt64(words[0]), let sequence = UInt64(words[1]) else {
-      return nil
-    }
-    self.epoch = epoch
-    self.sequence = sequence
-    let names = Array(words[3...])
-    switch words[2] {
-    case "k": content = .invalidation(.keys(names))
-    case "t": content = .invalidation(.tags(names))
-    case "p":
-      guard names.count == 1, let pattern = try? CachePattern(names[0]) else { return nil }
-      content = .invalidation(.pattern(pattern))
-    case "a": content = .invalidation(.all)
-    case "f":
-      guard names.count == 1 else { return nil }
-      content = .leaseEnded(key: names[0])
-    case "d":
-      guard names.count == 1, let sequence = UInt64(names[0]) else { return nil }
-      content = .bansDropped(upTo: sequence)
-    case "e": content = .newEpoch
-    default: return nil
-    }
+    return words
   }
 
   /// The kind and the words of a message about a scope, for a script to put the rest in front.

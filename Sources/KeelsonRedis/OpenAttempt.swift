@@ -36,7 +36,8 @@ final class OpenAttempt {
   func start() {
     timer = loop.schedule(after: timeout) { [self] in
       timer = nil
-      reasons.append("no answer within \(timeout)")
+      let advice = tls == nil ? "" : "; is that a port for TLS?"
+      reasons.append("no answer within \(timeout)\(advice)")
       fail()
     }
     if let address = target.endpoints[0].address {
@@ -64,7 +65,9 @@ final class OpenAttempt {
   private func tryNext() {
     guard let address = addresses.popFirst() else { return fail() }
     let attempt = StreamAttempt(
-      to: address, tls: tls, loop: loop, handshakeTimeout: timeout, userTimeout: nil
+      to: address, tls: tls, loop: loop,
+      // The timer of all of it is running, and says more.
+      handshakeTimeout: timeout * 2, userTimeout: nil
     ) { [self] outcome in
       self.attempt = nil
       switch outcome {
