@@ -42,6 +42,8 @@ import Synchronization
 
 @main struct CachePeer {
   let client: KeelsonClient
+  /// Loads take as long, and polls pause as long, as the test that drives this says.
+  private static let clock = ContinuousClock()
   private let polls = PollTasks()
 
   static func main() async throws {
@@ -109,7 +111,7 @@ import Synchronization
         key, ttl: Int64(argument(3)).map { .milliseconds($0) }, tags: list(4)
       ) { () -> String in
         hasLoaded.set()
-        if delay > 0 { try await Task.sleep(for: .milliseconds(delay)) }
+        if delay > 0 { try await Self.clock.sleep(for: .milliseconds(delay)) }
         return value
       }
       return "value \(found) \(hasLoaded.isSet ? "loaded" : "given") \(began) \(Self.nanoseconds())"
@@ -130,7 +132,7 @@ import Synchronization
     case "sync":
       while !cache.status.isInSync {
         _ = try? await cache.get("peer:peer:peer:sync", as: String.self)
-        try await Task.sleep(for: .milliseconds(2))
+        try await Self.clock.sleep(for: .milliseconds(2))
       }
     case "stats": return "stats \(Self.json(cache.status))"
     default: return "error - There is no command '\(command)'."
@@ -156,7 +158,7 @@ import Synchronization
       } catch {
         failures += 1
       }
-      if pause > 0 { try? await Task.sleep(for: .microseconds(pause)) }
+      if pause > 0 { try? await Self.clock.sleep(for: .microseconds(pause)) }
     }
     return "end \(reads) \(failures)"
   }

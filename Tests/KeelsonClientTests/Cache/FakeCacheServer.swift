@@ -262,8 +262,10 @@ final class FakeCacheServer: Sendable {
         return nil
       }
       if let answer { return answer }
+      // The caller's own deadline, as a server keeps it.
+      let clock = ContinuousClock()
       let timer = Task {
-        try await Task.sleep(until: deadline, clock: .continuous)
+        try await clock.sleep(until: deadline)
         wait.end(.success(()))
       }
       defer { timer.cancel() }
