@@ -112,7 +112,7 @@ struct AdminTests {
     try await withServer { client in
       let health = try await client.health.getHealth()
       #expect(health.status == .healthy)
-      #expect(health.components.map(\.name) == ["database", "jobs"])
+      #expect(health.components.map(\.name) == ["database", "cache", "jobs"])
       #expect(health.environment == "development")
       #expect(try await client.health.isAlive())
       let status = try await client.health.standard.check(

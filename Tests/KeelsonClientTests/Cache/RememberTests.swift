@@ -181,8 +181,6 @@ import Testing
       // On a busy machine the time may be over before there is anything to cancel.
       if began.hasHappened { await cancelled.wait() }
       await released.wait()
-      server.put(Self.key, "7", freshFor: .seconds(-1))
-      #expect(try await cache.remember(Self.key, load: hang) == 7)
     }
   }
 
@@ -233,14 +231,15 @@ import Testing
     let errors = Mutex<[RPCError]>([])
     try await withCache(.with { $0.onError = { error in errors.withLock { $0.append(error) } } }) {
       (cache, server) async throws in
+      let start = ContinuousClock.now
       server.fail(RPCError(code, "away"))
       for number in 1...20 {
         #expect(try await cache.remember(Self.key) { number } == number)
       }
       // It is not asked again and again.
-      #expect(server.calls("GetOrLease") == CacheBreaker.failureLimit)
+      #expect(Self.tries(since: start).contains(server.calls("GetOrLease")))
       #expect(cache.status.isPassedBy && cache.status.error?.code == code)
-      #expect(errors.withLock { $0.count } == CacheBreaker.failureLimit)
+      #expect(errors.withLock { $0.count } == server.calls("GetOrLease"))
       let loader = Loader()
       async let one = cache.remember(Self.key, load: loader.loadAtTheGate)
       await loader.began.wait()
@@ -251,14 +250,21 @@ import Testing
     }
   }
 
+  /// How often a cache that is away may have been asked: until the breaker opens, then once a pause.
+  private static func tries(since start: ContinuousClock.Instant) -> ClosedRange<Int> {
+    let pauses = Int(start.duration(to: .now) / CacheBreaker.pause)
+    return CacheBreaker.failureLimit...CacheBreaker.failureLimit + pauses
+  }
+
   @Test func aCacheThatHangsCostsLittle() async throws {
     try await withCache(.with { $0.callTimeout = .milliseconds(20) }) {
       (cache, server) async throws in
+      let start = ContinuousClock.now
       server.hang()
       for number in 1...20 {
         #expect(try await cache.remember(Self.key) { number } == number)
       }
-      #expect(server.calls("GetOrLease") == CacheBreaker.failureLimit)
+      #expect(Self.tries(since: start).contains(server.calls("GetOrLease")))
       #expect(cache.status.error?.code == .deadlineExceeded)
     }
   }
@@ -350,8 +356,8 @@ import Testing
       let other = "acme:test:account:2"
       server.put(other, "0")
       while cache.status.nearHits == 0 { _ = try await cache.get(other, as: Int.self) }
-      // 60 s of life, of which half a second more than the half is left.
-      server.put(Self.key, "100", freshFor: .milliseconds(30_500))
+      // 60 s of life, of which three seconds more than the half are left.
+      server.put(Self.key, "100", freshFor: .seconds(33))
       let loader = Loader()
       while try await cache.remember(Self.key, load: loader.load) == 100 { await Task.yield() }
       #expect(try await cache.remember(Self.key, load: loader.load) == 1)
