@@ -14,6 +14,7 @@ import tempfile
 
 import cache_calls
 import cache_engine
+import cache_near
 import cache_on_redis
 import harness
 import load
@@ -35,6 +36,7 @@ SECTIONS = {
     "hit-ratio": lambda bench: cache_engine.hit_ratio(),
     "memory": memory,
     "pattern": pattern,
+    "near": cache_near.near,
 }
 
 

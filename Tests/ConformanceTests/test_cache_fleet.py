@@ -16,6 +16,7 @@ from cache_peers import BINARY, Peer, Polls
 from caching import at_once
 from client import Client
 from fault_fleet import CuttingProxy
+from interop_peers import need
 from redis_server import restartable_port
 from server import KeelsonServer
 
@@ -108,7 +109,7 @@ class Fleet:
 @pytest.fixture
 def fleet(binary, start_redis, tmp_path):
     """Starts fleets, one at a time."""
-    assert BINARY.exists(), f"{BINARY} is not there: run `swift build --product CachePeer`"
+    need(BINARY, "swift build --product CachePeer")
     made = []
 
     def fleet(**options):
