@@ -16,11 +16,12 @@ SOON = ["cache-breaker-open=200ms"]
 
 
 def until(condition, what, timeout_seconds=TIMEOUT_SECONDS):
-    """Asks again and again; what it came to."""
+    """Asks again and again; what it came to. `what` is a text, or gives one."""
     deadline = time.monotonic() + timeout_seconds
     pause = threading.Event()
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"never: {what}"
+        in_time = time.monotonic() < deadline
+        assert in_time, f"never: {what() if callable(what) else what}"
         pause.wait(0.005)
     return found
 
@@ -39,7 +40,9 @@ class Node(Cache):
 
     def serves_from(self, engine):
         """Waits until that engine serves."""
-        until(lambda: self.engine() == engine, f"{engine}: {self.server.log_text()[-2000:]}")
+        until(
+            lambda: self.engine() == engine, lambda: f"{engine}: {self.server.log_text()[-2000:]}"
+        )
         return self
 
     def invalidate_surely(self, **names):

@@ -267,7 +267,10 @@ def test_nor_while_things_break(fleet, terminal):
         raise faults.error
     for kind in KINDS:
         # More than once: what a server could not say while Redis was away it says now, and voids it.
-        until(lambda kind=kind: fleet.ends(kind, polls[kind]), "all have what was set last")
+        until(lambda kind=kind: fleet.ends(kind, polls[kind]), lambda kind=kind: (
+            f"all have what was set last: {polls[kind].values()},"
+            f" {[node.engine() for node in fleet.nodes]}, {faults.done[-3:]}"
+        ))  # fmt: skip
         polls[kind].stop()
     for kind in KINDS:
         check(
