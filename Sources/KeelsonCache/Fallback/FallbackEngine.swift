@@ -332,6 +332,8 @@ package final class FallbackEngine: CacheEngine {
       "The cache's shared engine is away: the server's own memory takes its place.",
       ["cause": cause])
     tell(.activated)
+    // Somebody has to try the shared engine again, also when nothing is noted.
+    changes.set()
   }
 
   private func note(_ scope: Invalidation.Scope) {
