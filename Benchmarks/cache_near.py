@@ -61,9 +61,12 @@ def near(bench: Bench) -> None:
             reads, failures = peer.await_line(f"poll{turn} end")[2].split()
             took = time.monotonic() - began
             hits = json.loads(peer.ask(f"b{turn} stats")[2])["near_hits"] - before
-            # Now and then a pong is late and the server is asked; what is under way at the end fails.
+            # Now and then a pong is late, and the server is asked; what is under way at the end
+            # fails.
             if int(failures) > 1 or hits < int(reads) * 0.99:
-                raise harness.BenchmarkError(f"{hits} of {reads} reads were near, {failures} failed")
+                raise harness.BenchmarkError(
+                    f"{hits} of {reads} reads were near, {failures} failed"
+                )
             times.append(took * 1e9 / int(reads))
     print("\nA get by one task from the near cache, text of 100 bytes decoded, nanoseconds:\n")
     harness.print_table(

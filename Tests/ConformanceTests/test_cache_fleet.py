@@ -266,7 +266,8 @@ def test_nor_while_things_break(fleet, terminal):
     if faults.error:
         raise faults.error
     for kind in KINDS:
-        # More than once: what a server could not say while Redis was away it says now, and voids it.
+        # More than once: what a server could not say while Redis was away it says now, and voids
+        # it.
         until(lambda kind=kind: fleet.ends(kind, polls[kind]), lambda kind=kind: (
             f"all have what was set last: {polls[kind].values()},"
             f" {[node.engine() for node in fleet.nodes]}, {faults.done[-3:]}"

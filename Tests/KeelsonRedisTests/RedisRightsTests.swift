@@ -7,7 +7,7 @@ import KeelsonTransport
 import Testing
 
 /// How one logs in, and over what.
-@Suite(.timeLimit(.minutes(1))) struct RedisRightsTests {
+@Suite(.timeLimit(.minutes(10))) struct RedisRightsTests {
   /// The user that docs/cache.md describes can do all, and no more than is needed.
   @Test func theUserOfTheDocumentsHasTheRightsItNeeds() async throws {
     let page = try String(contentsOfFile: Self.root + "/docs/cache.md", encoding: .utf8)

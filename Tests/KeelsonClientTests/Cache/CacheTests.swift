@@ -6,7 +6,7 @@ import Synchronization
 import Testing
 
 /// Reading, writing and copies, against a cache server under the test's control.
-@Suite(.timeLimit(.minutes(1))) struct CacheTests {
+@Suite(.timeLimit(.minutes(10))) struct CacheTests {
   struct Account: Codable, Sendable, Hashable {
     var name: String
     var balance: Int

@@ -8,7 +8,7 @@ import Testing
 @testable import KeelsonClient
 
 /// What `remember` does when all is well, and when it is not.
-@Suite(.timeLimit(.minutes(1))) struct RememberTests {
+@Suite(.timeLimit(.minutes(10))) struct RememberTests {
   private static let key = "acme:test:account:1"
 
   private struct Failure: Error, Equatable {
