@@ -49,7 +49,7 @@ final class ConnectionPool: @unchecked Sendable {
     machine = PoolStateMachine(
       limit: max(1, limits.readConnections / share),
       waitingLimit: max(1, limits.waitingReads / share))
-    backoff = Backoff(longest: limits.longestRetryDelay)
+    backoff = Backoff(shortest: .milliseconds(50), longest: limits.longestRetryDelay)
   }
 
   /// What it has right now; good from any thread.

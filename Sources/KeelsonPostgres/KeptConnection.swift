@@ -55,7 +55,7 @@ final class KeptConnection: @unchecked Sendable {
     self.loop = loop
     self.logger = logger
     self.prepare = prepare
-    backoff = Backoff(longest: limits.longestRetryDelay)
+    backoff = Backoff(shortest: .milliseconds(50), longest: limits.longestRetryDelay)
   }
 
   /// How it is; good from any thread.

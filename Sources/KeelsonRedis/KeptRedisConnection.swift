@@ -24,7 +24,9 @@ final class KeptRedisConnection: @unchecked Sendable {
     self.connector = connector
     self.loop = loop
     self.logger = logger
-    backoff = Backoff(longest: connector.configuration.limits.longestRetryDelay)
+    backoff = Backoff(
+      shortest: RedisConfiguration.shortestRetryDelay,
+      longest: connector.configuration.limits.longestRetryDelay)
   }
 
   /// The connection, while there is one; good from any thread.

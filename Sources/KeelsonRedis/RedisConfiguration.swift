@@ -33,6 +33,9 @@ package struct RedisConfiguration: Sendable {
     package init() {}
   }
 
+  /// The pause after the first attempt to connect that has failed.
+  static let shortestRetryDelay: Duration = .milliseconds(20)
+
   package var url: RedisURL
   package var limits = Limits()
 

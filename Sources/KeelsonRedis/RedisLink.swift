@@ -67,7 +67,9 @@ final class RedisLink: @unchecked Sendable {
   ///
   /// - Parameter onFirst: called once the first attempt has ended: why it failed, or nil.
   func run(onFirst: @escaping (RedisError?) -> Void) async {
-    var backoff = Backoff(longest: configuration.limits.longestRetryDelay)
+    var backoff = Backoff(
+      shortest: RedisConfiguration.shortestRetryDelay,
+      longest: configuration.limits.longestRetryDelay)
     var onFirst: ((RedisError?) -> Void)? = onFirst
     var isDown = false
     while !isClosed {

@@ -130,9 +130,10 @@ import Synchronization
       return await task.value
     case "stop": await polls.cancel(key)
     case "sync":
+      // Each asks the server, as long as copies are not in use.
       while !cache.status.isInSync {
         _ = try? await cache.get("peer:peer:peer:sync", as: String.self)
-        try await Self.clock.sleep(for: .milliseconds(2))
+        try Task.checkCancellation()
       }
     case "stats": return "stats \(Self.json(cache.status))"
     default: return "error - There is no command '\(command)'."

@@ -1,20 +1,23 @@
 /// Pauses between attempts: doubled each time up to a limit, with a random part so that many
 /// clients do not come back at once. A value without clock.
-struct Backoff {
+package struct Backoff: Sendable {
+  private let shortest: Duration
   private let longest: Duration
-  private var next = Duration.milliseconds(50)
+  private var next: Duration
 
-  init(longest: Duration) {
+  package init(shortest: Duration, longest: Duration) {
+    self.shortest = shortest
     self.longest = longest
+    next = shortest
   }
 
   /// The pause before the next attempt.
-  mutating func pause() -> Duration {
+  package mutating func pause() -> Duration {
     defer { next = min(next * 2, longest) }
     return next * Double.random(in: 0.5...1)
   }
 
-  mutating func reset() {
-    next = .milliseconds(50)
+  package mutating func reset() {
+    next = shortest
   }
 }
