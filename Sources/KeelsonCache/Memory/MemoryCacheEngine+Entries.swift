@@ -3,60 +3,43 @@ import KeelsonCore
 import Synchronization
 
 extension MemoryCacheEngine {
-  /// What of an entry is read with its shard locked. Its bytes never change, and are copied after that.
-  struct Found: Sendable {
-    let block: EntryBlock
-    let position: CachePosition
-    let freshUntil: CacheInstant
-    let ttl: Duration
-  }
-
   /// The entry of a key that is kept and current; what is neither goes. With the shard locked.
   func find(
     _ key: String, _ hash: UInt32, _ state: inout MemoryShard.State, at now: CacheInstant
-  ) -> (slot: Int, block: EntryBlock)? {
-    guard let slot = state.slot(of: key, hash), let block = state.blocks[slot] else { return nil }
-    guard block.keptUntil > now else {
+  ) -> (slot: Int, record: EntryRecord)? {
+    guard let (slot, record) = state.find(key, hash) else { return nil }
+    guard record.keptUntil > now else {
       state.slots.removeExpired(slot)
-      state.blocks[slot] = nil
+      state.log.remove(slot)
       return nil
     }
-    guard isCurrent(block) else {
+    guard isCurrent(record) else {
       state.remove(slot)
       return nil
     }
-    return (slot, block)
+    return (slot, record)
   }
 
-  func found(_ block: EntryBlock) -> Found {
-    Found(
-      block: block,
-      position: CachePosition(
-        epoch: epoch.load(ordering: .relaxed), sequence: block.header.stamp),
-      freshUntil: block.header.freshUntil,
-      ttl: block.header.ttl.duration)
-  }
-
-  /// The entry for a caller. `now` as its shard was read.
-  func entry(_ found: Found, at now: CacheInstant) -> CacheEntry {
-    let left = found.freshUntil.microseconds - now.microseconds
+  /// A copy for the caller, `calendar` being the time now. With the shard locked.
+  func entry(_ record: EntryRecord, at now: CacheInstant, _ calendar: UnixTime) -> CacheEntry {
+    let header = record.header
+    let left = header.freshUntil.microseconds - now.microseconds
     return CacheEntry(
-      value: found.block.value, isAbsent: found.block.isAbsent, tags: found.block.tags,
-      position: found.position,
-      freshUntil: UnixTime(microseconds: clock.calendar().microseconds + left), ttl: found.ttl)
+      value: record.value, isAbsent: record.isAbsent, tags: record.tags,
+      position: CachePosition(epoch: epoch.load(ordering: .relaxed), sequence: header.stamp),
+      freshUntil: UnixTime(microseconds: calendar.microseconds + left), ttl: header.ttl.duration)
   }
 
   /// The entry of a key if there is a current one that is fresh.
   package func getNow(_ key: String) -> CacheEntry? {
     let (shard, hash) = place(key)
-    let now = clock.now()
-    let found = shard.state.withLock { state -> Found? in
-      guard let (slot, block) = find(key, hash, &state, at: now), block.header.freshUntil > now
+    let (now, calendar) = (clock.now(), clock.calendar())
+    return shard.state.withLock { state in
+      guard let (slot, record) = find(key, hash, &state, at: now), record.header.freshUntil > now
       else { return nil }
       state.slots.touch(slot)
-      return self.found(block)
+      return entry(record, at: now, calendar)
     }
-    return found.map { entry($0, at: now) }
   }
 
   package func getNow(_ keys: [String]) -> [CacheEntry?] { keys.map(getNow) }
@@ -68,32 +51,19 @@ extension MemoryCacheEngine {
     maximumAge.map { born + $0 } ?? .distantFuture
   }
 
-  /// Gives a block its times: those that it is given, but not beyond the last.
-  func setTimes(
-    _ block: EntryBlock, _ lifetime: CacheLifetime, until last: CacheInstant, at now: CacheInstant
-  ) {
-    let freshUntil = min(now + lifetime.ttl, last)
-    let keptUntil = min(freshUntil + lifetime.staleFor, last)
-    block.header.freshUntil = freshUntil
-    block.header.ttl = PackedDuration(now.duration(to: freshUntil))
-    block.header.stale = PackedDuration(freshUntil.duration(to: keptUntil))
-  }
-
   package func setNow(_ write: CacheWrite) -> CacheWriteOutcome {
     let (shard, hash) = place(write.key)
-    let block = EntryBlock(write)
     let now = clock.now()
-    setTimes(block, write.lifetime, until: oldest(now), at: now)
+    let times = EntryTimes(write.lifetime, until: oldest(now), at: now)
     let (outcome, woken) = shard.state.withLock {
       state -> (CacheWriteOutcome, [LeaseTable.Waiter]) in
       let sequence = nextSequence([write.key])
       let woken = state.leases.remove(write.key)
-      guard state.slots.fits(block.bytes) else {
-        if let slot = state.slot(of: write.key, hash) { state.remove(slot) }
+      guard state.fits(write) else {
+        if let (slot, _) = state.find(write.key, hash) { state.remove(slot) }
         return (.full, woken)
       }
-      block.header.stamp = sequence
-      state.store(block, write.key, hash, at: now)
+      state.store(write, hash, times, stamp: sequence, at: now)
       let position = CachePosition(epoch: epoch.load(ordering: .relaxed), sequence: sequence)
       return (.stored(position, isLocal: maximumAge != nil), woken)
     }
@@ -109,12 +79,13 @@ extension MemoryCacheEngine {
     let (shard, hash) = place(key)
     let now = clock.now()
     return shard.state.withLock { state in
-      guard let (slot, block) = find(key, hash, &state, at: now), block.header.freshUntil > now
+      guard let (slot, record) = find(key, hash, &state, at: now), record.header.freshUntil > now
       else { return false }
-      let last = maximumAge == nil ? .distantFuture : block.keptUntil
-      setTimes(block, lifetime, until: last, at: now)
+      let last = maximumAge == nil ? .distantFuture : record.keptUntil
+      let times = EntryTimes(lifetime, until: last, at: now)
+      record.setTimes(times)
       state.slots.touch(slot)
-      state.slots.reschedule(slot, deadline: block.keptUntil)
+      state.slots.reschedule(slot, deadline: times.keptUntil)
       return true
     }
   }

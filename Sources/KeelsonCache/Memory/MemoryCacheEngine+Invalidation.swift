@@ -113,16 +113,16 @@ extension MemoryCacheEngine {
           $0.ends <= now || !order.view.isCurrent(stamp: $0.stamp, key: $0.key, tags: [])
         }
       }
-      let end = min(first + count, state.blocks.count)
+      let end = min(first + count, state.log.slots)
       for slot in first..<max(first, end) {
-        guard let block = state.blocks[slot], block.header.stamp < target else { continue }
-        if order.view.isCurrent(stamp: block.header.stamp, key: block.key, tags: block.tags) {
-          block.header.stamp = order.view.sequence
+        guard let record = state.log.record(slot), record.header.stamp < target else { continue }
+        if order.view.isCurrent(stamp: record.header.stamp, key: record.key, tags: record.tags) {
+          record.header.stamp = order.view.sequence
         } else {
           state.remove(slot)
         }
       }
-      return (end >= state.blocks.count, woken)
+      return (end >= state.log.slots, woken)
     }
   }
 }

@@ -3,72 +3,59 @@ import KeelsonCore
 import Synchronization
 
 extension MemoryCacheEngine {
-  private enum Answer: Sendable {
-    case entry(Found)
-    case lease(CacheLease, beside: Found?, isFresh: Bool)
-    case taken(token: UInt64, ends: CacheInstant, beside: Found?)
-  }
-
   /// An entry, or a lease to load it, or word that another has it.
   package func leaseNow(_ key: String, _ request: CacheLeaseRequest) -> CacheLeaseOutcome {
     let (shard, hash) = place(key)
-    let now = clock.now()
-    let (answer, woken) = shard.state.withLock { state -> (Answer, [LeaseTable.Waiter]) in
-      let kept = find(key, hash, &state, at: now)
-      let entry = kept.map { found($0.block) }
-      var isFresh = false
-      if let kept, kept.block.header.freshUntil > now {
-        isFresh = true
-        state.slots.touch(kept.slot)
-        guard isWornOut(kept.block, request.refreshAfter, at: now) else {
-          return (.entry(found(kept.block)), [])
+    let (now, calendar) = (clock.now(), clock.calendar())
+    var woken: [LeaseTable.Waiter] = []
+    let outcome = shard.state.withLock { state -> CacheLeaseOutcome in
+      var outcome = CacheLeaseOutcome()
+      if let (slot, record) = find(key, hash, &state, at: now) {
+        outcome.entry = entry(record, at: now, calendar)
+        outcome.isFresh = record.header.freshUntil > now
+        if outcome.isFresh {
+          state.slots.touch(slot)
+          guard isWornOut(record, request.refreshAfter, at: now) else { return outcome }
         }
       }
       if let lease = state.leases.standing(key, at: now), isCurrent(lease) {
-        if isFresh, let entry { return (.entry(entry), []) }
-        return (.taken(token: lease.token, ends: lease.ends, beside: entry), [])
+        if !outcome.isFresh {
+          outcome.ticket = lease.token
+          outcome.leaseEnds = .now + now.duration(to: lease.ends)
+        }
+        return outcome
       }
-      let (lease, woken) = grant(key, request, &state, at: now)
-      return (.lease(lease, beside: entry, isFresh: isFresh), woken)
+      outcome.lease = grant(key, request, &state, &woken, at: now)
+      return outcome
     }
     for waiter in woken { waiter.end(.success(())) }
-    switch answer {
-    case .entry(let found):
-      return CacheLeaseOutcome(entry: self.entry(found, at: now), isFresh: true)
-    case .lease(let lease, let found, let isFresh):
-      return CacheLeaseOutcome(
-        entry: found.map { entry($0, at: now) }, isFresh: isFresh, lease: lease)
-    case .taken(let token, let ends, let found):
-      return CacheLeaseOutcome(
-        entry: found.map { entry($0, at: now) }, ticket: token,
-        leaseEnds: .now + now.duration(to: ends))
-    }
+    return outcome
   }
 
   /// Whether so much of a fresh entry's time is over that one caller is to load it anew.
-  private func isWornOut(_ block: EntryBlock, _ part: Double, at now: CacheInstant) -> Bool {
+  private func isWornOut(_ record: EntryRecord, _ part: Double, at now: CacheInstant) -> Bool {
     guard part < 1 else { return false }
-    let ttl = Double(block.header.ttl.microseconds)
-    let left = Double(block.header.freshUntil.microseconds - now.microseconds)
+    let ttl = Double(record.header.ttl.microseconds)
+    let left = Double(record.header.freshUntil.microseconds - now.microseconds)
     return left <= ttl * (1 - part)
   }
 
   /// With the shard locked.
   private func grant(
     _ key: String, _ request: CacheLeaseRequest, _ state: inout MemoryShard.State,
-    at now: CacheInstant
-  ) -> (CacheLease, [LeaseTable.Waiter]) {
+    _ woken: inout [LeaseTable.Waiter], at now: CacheInstant
+  ) -> CacheLease {
     // Read ahead of the answer: what becomes void from now on has a higher number.
     let position = CachePosition(
       epoch: epoch.load(ordering: .relaxed), sequence: sequence.load(ordering: .acquiring))
     let lease = CacheLease(
       token: .random(in: 1...UInt64.max), position: position,
       duration: maximumAge.map { min(request.duration, $0) } ?? request.duration)
-    let woken = state.leases.grant(
+    woken = state.leases.grant(
       LeaseTable.Lease(
         key: key, token: lease.token, stamp: position.sequence, granted: now,
         ends: now + lease.duration))
-    return (lease, woken)
+    return lease
   }
 
   /// The lease that is meant, if it stands: one with another position was made up.
@@ -85,7 +72,6 @@ extension MemoryCacheEngine {
   /// Stores what was loaded under a lease, if that stands.
   package func fillNow(_ write: CacheWrite, under lease: CacheLease) -> CacheWriteOutcome {
     let (shard, hash) = place(write.key)
-    let block = EntryBlock(write)
     let now = clock.now()
     let (outcome, woken) = shard.state.withLock {
       state -> (CacheWriteOutcome, [LeaseTable.Waiter]) in
@@ -93,11 +79,10 @@ extension MemoryCacheEngine {
         return (.leaseLost, [])
       }
       let woken = state.leases.remove(write.key)
-      guard state.slots.fits(block.bytes) else { return (.full, woken) }
-      setTimes(block, write.lifetime, until: oldest(standing.granted), at: now)
+      guard state.fits(write) else { return (.full, woken) }
+      let times = EntryTimes(write.lifetime, until: oldest(standing.granted), at: now)
       // What became void since then makes it void from the beginning.
-      block.header.stamp = standing.stamp
-      state.store(block, write.key, hash, at: now)
+      state.store(write, hash, times, stamp: standing.stamp, at: now)
       return (.stored(lease.position, isLocal: maximumAge != nil), woken)
     }
     for waiter in woken { waiter.end(.success(())) }

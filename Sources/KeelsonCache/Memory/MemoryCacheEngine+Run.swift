@@ -17,7 +17,7 @@ extension MemoryCacheEngine {
     var rest: Duration = .zero
     while !Task.isCancelled {
       for shard in shards {
-        while expire(shard), !Task.isCancelled { await Task.yield() }
+        while expire(shard) || compact(shard), !Task.isCancelled { await Task.yield() }
       }
       let began = ContinuousClock.now
       let need = sweepNeed
@@ -59,6 +59,11 @@ extension MemoryCacheEngine {
       state.expire(at: now, budget: &budget)
       return budget == 0
     }
+  }
+
+  /// Gives a part of what a shard no longer needs back to the system. Returns whether there may be more.
+  private func compact(_ shard: MemoryShard) -> Bool {
+    shard.state.withLock { $0.log.compact() }
   }
 
   /// Lets go of all that time has ended.

@@ -95,13 +95,13 @@ package final class MemoryCacheEngine: CacheEngine {
 
   /// Whether what has this stamp is current; then it is as of now, and the stamp becomes so. With the
   /// shard locked.
-  func isCurrent(_ block: EntryBlock) -> Bool {
-    if block.header.stamp >= lastOfMany.load(ordering: .acquiring) { return true }
+  func isCurrent(_ record: EntryRecord) -> Bool {
+    if record.header.stamp >= lastOfMany.load(ordering: .acquiring) { return true }
     return order.withLock { order in
       guard
-        order.view.isCurrent(stamp: block.header.stamp, key: block.key, tags: block.tags)
+        order.view.isCurrent(stamp: record.header.stamp, key: record.key, tags: record.tags)
       else { return false }
-      block.header.stamp = order.view.sequence
+      record.header.stamp = order.view.sequence
       return true
     }
   }
@@ -132,14 +132,14 @@ package final class MemoryCacheEngine: CacheEngine {
   package func clear() {
     var woken: [LeaseTable.Waiter] = []
     // Freed when no lock is held any more.
-    var garbage: [[EntryBlock?]] = []
+    var garbage: [EntryLog] = []
     clear(from: 0, &woken, &garbage)
     for waiter in woken { waiter.end(.success(())) }
   }
 
   /// The new epoch begins with every shard locked.
   private func clear(
-    from index: Int, _ woken: inout [LeaseTable.Waiter], _ garbage: inout [[EntryBlock?]]
+    from index: Int, _ woken: inout [LeaseTable.Waiter], _ garbage: inout [EntryLog]
   ) {
     guard index < shards.count else {
       return order.withLock { order in
@@ -151,17 +151,17 @@ package final class MemoryCacheEngine: CacheEngine {
         order.observer?(.start(CachePosition(epoch: new, sequence: 0)))
       }
     }
-    let (found, blocks) = shards[index].state.withLock { state in
-      let blocks = exchange(&state.blocks, with: [])
+    let (found, logs) = shards[index].state.withLock { state in
+      let log = exchange(&state.log, with: EntryLog(byteLimit: byteLimit / shards.count))
       state.slots.removeAll(now: clock.now())
       let found = state.leases.removeAll { _ in true }
       var inner: [LeaseTable.Waiter] = []
-      var innerBlocks: [[EntryBlock?]] = []
-      clear(from: index + 1, &inner, &innerBlocks)
-      return (found + inner, innerBlocks + [blocks])
+      var innerLogs: [EntryLog] = []
+      clear(from: index + 1, &inner, &innerLogs)
+      return (found + inner, innerLogs + [log])
     }
     woken += found
-    garbage += blocks
+    garbage += logs
   }
 
   package func measureNow() -> CacheMeasure {
@@ -171,7 +171,7 @@ package final class MemoryCacheEngine: CacheEngine {
     for shard in shards {
       shard.state.withLock { state in
         measure.entries += UInt64(state.slots.count)
-        measure.memoryBytes += UInt64(state.slots.bytes + state.leases.bytes)
+        measure.memoryBytes += UInt64(state.bytes)
         measure.evictions += state.slots.evictions
         measure.expirations += state.slots.expirations
       }

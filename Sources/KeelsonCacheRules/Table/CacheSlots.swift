@@ -14,7 +14,8 @@ package struct CacheSlots: ~Copyable {
   private var policy: WTinyLFU
   private var wheel: TimerWheel
   private var evicted: [Int] = []
-  private var structureBytes = 0
+  /// Of the arrays, here and at the owner.
+  package private(set) var structureBytes = 0
 
   package private(set) var count = 0
   /// Entries that had to go for others, so far.
