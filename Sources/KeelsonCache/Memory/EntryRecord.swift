@@ -13,8 +13,8 @@ struct EntryRecord {
     var freshUntil: CacheInstant
     var stamp: UInt64
     /// How long it was given to be fresh, and then to be kept.
-    var ttl: PackedDuration
-    var stale: PackedDuration
+    var ttlMilliseconds: UInt32
+    var staleMilliseconds: UInt32
     /// The upper bit says that it is a negative entry.
     var valueBytes: UInt32
     var keyBytes: UInt16
@@ -47,7 +47,7 @@ struct EntryRecord {
   /// Writes an entry to a place of that many bytes, without times and stamp.
   func initialize(_ write: CacheWrite, slot: Int) {
     let header = Header(
-      freshUntil: .distantFuture, stamp: 0, ttl: .zero, stale: .zero,
+      freshUntil: .distantFuture, stamp: 0, ttlMilliseconds: 0, staleMilliseconds: 0,
       valueBytes: UInt32(write.value.count) | (write.isAbsent ? Header.absence : 0),
       keyBytes: UInt16(write.key.utf8.count), tagBytes: UInt16(Self.tagBytes(write)),
       slot: UInt32(slot))
@@ -83,13 +83,14 @@ struct EntryRecord {
   }
 
   var keptUntil: CacheInstant {
-    CacheInstant(microseconds: header.freshUntil.microseconds + header.stale.microseconds)
+    CacheInstant(
+      microseconds: header.freshUntil.microseconds + Int64(header.staleMilliseconds) * 1_000)
   }
 
   func setTimes(_ times: EntryTimes) {
     header.freshUntil = times.freshUntil
-    header.ttl = times.ttl
-    header.stale = times.stale
+    header.ttlMilliseconds = times.ttlMilliseconds
+    header.staleMilliseconds = times.staleMilliseconds
   }
 
   func hasKey(_ key: String) -> Bool {

@@ -27,7 +27,8 @@ extension MemoryCacheEngine {
     return CacheEntry(
       value: record.value, isAbsent: record.isAbsent, tags: record.tags,
       position: CachePosition(epoch: epoch.load(ordering: .relaxed), sequence: header.stamp),
-      freshUntil: UnixTime(microseconds: calendar.microseconds + left), ttl: header.ttl.duration)
+      freshUntil: UnixTime(microseconds: calendar.microseconds + left),
+      ttl: .milliseconds(header.ttlMilliseconds))
   }
 
   /// The entry of a key if there is a current one that is fresh.

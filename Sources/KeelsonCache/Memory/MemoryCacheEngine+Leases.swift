@@ -35,7 +35,7 @@ extension MemoryCacheEngine {
   /// Whether so much of a fresh entry's time is over that one caller is to load it anew.
   private func isWornOut(_ record: EntryRecord, _ part: Double, at now: CacheInstant) -> Bool {
     guard part < 1 else { return false }
-    let ttl = Double(record.header.ttl.microseconds)
+    let ttl = Double(record.header.ttlMilliseconds) * 1_000
     let left = Double(record.header.freshUntil.microseconds - now.microseconds)
     return left <= ttl * (1 - part)
   }
