@@ -217,7 +217,7 @@ import Testing
         try await engine.probe()
         return engine.isReady
       }
-      #expect(try await engine.text(Self.key) == "x")
+      try await eventually { try await engine.text(Self.key) == "x" }
     }
     await server.stop()
   }
