@@ -373,6 +373,7 @@ def test_a_tail_from_the_beginning_has_everything_once(trail):
     assert verify(trail).valid
 
 
+@pytest.mark.waits
 def test_a_silent_tail_has_heartbeats(launch, dial):
     server = launch()
     client = dial(server)

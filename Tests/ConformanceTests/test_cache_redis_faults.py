@@ -54,6 +54,7 @@ def way(redis):
     proxy.close()
 
 
+@pytest.mark.waits
 def test_a_server_starts_without_redis_and_finds_it_later(node):
     port = restartable_port()
     cached = node(f"redis://127.0.0.1:{port}")
@@ -73,6 +74,7 @@ def test_a_server_starts_without_redis_and_finds_it_later(node):
         redis.remove()
 
 
+@pytest.mark.waits
 def test_the_circuit_breaker(redis, way, node):
     """One server is cut off from Redis, the other is not."""
     cut, other = node(way.url), node(redis.url())

@@ -3,6 +3,7 @@
 import json
 
 import grpc
+import pytest
 from keelson.cache.v1 import cache_pb2 as cache
 from keelson.cache.v1 import cache_pb2_grpc as cache_grpc
 from keelson.events.v1 import events_pb2 as events
@@ -81,6 +82,7 @@ def test_bad_requests_are_refused(client):
         assert "interval: " in error.details()
 
 
+@pytest.mark.waits
 def test_whoever_listens_hears_of_it(launch, dial):
     client = dial(launch(limits=["cache-statistics-interval=100ms"]))
     stream = client.subscribe(

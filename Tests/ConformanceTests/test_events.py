@@ -264,6 +264,7 @@ def test_telemetry_comes_to_who_asks_for_it(private, dial):
         stream.cancel()
 
 
+@pytest.mark.waits
 def test_health_checks_are_told(private, dial):
     stream = dial(private).subscribe("keelson.health.*", classes=[events.EVENT_CLASS_TELEMETRY])
     found = {}

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 
+import pytest
 from keelson.events.v1 import events_pb2 as events
 from keelson.health.v1 import health_pb2 as health
 from keelson.jobs.v1 import jobs_pb2 as jobs
@@ -12,6 +13,8 @@ from keelson.jobs.v1 import jobs_pb2_grpc as jobs_grpc
 from server import run
 from wire import Wire
 from working import Worker, failed, succeeded
+
+pytestmark = pytest.mark.waits
 
 DEPTH = ["job-queue-depth-alert=10"]
 TELEMETRY = [events.EVENT_CLASS_TELEMETRY]

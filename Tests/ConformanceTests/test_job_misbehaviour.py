@@ -148,6 +148,7 @@ def test_floods_of_what_is_not_true_change_nothing(service, flood):
 # Reading and speaking
 
 
+@pytest.mark.waits
 def test_a_worker_that_never_reads_holds_little_of_the_servers_memory(short):
     """It says that it lives, and takes nothing off its stream."""
     payload = jobs.Payload(data=bytes(60_000))
@@ -207,6 +208,7 @@ def test_a_stopped_process_does_not_get_its_jobs_again(short, process):
     worker.stop()
 
 
+@pytest.mark.waits
 def test_a_worker_whose_only_job_ran_out_of_time_gets_others_without_a_word(launch, dial):
     """It owes no heartbeat while it has nothing."""
     server = launch(limits=["job-lease=3s", "job-heartbeat-interval=1s"])
@@ -324,6 +326,7 @@ def test_every_attempt_stays_in_the_record_when_a_job_runs_again_by_hand(service
 # Handlers
 
 
+@pytest.mark.waits
 def test_a_handler_that_ends_its_process_uses_up_its_attempts(short, process):
     """Such a job must not go on for ever, whatever it takes down with it."""
     worker = process(short.server)

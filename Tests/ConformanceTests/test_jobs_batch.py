@@ -87,6 +87,7 @@ def test_a_batch_is_waited_for(service, server, batch):
     assert "\x1b" not in ended.stderr
 
 
+@pytest.mark.waits
 def test_jobs_that_ended_unheard_are_found(service, server, batch, launch, dial):
     """The server is killed while the jobs wait: what watches them hears nothing of their end."""
     private = launch()
@@ -111,6 +112,7 @@ def test_jobs_that_ended_unheard_are_found(service, server, batch, launch, dial)
     second.break_off()
 
 
+@pytest.mark.waits
 def test_jobs_that_are_removed_unheard_are_gone(batch, launch, dial):
     """The command stands still while the server is killed and the jobs are removed."""
     private = launch()

@@ -181,6 +181,7 @@ def test_a_server_that_is_killed_takes_up_each_job_once(place):
     assert place.count() == 900 and place.count("job_inbox") == 0
 
 
+@pytest.mark.waits
 def test_two_servers_take_up_each_job_once_and_one_goes_on_alone(place):
     first = place.serve()
     second = place.serve()
@@ -247,6 +248,7 @@ def test_a_transaction_that_is_committed_in_two_phases_makes_its_job_with_the_se
     assert ids_of(worker) == [second, first]
 
 
+@pytest.mark.waits
 def test_jobs_for_a_full_queue_wait_and_health_says_so(place):
     server = place.serve()
     service = place.service(server)

@@ -188,6 +188,7 @@ def test_drain_says_goaway_and_ends_idle_connections(launch):
     assert server.wait() == 0
 
 
+@pytest.mark.waits
 def test_clients_that_stay_do_not_hold_it_up(launch):
     """A peer that ignores GOAWAY and one that never says a word."""
     server = launch()

@@ -158,6 +158,7 @@ def percentile(values, share):
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
 
 
+@pytest.mark.waits
 def test_each_change_reaches_the_other_node_once_through_kill_9_and_a_restart(
     p99_seconds, postgres, nodes, dial, terminal
 ):

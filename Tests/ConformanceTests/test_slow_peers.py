@@ -11,6 +11,8 @@ from attacks import MIB, Attacked, create_large_flag
 from frame_cases import grow, setting
 from wire import CANCEL, CHECK, PREFACE, frame_bytes, message
 
+pytestmark = pytest.mark.waits
+
 SETTINGS = 4
 GET_FLAG = "/keelson.flags.v1.FlagService/GetFlag"
 GET_LARGE = message(b"\x12\x05large")

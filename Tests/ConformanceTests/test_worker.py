@@ -103,6 +103,7 @@ def test_a_second_signal_ends_a_worker_and_its_commands_at_once(service, start, 
     until_gone(processes)
 
 
+@pytest.mark.waits
 def test_a_job_that_takes_longer_than_a_lease_keeps_it(service, start, commands):
     """The first heartbeat used to come after 10 s, whatever the server had said."""
     start(*commands(slow=shell("echo up; exec sleep 5")))
