@@ -1,3 +1,4 @@
+import KeelsonCore
 import KeelsonStore
 import KeelsonTransport
 import Synchronization
