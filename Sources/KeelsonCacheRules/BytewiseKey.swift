@@ -1,3 +1,5 @@
+import KeelsonCore
+
 /// A key as a dictionary or a set has to hold it: by its bytes. Strings compare as text, and two keys that
 /// are spelled differently (`é` as one character or as two) are two keys.
 package struct BytewiseKey: Sendable, Hashable {

@@ -1,3 +1,5 @@
+import KeelsonCore
+
 /// Values by key within a limit in bytes: what is asked for often stays, what has an end goes at its
 /// end. For one thread at a time: it stands behind its owner's lock.
 package struct CacheTable<Value>: ~Copyable {
@@ -101,12 +103,5 @@ package struct CacheTable<Value>: ~Copyable {
   @inlinable package mutating func expire(at now: CacheInstant, budget: Int) {
     var budget = budget
     while let slot = slots.expire(at: now, budget: &budget) { items[slot] = nil }
-  }
-}
-
-extension String {
-  /// Equal byte by byte: `==` is also true of other spellings of the same text.
-  @inlinable package func hasSameBytes(as other: String) -> Bool {
-    self == other && utf8.count == other.utf8.count && utf8.elementsEqual(other.utf8)
   }
 }

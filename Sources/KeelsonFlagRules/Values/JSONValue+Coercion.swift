@@ -1,9 +1,5 @@
 import KeelsonCore
 
-#if canImport(Glibc)
-  import Glibc
-#endif
-
 // JsonLogic borrows JavaScript's coercions; these are the ones its operators use. Where flagd's
 // engines differ among themselves, JsonLogic's own definition decides.
 extension JSONValue {
@@ -137,34 +133,6 @@ enum Ordering: Sendable {
 }
 
 extension String {
-  /// Byte equality. Swift's own takes canonically equivalent texts for equal, which other engines
-  /// reading the same rule do not.
-  func hasSameBytes(as other: String) -> Bool {
-    utf8.count == other.utf8.count && startsWithBytes(of: other)
-  }
-
-  func startsWithBytes(of part: String) -> Bool {
-    hasBytes(of: part, atEnd: false)
-  }
-
-  func endsWithBytes(of part: String) -> Bool {
-    hasBytes(of: part, atEnd: true)
-  }
-
-  private func hasBytes(of part: String, atEnd: Bool) -> Bool {
-    let result: Bool?? = utf8.withContiguousStorageIfAvailable { mine in
-      part.utf8.withContiguousStorageIfAvailable { theirs in
-        let skipped = mine.count - theirs.count
-        guard skipped >= 0 else { return false }
-        guard let mine = mine.baseAddress, let start = theirs.baseAddress else { return true }
-        return memcmp(mine + (atEnd ? skipped : 0), start, theirs.count) == 0
-      }
-    }
-    if let result = result ?? nil { return result }
-    let mine = atEnd ? utf8.suffix(part.utf8.count) : utf8.prefix(part.utf8.count)
-    return mine.elementsEqual(part.utf8)
-  }
-
   /// By code points, which for UTF-8 is by bytes.
   func ordering(to other: String) -> Ordering {
     if utf8.lexicographicallyPrecedes(other.utf8) { return .less }
