@@ -298,6 +298,24 @@ def test_who_holds_a_lease_and_is_gone_keeps_nobody(fleet):
     assert 0.3 < time.monotonic() - began < 5
 
 
+@pytest.mark.waits
+def test_who_is_killed_while_it_loads_keeps_nobody(fleet):
+    """The others wait for what it loads, and when that does not come, they load for themselves."""
+    fleet, cold = fleet(), "fleet:test:cold:killed"
+    fleet.peers[0].begin("remember", cold, "lost", 600_000, 60_000)
+
+    def is_loading():
+        found = fleet.nodes[0].lease(cold, seconds=1)
+        if found.HasField("lease"):
+            fleet.nodes[0].release(cold, found.lease)
+        return not found.HasField("lease")
+
+    until(is_loading, "it loads")
+    fleet.peers[0].process.kill()
+    answers = [peer.begin("remember", cold, "found", 0, 60_000) for peer in fleet.peers[1:]]
+    assert all(answer()[:2] == ["value", "found"] for answer in answers)
+
+
 def remember_all(fleet, cold):
     """100 times over four peers; there is one load, and all have what it loaded."""
     values = [f"value-{number}" for number in range(100)]
