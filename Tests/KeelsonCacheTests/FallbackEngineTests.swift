@@ -17,9 +17,12 @@ struct FallbackEngineTests {
     let news = AsyncStream.makeStream(of: FallbackChange.self)
     let starts = Mutex<[CachePosition]>([])
 
-    init(fallbackTTL: Duration = .seconds(86_400), outageLog: Int = 100) {
+    init(
+      fallbackTTL: Duration = .seconds(86_400), outageLog: Int = 100,
+      openFor: Duration = .milliseconds(5)
+    ) {
       var limits = CacheLimits()
-      limits.breaker.openFor = .milliseconds(5)
+      limits.breaker.openFor = openFor
       limits.outageSettling = .milliseconds(1)
       limits.fallbackTTL = fallbackTTL
       limits.outageLog = outageLog
@@ -37,8 +40,14 @@ struct FallbackEngineTests {
       let running = Task { [fallback, news] in
         await fallback.run { news.continuation.yield($0) }
       }
-      defer { running.cancel() }
-      try await body(self)
+      do {
+        try await body(self)
+      } catch {
+        running.cancel()
+        throw error
+      }
+      running.cancel()
+      await running.value
     }
 
     /// Breaks the shared engine, and asks until the memory has taken its place.
@@ -100,6 +109,32 @@ struct FallbackEngineTests {
       #expect(try await setting.value("acme:shop:article:2") == "kept")
       #expect(try await setting.fallback.measure().kind == .memory)
     }
+  }
+
+  /// Whoever puts it in order waits for something to do, and an outage without writes is something.
+  @Test(.timeLimit(.minutes(1))) func anOutageWithoutWritesEnds() async throws {
+    try await Setting().run { setting in
+      for _ in 0..<20 {
+        for _ in 0..<20 { await Task.yield() }
+        try await setting.breakDown()
+        setting.shared.mood = .well
+        await setting.waitForEnd()
+        #expect(!setting.fallback.isActive)
+      }
+    }
+  }
+
+  /// A server that stops while the breaker is open does what was noted before it goes.
+  @Test func whatIsNotedIsVoidWhenTheServerHasStopped() async throws {
+    let setting = Setting(openFor: .seconds(86_400))
+    try await setting.run { setting in
+      _ = try await setting.set("old")
+      try await setting.breakDown()
+      _ = try await setting.set("new")
+      setting.shared.mood = .well
+      #expect(setting.shared.memory.getNow([Self.key])[0] != nil)
+    }
+    #expect(setting.shared.memory.getNow([Self.key])[0] == nil)
   }
 
   @Test func moreThanCanBeRememberedMakesAllVoid() async throws {
