@@ -43,6 +43,7 @@ package struct InvalidationView: Sendable {
   package private(set) var floor: UInt64
   /// By tag, the sequence of its last invalidation.
   package private(set) var tags: [String: UInt64]
+  /// By their sequence.
   package private(set) var bans: [Ban]
   /// The last sequence of a tag, a pattern or all: a stamp that is not lower is current.
   package private(set) var lastOfMany: UInt64
@@ -56,9 +57,9 @@ package struct InvalidationView: Sendable {
     self.sequence = sequence
     self.floor = floor
     self.tags = tags
-    self.bans = bans
+    self.bans = bans.sorted { $0.sequence < $1.sequence }
     self.limits = limits
-    lastOfMany = max(floor, tags.values.max() ?? 0, bans.map(\.sequence).max() ?? 0)
+    lastOfMany = max(floor, tags.values.max() ?? 0, self.bans.last?.sequence ?? 0)
     trim()
   }
 
@@ -105,15 +106,24 @@ package struct InvalidationView: Sendable {
 
   /// Whether an entry of this epoch is current.
   package func isCurrent(stamp: UInt64, key: String, tags names: [String]) -> Bool {
-    if stamp >= lastOfMany { return true }
-    if stamp < floor { return false }
+    guard let bans = bansToMatch(stamp: stamp, tags: names) else { return false }
+    return !bans.contains { $0.pattern.matches(key) }
+  }
+
+  /// The same without the work: which bans void the entry if they match its key; nil when it is void
+  /// whatever they say.
+  package func bansToMatch(stamp: UInt64, tags names: [String]) -> ArraySlice<Ban>? {
+    if stamp >= lastOfMany { return [] }
+    if stamp < floor { return nil }
     if !tags.isEmpty {
       for name in names {
-        if let last = tags[name], stamp < last { return false }
+        if let last = tags[name], stamp < last { return nil }
       }
     }
-    for ban in bans where stamp < ban.sequence && ban.pattern.matches(key) { return false }
-    return true
+    // Most are asked about soon after: what is newer than they are is at the end.
+    var start = bans.endIndex
+    while start > 0, bans[start - 1].sequence > stamp { start -= 1 }
+    return bans[start...]
   }
 
   private mutating func trim() {

@@ -91,8 +91,8 @@ import KeelsonCore
     // TLS 1.2 at least.
     try set(CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2)
     if let caFile = options.caFile { try set(CURLOPT_CAINFO, caFile) }
-    try set(CURLOPT_CONNECTTIMEOUT_MS, options.connectTimeout.wholeMilliseconds)
-    try set(CURLOPT_TIMEOUT_MS, max(1, timeout.wholeMilliseconds))
+    try set(CURLOPT_CONNECTTIMEOUT_MS, Int(clamping: options.connectTimeout.wholeMilliseconds))
+    try set(CURLOPT_TIMEOUT_MS, max(1, Int(clamping: timeout.wholeMilliseconds)))
     try set(CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1)
     try set(CURLOPT_USERAGENT, "keelson")
     if !options.keepsBeginning {
@@ -254,13 +254,5 @@ import KeelsonCore
     default:
       return HTTPFailure(code: .connection, reason: text)
     }
-  }
-}
-
-extension Duration {
-  /// Rounded down.
-  var wholeMilliseconds: Int {
-    let (seconds, attoseconds) = components
-    return Int(seconds) * 1_000 + Int(attoseconds / 1_000_000_000_000_000)
   }
 }

@@ -1,6 +1,5 @@
-/// The cache's keys in Redis. All begin with ``prefix``, so that rights can be given for them.
+/// The cache's keys in Redis. All begin alike, so that rights can be given for them.
 enum CacheNames {
-  static let prefix = "keelson:cache:"
   /// Followed by the entry's key.
   static let entry: StaticString = "keelson:cache:e:"
   /// Followed by the key of the entry that is being loaded.

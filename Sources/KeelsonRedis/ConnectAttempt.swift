@@ -31,9 +31,11 @@ package final class ConnectAttempt: @unchecked Sendable {
     self.connection = connection
     defer { self.connection = nil }
     do throws(RedisError) {
-      guard !isCancelled else { throw Self.cancelled }
+      guard !isCancelled else { throw RedisError.shuttingDown }
       try await logIn(connection)
-      guard !isCancelled, connection.isOpen else { throw connection.failure ?? Self.cancelled }
+      guard !isCancelled, connection.isOpen else {
+        throw connection.failure ?? RedisError.shuttingDown
+      }
       return connection
     } catch {
       connection.close()
@@ -44,12 +46,9 @@ package final class ConnectAttempt: @unchecked Sendable {
   /// Has it fail soon, and leave nothing on the loop. On the loop's thread only.
   package func cancel() {
     isCancelled = true
-    opening?.cancel(Self.cancelled)
+    opening?.cancel(RedisError.shuttingDown)
     connection?.close()
   }
-
-  private static let cancelled = RedisError(
-    .unreachable, "There is no connection to Redis: the server is shutting down.")
 
   /// Hands a stream over to the task that waits on the same loop.
   ///
@@ -59,7 +58,7 @@ package final class ConnectAttempt: @unchecked Sendable {
   }
 
   private func open() async throws(RedisError) -> any ByteStream {
-    guard !isCancelled else { throw Self.cancelled }
+    guard !isCancelled else { throw RedisError.shuttingDown }
     defer { opening = nil }
     return try await withCheckedContinuation {
       (continuation: CheckedContinuation<Result<Opened, RedisError>, Never>) in
@@ -106,8 +105,7 @@ package final class ConnectAttempt: @unchecked Sendable {
       return RedisError(
         .refused, "\(place) does not take the user and the password of the cache's address.")
     case "NOPERM":
-      return RedisError(
-        .refused, "\(place) gives the user of the cache's address too few rights: \(message).")
+      return .tooFewRights(at: configuration.url, message)
     case "LOADING":
       return RedisError(.unreachable, "Redis is loading its data.")
     case "MASTERDOWN", "BUSY":

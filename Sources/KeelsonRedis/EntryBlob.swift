@@ -8,18 +8,20 @@ import KeelsonCore
 ///          1      1  1 for a negative entry
 ///          2      8  epoch
 ///         10      8  stamp
-///         18      8  milliseconds since 1970 by Redis's clock, until which it is fresh
-///         26      8  milliseconds that it was given to be fresh
-///         34      8  a number that no other writing has
+///         18      8  a number that no other writing has
+///         26      8  milliseconds since 1970 by Redis's clock, until which it is fresh
+///         34      8  milliseconds that it was given to be fresh
 ///         42      1  how many tags
 ///         43         each tag: a byte with its length, and its bytes
 ///                    the value
 struct EntryBlob {
   static let version: UInt8 = 1
-  /// Up to the tags: with the number of the writing it says which one it is.
+  /// Up to the tags.
   static let headerBytes = 42
   static let stampOffset = 10
-  static let timesOffset = 18
+  static let nonceOffset = 18
+  /// What comes before says which writing it is; the times change when it is touched.
+  static let timesOffset = 26
   /// Header and tags, with as many as an entry may ever have: the setting `cache-tags` allows 64.
   static let headBytes = headerBytes + 1 + 64 * (1 + CacheKey.maximumTagBytes)
 
@@ -30,8 +32,6 @@ struct EntryBlob {
   var freshUntil: Int64
   var ttl: Duration
   var tags: [String]
-  /// The first ``headerBytes``.
-  var header: ArraySlice<UInt8>
   var value: ArraySlice<UInt8>
 
   /// Reads one; nil for another version, and for what is none.
@@ -44,7 +44,6 @@ struct EntryBlob {
     let milliseconds = Int64(bitPattern: Self.number(bytes, at: Self.timesOffset + 8))
     guard Self.times.contains(freshUntil), Self.times.contains(milliseconds) else { return nil }
     ttl = .milliseconds(milliseconds)
-    header = bytes[..<Self.headerBytes]
     var offset = Self.headerBytes + 1
     tags = []
     let count = Int(bytes[Self.headerBytes])
@@ -76,7 +75,7 @@ struct EntryBlob {
 
   /// The bytes that come after the stamp.
   static func restBytes(_ write: CacheWrite) -> Int {
-    headerBytes - timesOffset + 1 + write.tags.reduce(0) { $0 + 1 + $1.utf8.count }
+    headerBytes - nonceOffset + 1 + write.tags.reduce(0) { $0 + 1 + $1.utf8.count }
       + write.value.count
   }
 
@@ -84,8 +83,8 @@ struct EntryBlob {
   static func appendRest(
     _ write: CacheWrite, freshUntil: Int64, nonce: UInt64, to bytes: inout [UInt8]
   ) {
-    appendTimes(freshUntil: freshUntil, ttl: write.lifetime.ttl, to: &bytes)
     append(nonce, to: &bytes)
+    appendTimes(freshUntil: freshUntil, ttl: write.lifetime.ttl, to: &bytes)
     bytes.append(UInt8(write.tags.count))
     for tag in write.tags {
       bytes.append(UInt8(tag.utf8.count))
@@ -96,7 +95,7 @@ struct EntryBlob {
 
   static func appendTimes(freshUntil: Int64, ttl: Duration, to bytes: inout [UInt8]) {
     append(UInt64(bitPattern: freshUntil), to: &bytes)
-    append(ttl.milliseconds, to: &bytes)
+    append(ttl.wholeMilliseconds, to: &bytes)
   }
 
   static func append(_ number: UInt64, to bytes: inout [UInt8]) {

@@ -46,8 +46,7 @@ final class KeptRedisConnection: @unchecked Sendable {
     attempting?.cancel()
     let connection = shared.withLock { shared in
       defer { shared.connection = nil }
-      shared.failure = RedisError(
-        .unreachable, "There is no connection to Redis: the server is shutting down.")
+      shared.failure = .shuttingDown
       return shared.connection
     }
     connection?.close()
@@ -60,6 +59,7 @@ final class KeptRedisConnection: @unchecked Sendable {
     do throws(RedisError) {
       let connection = try await attempt.run()
       attempting = nil
+      guard !isClosed else { return connection.close() }
       connection.onLoss = { [weak self] error in self?.lost(error) }
       shared.withLock { $0.connection = connection }
       backoff.reset()

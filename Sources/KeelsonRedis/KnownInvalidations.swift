@@ -151,12 +151,16 @@ final class KnownInvalidations: Sendable {
 
   /// The view was read. Times have to be told anew.
   func begin(_ link: Link, _ view: InvalidationView) {
-    state.withLock { state in
-      state.link = link
-      state.view = view
-      state.readAt = MonotonicTime.now
+    // The one before is let go of outside of the lock: it may be large.
+    let before = state.withLock { state in
+      defer {
+        state.link = link
+        state.view = view
+        state.readAt = MonotonicTime.now
+      }
+      return state.view
     }
-    resumeMet()
+    withExtendedLifetime(before) { resumeMet() }
   }
 
   /// Nothing is known any more.

@@ -12,12 +12,7 @@ extension RedisCacheEngine {
     var ticket: UInt64 = 0
     for _ in 0..<Self.leaseTries {
       ticket = link.waiters.ticket
-      let found = try await read([key]) { keys in
-        var command = RedisCommand(words: 2, bytes: 32 + keys[0].utf8.count)
-        command.append("GET")
-        command.append(CacheNames.entry, keys[0])
-        return [command]
-      }[0]
+      let found = try await read([key], Self.whole)[0]
       var entry = found.blob.map(entry)
       if let entry, found.isFresh, !isDue(entry, request) {
         return CacheLeaseOutcome(entry: entry, isFresh: true)
@@ -69,7 +64,7 @@ extension RedisCacheEngine {
       $0.append(CacheNames.entry, key)
       $0.append(CacheNames.lease, key)
     } arguments: {
-      $0.append(found.header)
+      $0.append(found.beginning)
       $0.append(token)
       $0.append(max(1, request.duration.wholeMilliseconds))
       $0.append(found.isFresh ? "0" : "1")
@@ -120,7 +115,7 @@ extension RedisCacheEngine {
     _ write: CacheWrite, under lease: CacheLease, _ known: KnownInvalidations.Link,
     _ connection: RedisConnection
   ) async throws(RedisError) -> CacheWriteOutcome {
-    let freshUntil = link.gauge.redisTime + write.lifetime.ttl.wholeMilliseconds
+    let freshUntil = link.gauge.redisTime + write.lifetime.freshMilliseconds
     let reply = try await link.run(
       .fill, keys: 3, arguments: 6, on: connection, epoch: known.epoch
     ) {
@@ -130,7 +125,7 @@ extension RedisCacheEngine {
     } arguments: {
       $0.append(lease.text)
       $0.append(write.key)
-      $0.append(bytes: EntryBlob.timesOffset + EntryBlob.restBytes(write)) { bytes in
+      $0.append(bytes: EntryBlob.nonceOffset + EntryBlob.restBytes(write)) { bytes in
         bytes.append(contentsOf: EntryBlob.start(write, epoch: known.epoch))
         EntryBlob.append(lease.position.sequence, to: &bytes)
         EntryBlob.appendRest(write, freshUntil: freshUntil, nonce: nextNonce(), to: &bytes)

@@ -8,7 +8,7 @@ extension RedisCacheEngine {
     var blob: EntryBlob?
     var isFresh: Bool
     /// The beginning of whatever is there, to recognize it by; empty when nothing is.
-    var header: ArraySlice<UInt8>
+    var beginning: ArraySlice<UInt8>
     /// When it was asked for, of which process, and as of when it is known to be current.
     var askedAt: Int64 = 0
     var runID: UInt64 = 0
@@ -18,19 +18,15 @@ extension RedisCacheEngine {
   }
 
   package func get(_ keys: [String]) async throws(CacheEngineError) -> [CacheEntry?] {
-    let found = try await read(keys) { keys in
-      if keys.count == 1 {
-        var command = RedisCommand(words: 2, bytes: 32 + keys[0].utf8.count)
-        command.append("GET")
-        command.append(CacheNames.entry, keys[0])
-        return [command]
-      }
-      var command = RedisCommand(words: 1 + keys.count, bytes: 64 * keys.count)
-      command.append("MGET")
-      for key in keys { command.append(CacheNames.entry, key) }
-      return [command]
-    }
-    return found.map { $0.entry.map(entry) }
+    try await read(keys, Self.whole).map { $0.entry.map(entry) }
+  }
+
+  /// Asks for entries with their values.
+  static func whole(_ keys: [String]) -> [RedisCommand] {
+    var command = RedisCommand(words: 1 + keys.count, bytes: 64 * keys.count)
+    command.append(keys.count == 1 ? "GET" : "MGET")
+    for key in keys { command.append(CacheNames.entry, key) }
+    return [command]
   }
 
   /// For the caller: in this server's own time.
@@ -106,12 +102,12 @@ extension RedisCacheEngine {
   /// for.
   func isStillCurrent(_ found: Found, _ key: String) -> Bool {
     guard let blob = found.blob else { return true }
-    guard MonotonicTime.now - found.asOf < limits.staleness.nanoseconds else { return false }
     let judgement = link.known.withView(of: found.runID, askedAt: found.askedAt) { view in
       blob.epoch == view.epoch && view.isCurrent(stamp: blob.stamp, key: key, tags: blob.tags)
     }
-    if case .judged(let isCurrent) = judgement { return isCurrent }
-    return false
+    guard case .judged(true) = judgement else { return false }
+    // Last: what was known may go while it is judged.
+    return MonotonicTime.now - found.asOf < limits.staleness.nanoseconds
   }
 
   /// Says which entries are current, by what is known now.
@@ -121,23 +117,27 @@ extension RedisCacheEngine {
     var found = blobs.map { bytes in
       Found(
         blob: bytes.flatMap { EntryBlob($0) }, isFresh: false,
-        header: bytes?.prefix(EntryBlob.headerBytes) ?? [])
+        beginning: bytes?.prefix(EntryBlob.timesOffset) ?? [])
     }
     let judgement = link.known.withView(of: runID, askedAt: time) { view in
-      zip(keys, found).map { key, found in
-        guard let blob = found.blob, blob.epoch == view.epoch else { return false }
-        return view.isCurrent(stamp: blob.stamp, key: key, tags: blob.tags)
+      found.map { found -> ArraySlice<InvalidationView.Ban>? in
+        guard let blob = found.blob, blob.epoch == view.epoch else { return nil }
+        return view.bansToMatch(stamp: blob.stamp, tags: blob.tags)
       }
     }
-    let isCurrent: [Bool]
+    let bans: [ArraySlice<InvalidationView.Ban>?]
     switch judgement {
-    case .judged(let judged): isCurrent = judged
+    case .judged(let judged): bans = judged
     case .tooOld: return .tooOld
     case .unknown: return .unknown
     }
+    // Outside of the lock of what is known: it may be long, and the link has to go on.
+    var matching = BanMatching()
     let now = link.gauge.redisTime
     for index in found.indices {
-      guard isCurrent[index], let blob = found[index].blob else {
+      guard let blob = found[index].blob, let bans = bans[index],
+        !matching.isVoid(keys[index], by: bans)
+      else {
         found[index].blob = nil
         continue
       }

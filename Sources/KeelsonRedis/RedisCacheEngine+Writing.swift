@@ -66,12 +66,12 @@ extension RedisCacheEngine {
       }
     } arguments: {
       $0.append(InvalidationMessage.body(.keys(writes.map(\.key))))
-      $0.append("\(now + limits.commandTimeout.wholeMilliseconds)")
+      $0.append("\(now + Int64(clamping: limits.commandTimeout.wholeMilliseconds))")
       for write in writes {
         $0.append(EntryBlob.start(write, epoch: known.epoch))
         $0.append(bytes: EntryBlob.restBytes(write)) { bytes in
           EntryBlob.appendRest(
-            write, freshUntil: now + write.lifetime.ttl.wholeMilliseconds, nonce: nextNonce(),
+            write, freshUntil: now + write.lifetime.freshMilliseconds, nonce: nextNonce(),
             to: &bytes)
         }
         $0.append(write.lifetime.keptMilliseconds)
@@ -102,11 +102,15 @@ extension RedisCacheEngine {
           for key in slice { $0.append(CacheNames.entry, key) }
         } arguments: {
           $0.append(lifetime.keptMilliseconds)
-          let freshUntil = link.gauge.redisTime + lifetime.ttl.wholeMilliseconds
+          let freshUntil = link.gauge.redisTime + lifetime.freshMilliseconds
           $0.append(bytes: 16) {
             EntryBlob.appendTimes(freshUntil: freshUntil, ttl: lifetime.ttl, to: &$0)
           }
-          for found in found { $0.append(found.isFresh ? found.header : []) }
+          for found in found {
+            // What was found may be of an epoch that has ended by now.
+            let isThere = found.isFresh && found.blob?.epoch == known.epoch
+            $0.append(isThere ? found.beginning : [])
+          }
         }
       }
       touched += (reply.array ?? []).map { $0.number == 1 }
@@ -207,12 +211,8 @@ extension RedisCacheEngine {
   }
 }
 
-extension Duration {
-  /// Whole milliseconds, rounded down.
-  var wholeMilliseconds: Int64 { Int64(clamping: milliseconds) }
-}
-
 extension CacheLifetime {
+  var freshMilliseconds: Int64 { Int64(clamping: ttl.wholeMilliseconds) }
   /// How long Redis keeps what has it: at least a millisecond, since 0 is refused.
-  var keptMilliseconds: Int64 { max(1, (ttl + staleFor).wholeMilliseconds) }
+  var keptMilliseconds: Int64 { max(1, Int64(clamping: (ttl + staleFor).wholeMilliseconds)) }
 }

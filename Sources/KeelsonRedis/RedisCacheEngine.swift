@@ -55,18 +55,7 @@ package final class RedisCacheEngine: CacheEngine {
     link.loop.run { [link] in link.close() }
     await pool.close()
     await linkTask.withLock { $0 }?.value
-  }
-
-  /// Whether Redis can be used, as far as is known.
-  package var isReady: Bool { link.known.asOf != nil && link.known.position != nil }
-
-  /// Tries whether Redis answers, and whether what is known of it is up to date.
-  package func probe() async throws(CacheEngineError) {
-    _ = try await inEpoch { (_, connection) throws(RedisError) in
-      let sent = MonotonicTime.now
-      _ = try await connection.ask(RedisCommand("PING")).checked()
-      try await know(asOf: sent)
-    }
+    await sweeper.end()
   }
 
   // MARK: Asking
@@ -109,7 +98,7 @@ package final class RedisCacheEngine: CacheEngine {
   /// Waits until it is known what had become void by a time.
   func know(asOf time: Int64) async throws(RedisError) {
     if let known = link.known.asOf, known >= time { return }
-    link.hurry()
+    link.hurry(asOf: time)
     let due = MonotonicTime.now + limits.commandTimeout.nanoseconds
     guard await link.known.wait(asOf: time, until: due) else {
       throw RedisError(
@@ -137,9 +126,9 @@ package final class RedisCacheEngine: CacheEngine {
   package func age(at now: ContinuousClock.Instant) -> Duration? {
     link.use()
     guard link.known.position != nil, let asOf = link.known.asOf else { return nil }
-    let age = MonotonicTime.nanoseconds(now) - asOf
-    if age > limits.knowledgeAge.nanoseconds { link.hurry() }
-    return .nanoseconds(max(0, age))
+    let time = MonotonicTime.nanoseconds(now)
+    link.hurry(asOf: time - limits.knowledgeAge.nanoseconds)
+    return .nanoseconds(max(0, time - asOf))
   }
 
   package func measure() async throws(CacheEngineError) -> CacheMeasure {

@@ -1,3 +1,4 @@
+import KeelsonCore
 package import KeelsonTransport
 
 /// One connection to Redis, from when it is connected until it is lost. Confined to its loop.
@@ -61,7 +62,7 @@ package import KeelsonTransport
       let isPosted = loop.tryRun { [self] in
         send(command, timeout: timeout) { continuation.resume(returning: $0) }
       }
-      if !isPosted { continuation.resume(returning: .failure(Self.stopped)) }
+      if !isPosted { continuation.resume(returning: .failure(RedisError.shuttingDown)) }
     }.get()
   }
 
@@ -77,7 +78,7 @@ package import KeelsonTransport
           send(command, timeout: timeout) { gathered.add($0) }
         }
       }
-      if !isPosted { continuation.resume(returning: .failure(Self.stopped)) }
+      if !isPosted { continuation.resume(returning: .failure(RedisError.shuttingDown)) }
     }.get()
   }
 
@@ -110,7 +111,7 @@ package import KeelsonTransport
   package func send(
     _ command: RedisCommand, timeout: Duration? = nil, _ completion: @escaping Completion
   ) {
-    guard stream != nil else { return completion(.failure(failure ?? Self.stopped)) }
+    guard stream != nil else { return completion(.failure(failure ?? RedisError.shuttingDown)) }
     guard pending.count < limits.queuedCommands else {
       return completion(
         .failure(
@@ -129,7 +130,7 @@ package import KeelsonTransport
     }
     outgoing.append(contentsOf: command.bytes)
     let now = loop.now
-    let due = now + (timeout ?? limits.commandTimeout).milliseconds
+    let due = now + (timeout ?? limits.commandTimeout).wholeMilliseconds
     pending.append(now: now, due: due, completion)
     if due < timerDue { startTimer(due: due, now: now) }
     scheduleFlush()
@@ -224,7 +225,7 @@ package import KeelsonTransport
 
   private func checkTimes() {
     let now = loop.now
-    let stall = limits.stallTimeout.milliseconds
+    let stall = limits.stallTimeout.wholeMilliseconds
     if let age = pending.oldestAge(now: now), age >= stall {
       return lose("Redis has not answered for \(limits.stallTimeout)")
     }
@@ -243,9 +244,6 @@ package import KeelsonTransport
 
   // MARK: Ending
 
-  private static let stopped = RedisError(
-    .unreachable, "There is no connection to Redis: the server is shutting down.")
-
   private func lose(_ reason: String) {
     guard stream != nil else { return }
     var reason = reason
@@ -256,7 +254,7 @@ package import KeelsonTransport
   /// Closes it and fails whoever waits. On the loop's thread only. Calling it again does nothing.
   package func close() {
     onLoss = nil
-    end(Self.stopped)
+    end(RedisError.shuttingDown)
   }
 
   /// Gives it up as if it were lost. On the loop's thread only.
@@ -279,14 +277,5 @@ package import KeelsonTransport
     self.onLoss = nil
     for completion in pending.takeAll() { completion(.failure(error)) }
     onLoss?(error)
-  }
-}
-
-extension Duration {
-  /// Whole milliseconds, rounded down; 0 for negative durations.
-  var milliseconds: UInt64 {
-    let (seconds, attoseconds) = components
-    guard seconds >= 0, attoseconds >= 0 else { return 0 }
-    return UInt64(seconds) &* 1_000 &+ UInt64(attoseconds / 1_000_000_000_000_000)
   }
 }

@@ -29,10 +29,26 @@ package struct RedisError: Error, Hashable, CustomStringConvertible {
     self.init(.answered, reply)
   }
 
+  static let shuttingDown = RedisError(
+    .unreachable, "There is no connection to Redis: the server is shutting down.")
+
+  /// - Parameter message: Redis's own.
+  static func tooFewRights(at url: RedisURL, _ message: String) -> RedisError {
+    RedisError(
+      .refused,
+      "\(url.description) gives the user of the cache's address too few rights: \(message).")
+  }
+
   package var description: String { message }
 
   /// The first word of Redis's own error, `NOSCRIPT` for example; empty for others.
   var kind: Substring { code == .answered ? message.prefix { $0 != " " } : "" }
+
+  /// Whether the user may not do what was asked. Of what a script may not do Redis says so in its text
+  /// alone.
+  var isAboutRights: Bool {
+    kind == "NOPERM" || message.contains("The user executing the script can't")
+  }
 
   /// For who asked the engine.
   var asEngineError: CacheEngineError {

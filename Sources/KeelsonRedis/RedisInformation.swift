@@ -1,13 +1,11 @@
 /// What Redis says of itself. Source: the documentation of INFO.
 struct RedisInformation {
   private let fields: [Substring: Substring]
-  private let text: String
 
   init(_ reply: RedisReply) throws(RedisError) {
     guard let text = try reply.checked().text else {
       throw RedisError(.unreachable, "Redis has given no text about itself.")
     }
-    self.text = text
     var fields: [Substring: Substring] = [:]
     for line in text.split(whereSeparator: \.isNewline) where !line.hasPrefix("#") {
       guard let colon = line.firstIndex(of: ":") else { continue }
@@ -42,7 +40,7 @@ struct RedisInformation {
     if fields["loading"] == "1" {
       throw RedisError(.unreachable, "Redis is loading its data.")
     }
-    try checkRole()
+    guard fields["role"] ?? "master" == "master" else { throw Self.isReplica }
     guard runID != 0 else {
       throw RedisError(
         .refused, "The cache's Redis does not say which process it is (run_id in INFO).")
@@ -50,12 +48,13 @@ struct RedisInformation {
   }
 
   /// A replica may be behind, and takes no writes.
-  func checkRole() throws(RedisError) {
-    guard fields["role"] ?? "master" == "master" else {
-      throw RedisError(
-        .unreachable,
-        "The cache's Redis is a replica: give the address of the primary, or of a proxy that follows "
-          + "it.")
-    }
+  private static let isReplica = RedisError(
+    .unreachable,
+    "The cache's Redis is a replica: give the address of the primary, or of a proxy that follows it."
+  )
+
+  /// Checks the answer to ROLE.
+  static func checkRole(_ reply: RedisReply) throws(RedisError) {
+    guard try reply.checked().array?.first?.text == "master" else { throw isReplica }
   }
 }

@@ -29,12 +29,17 @@ final class RedisLink: @unchecked Sendable {
   private(set) var control: RedisConnection?
   private var listening: RedisConnection?
   private var attempting: ConnectAttempt?
-  private var digests: [[UInt8]] = []
+  private(set) var digests: [[UInt8]] = []
   private var observer: (@Sendable (CacheFeedEvent) -> Void)?
   private var pingTimer: Loop.Timer?
   private var lookTimer: Loop.Timer?
   private var lastUse: UInt64 = 0
-  private var lastPing: UInt64 = 0
+  private var lastTick: UInt64 = 0
+  /// When it was last asked whether all is known that has become void.
+  private let asked = Atomic<Int64>(never)
+  /// As of when all of that was told, and as of when Redis was the primary.
+  private var told = never
+  private var led = never
   private let isUsed = Atomic(false)
   private var ended: CheckedContinuation<RedisError, Never>?
   private var failure: RedisError?
@@ -48,6 +53,7 @@ final class RedisLink: @unchecked Sendable {
   /// While nobody asks, the subscription is looked after this seldom.
   private static let idleInterval: UInt64 = 250
   private static let idleAfter: UInt64 = 1_000
+  private static let never = Int64.min
 
   init(
     _ connector: RedisConnector, on loop: Loop, logger: Logger,
@@ -93,19 +99,16 @@ final class RedisLink: @unchecked Sendable {
         await wait(backoff.pause())
       }
     }
-    tearDown(Self.closed)
-    onFirst?(Self.closed)
+    tearDown(RedisError.shuttingDown)
+    onFirst?(RedisError.shuttingDown)
     onLook = nil
   }
-
-  static let closed = RedisError(
-    .unreachable, "There is no connection to Redis: the server is shutting down.")
 
   /// Ends it for good. On the loop.
   func close() {
     isClosed = true
     attempting?.cancel()
-    lose(Self.closed)
+    lose(RedisError.shuttingDown)
     if let (timer, continuation) = pause {
       pause = nil
       loop.cancel(timer)
@@ -124,16 +127,32 @@ final class RedisLink: @unchecked Sendable {
   }
 
   private func connect() async throws(RedisError) -> RedisConnection {
-    guard !isClosed else { throw Self.closed }
+    guard !isClosed else { throw RedisError.shuttingDown }
     let attempt = connector.attempt(on: loop)
     attempting = attempt
     defer { attempting = nil }
     let connection = try await attempt.run()
+    guard !isClosed else {
+      connection.close()
+      throw .shuttingDown
+    }
     connection.onLoss = { [weak self] error in self?.lose(error) }
     return connection
   }
 
   private func establish() async throws(RedisError) {
+    do throws(RedisError) {
+      try await connectAndRead()
+    } catch  where error.isAboutRights {
+      throw .tooFewRights(at: configuration.url, error.message)
+    }
+    // One of the connections may have been lost while the other was waited for.
+    if let failure { throw failure }
+    tick()
+    scheduleLook()
+  }
+
+  private func connectAndRead() async throws(RedisError) {
     failure = nil
     let control = try await connect()
     self.control = control
@@ -150,9 +169,7 @@ final class RedisLink: @unchecked Sendable {
     listening.onPush = { [weak self] reply in self?.take(reply) ?? false }
     _ = try await listening.ask(RedisCommand("SUBSCRIBE", channel)).checked()
     try await read()
-    try await firstPing(listening)
-    tick()
-    scheduleLook()
+    try await firstPing(listening, control)
   }
 
   /// Has Redis keep the scripts, and returns what it calls them by.
@@ -176,6 +193,7 @@ final class RedisLink: @unchecked Sendable {
   func lose(_ error: RedisError) {
     failure = failure ?? error
     phase = .away
+    (told, led) = (Self.never, Self.never)
     let ended = ended
     self.ended = nil
     ended?.resume(returning: error)
@@ -202,9 +220,9 @@ final class RedisLink: @unchecked Sendable {
   /// Reads what has become void, and then takes in the messages that came meanwhile.
   private func read() async throws(RedisError) {
     for _ in 0..<3 {
-      guard let control else { throw failure ?? Self.closed }
+      guard let control else { throw failure ?? RedisError.shuttingDown }
       let read = try await readView(control)
-      guard case .reading(let messages) = phase else { throw failure ?? Self.closed }
+      guard case .reading(let messages) = phase else { throw failure ?? RedisError.shuttingDown }
       phase = .reading([])
       guard let (view, link) = read else { continue }
       known.begin(link, view)
@@ -216,78 +234,6 @@ final class RedisLink: @unchecked Sendable {
       }
     }
     throw RedisError(.unreachable, "What has become void in Redis changes too fast to be read.")
-  }
-
-  /// nil when it changed in between.
-  private func readView(
-    _ control: RedisConnection
-  ) async throws(RedisError) -> (InvalidationView, KnownInvalidations.Link)? {
-    let look = try await begin(control)
-    let timeout = configuration.limits.connectTimeout
-    let replies = try await control.ask(
-      [
-        RedisCommand("MULTI"),
-        RedisCommand("HMGET", CacheNames.meta, "epoch", "sequence", "floor", "tags", "bans"),
-        RedisCommand("ZRANGE", CacheNames.tags, "0", "-1", "WITHSCORES"),
-        RedisCommand("HGETALL", CacheNames.bans),
-        RedisCommand("EXEC"),
-      ], timeout: timeout)
-    for reply in replies { _ = try reply.checked() }
-    guard let parts = replies[4].array, parts.count == 3, let meta = parts[0].array,
-      let tags = parts[1].array, let bans = parts[2].array, meta.count == 5,
-      meta[0].text.flatMap({ UInt64($0) }) == look.epoch,
-      let sequence = meta[1].number, let floor = meta[2].number,
-      meta[3].number == Int64(tags.count / 2), meta[4].number == Int64(bans.count / 2)
-    else { return nil }
-    var byTag: [String: UInt64] = [:]
-    byTag.reserveCapacity(tags.count / 2)
-    for index in stride(from: 0, to: tags.count - 1, by: 2) {
-      guard let tag = tags[index].text, let score = tags[index + 1].text.flatMap({ UInt64($0) })
-      else { continue }
-      byTag[tag] = score
-    }
-    var patterns: [InvalidationView.Ban] = []
-    for index in stride(from: 0, to: bans.count - 1, by: 2) {
-      guard let text = bans[index].text, let pattern = try? CachePattern(text),
-        let number = bans[index + 1].number
-      else { continue }
-      patterns.append(InvalidationView.Ban(sequence: UInt64(clamping: number), pattern: pattern))
-    }
-    patterns.sort { $0.sequence < $1.sequence }
-    let view = InvalidationView(
-      epoch: look.epoch, sequence: UInt64(clamping: sequence), floor: UInt64(clamping: floor),
-      tags: byTag, bans: patterns, limits: configuration.limits.view)
-    let link = KnownInvalidations.Link(
-      epoch: look.epoch, epochText: "\(look.epoch)", runID: control.runID, digests: digests)
-    return (view, link)
-  }
-
-  /// The epoch of this Redis process, a new one if it may have lost something.
-  private func begin(_ control: RedisConnection) async throws(RedisError) -> RedisLook {
-    let reply = try await control.ask(beginCommand(control, isLoaded: true))
-    if case .error(let message) = reply, message.hasPrefix("NOSCRIPT") {
-      return try RedisLook(
-        begin: try await control.ask(beginCommand(control, isLoaded: false)).checked())
-    }
-    return try RedisLook(begin: try reply.checked())
-  }
-
-  func beginCommand(_ control: RedisConnection, isLoaded: Bool) -> RedisCommand {
-    var command = RedisCommand(words: 9, bytes: isLoaded ? 256 : 2_048)
-    command.append(isLoaded ? "EVALSHA" : "EVAL")
-    if isLoaded {
-      command.append(digests[RedisScript.begin.rawValue])
-    } else {
-      command.append(RedisScript.begin.text)
-    }
-    command.append(3)
-    command.append(CacheNames.meta)
-    command.append(CacheNames.tags)
-    command.append(CacheNames.bans)
-    command.append(control.runID)
-    command.append(UInt64.random(in: 1...UInt64.max))
-    command.append(channel)
-    return command
   }
 
   /// Reads the view anew, because it is of another epoch or something was missed. On the loop.
@@ -384,11 +330,14 @@ final class RedisLink: @unchecked Sendable {
     if !isUsed.load(ordering: .relaxed) { isUsed.store(true, ordering: .relaxed) }
   }
 
-  /// Somebody waits for newer knowledge. From any thread.
-  func hurry() {
+  /// Somebody waits to know what had become void by a time. From any thread.
+  func hurry(asOf time: Int64) {
+    // What was asked since then is answered for all who wait.
+    guard asked.load(ordering: .relaxed) < time else { return }
     loop.run { [self] in
-      // One for all who wait since then.
-      guard let pingTimer, loop.now > lastPing else { return }
+      guard asked.load(ordering: .relaxed) < time, let pingTimer, loop.now > lastTick else {
+        return
+      }
       loop.cancel(pingTimer)
       lastUse = loop.now
       tick()
@@ -397,31 +346,49 @@ final class RedisLink: @unchecked Sendable {
 
   private func tick() {
     let now = loop.now
+    lastTick = now
     if isUsed.exchange(false, ordering: .relaxed) { lastUse = now }
     ping()
     known.expire(now: MonotonicTime.now)
     let isIdle = now - min(now, lastUse) > Self.idleAfter
-    let interval = isIdle ? Self.idleInterval : configuration.limits.pingInterval.milliseconds
+    let interval = isIdle ? Self.idleInterval : configuration.limits.pingInterval.wholeMilliseconds
     pingTimer = loop.schedule(afterMilliseconds: max(1, interval) - 1) { [weak self] in
       self?.tick()
     }
   }
 
   private func ping() {
-    guard case .following = phase, let listening else { return }
+    guard case .following = phase, let listening, let control else { return }
     let sent = MonotonicTime.now
-    lastPing = loop.now
+    asked.store(sent, ordering: .relaxed)
     listening.send(RedisCommand("PING")) { [weak self] result in
       // What had become void when this was sent was told ahead of the answer.
       guard let self, case .success = result, case .following = phase else { return }
-      known.advance(to: sent)
+      told = max(told, sent)
+      known.advance(to: min(told, led))
+    }
+    // A primary that has become a replica keeps its connections, and is behind.
+    control.send(RedisCommand("ROLE")) { [weak self] result in
+      guard let self, case .success(let reply) = result, case .following = phase else { return }
+      do throws(RedisError) {
+        try RedisInformation.checkRole(reply)
+      } catch {
+        return lose(error)
+      }
+      led = max(led, sent)
+      known.advance(to: min(told, led))
     }
   }
 
-  private func firstPing(_ listening: RedisConnection) async throws(RedisError) {
+  private func firstPing(
+    _ listening: RedisConnection, _ control: RedisConnection
+  ) async throws(RedisError) {
     let sent = MonotonicTime.now
     _ = try await listening.ask(RedisCommand("PING")).checked()
-    if case .following = phase { known.advance(to: sent) }
+    try RedisInformation.checkRole(try await control.ask(RedisCommand("ROLE")))
+    guard case .following = phase else { return }
+    (told, led) = (sent, sent)
+    known.advance(to: sent)
   }
 
   // MARK: Looks
@@ -448,17 +415,16 @@ final class RedisLink: @unchecked Sendable {
   private func look(_ control: RedisConnection) async throws(RedisError) {
     let sent = MonotonicTime.now
     let replies = try await control.ask([
-      RedisCommand("TIME"), RedisCommand("INFO", "memory"), RedisCommand("INFO", "replication"),
+      RedisCommand("TIME"), RedisCommand("INFO", "memory"),
       beginCommand(control, isLoaded: true),
     ])
     gauge.takeTime(try replies[0].checked(), sent: sent, received: MonotonicTime.now)
     gauge.takeMemory(try RedisInformation(replies[1]), limits: configuration.limits)
-    try RedisInformation(replies[2]).checkRole()
     let look: RedisLook
-    if case .error(let message) = replies[3], message.hasPrefix("NOSCRIPT") {
+    if case .error(let message) = replies[2], message.hasPrefix("NOSCRIPT") {
       look = try await begin(control)
     } else {
-      look = try RedisLook(begin: try replies[3].checked())
+      look = try RedisLook(begin: try replies[2].checked())
     }
     guard case .following = phase else { return }
     if known.position?.epoch == look.epoch { onLook?(look) } else { renew() }

@@ -26,6 +26,20 @@ enum RedisScript: Int, CaseIterable, Sendable {
 
     """
 
+  /// The first bytes of an entry, and a lease: none where there is none, nor where something of another
+  /// type is there, which is not ours.
+  private static let read = """
+    local function head(key, bytes)
+      local found = redis.pcall('GETRANGE', key, 0, bytes - 1)
+      return type(found) == 'string' and found or ''
+    end
+    local function text(key)
+      local found = redis.pcall('GET', key)
+      return type(found) == 'string' and found
+    end
+
+    """
+
   /// Numbers as text: Lua would write large ones with an exponent.
   private static let publish = """
     local function publish(sequence, body)
@@ -44,18 +58,18 @@ enum RedisScript: Int, CaseIterable, Sendable {
     case .begin: Self.beginText
     case .evict: Self.evictText
     case .set: Self.checkEpoch + Self.publish + Self.setText
-    case .delete: Self.checkEpoch + Self.publish + Self.deleteText
+    case .delete: Self.checkEpoch + Self.read + Self.publish + Self.deleteText
     case .tags:
       Self.checkEpoch + Self.checkTags + Self.publish + Self.writeInFullMemory + Self.tagsText
     case .pattern:
       Self.checkEpoch + Self.checkBans + Self.publish + Self.writeInFullMemory + Self.patternText
     case .all: Self.checkEpoch + Self.publish + Self.writeInFullMemory + Self.allText
-    case .lease: Self.checkEpoch + Self.writeInFullMemory + Self.leaseText
+    case .lease: Self.checkEpoch + Self.read + Self.writeInFullMemory + Self.leaseText
     case .lock: Self.writeInFullMemory + Self.lockText
-    case .fill: Self.checkEpoch + Self.publish + Self.fillText
-    case .release: Self.checkEpoch + Self.publish + Self.releaseText
-    case .touch: Self.checkEpoch + Self.touchText
-    case .void: Self.checkEpoch + Self.voidText
+    case .fill: Self.checkEpoch + Self.read + Self.publish + Self.fillText
+    case .release: Self.checkEpoch + Self.read + Self.publish + Self.releaseText
+    case .touch: Self.checkEpoch + Self.read + Self.touchText
+    case .void: Self.checkEpoch + Self.read + Self.voidText
     case .drop:
       Self.checkEpoch + Self.checkBans + Self.publish + Self.writeInFullMemory + Self.dropText
     }
@@ -75,43 +89,6 @@ enum RedisScript: Int, CaseIterable, Sendable {
       'tags', '0', 'bans', '0', 'swept', '-1')
     redis.call('PUBLISH', ARGV[3], ARGV[2] .. ' 0 e')
     return {ARGV[2], '0', '0', '-1'}
-    """
-
-  /// Not when it comes so late that its sender has given up on it: what it stores may have been made
-  /// void since.
-  ///
-  /// KEYS: meta, then entry and lease of each key. ARGV: epoch, channel, the message's body, milliseconds
-  /// since 1970 until which it may be done, then for each key what comes before the stamp, what comes
-  /// after it, and milliseconds to live.
-  private static let setText = """
-    local time = redis.call('TIME')
-    if tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000 > tonumber(ARGV[4]) then
-      return redis.error_reply('LATE its time is over')
-    end
-    local sequence = redis.call('HINCRBY', KEYS[1], 'sequence', 1)
-    local stamp = struct.pack('>I8', sequence)
-    local a = 5
-    for i = 2, #KEYS, 2 do
-      redis.call('SET', KEYS[i], ARGV[a] .. stamp .. ARGV[a + 1], 'PX', ARGV[a + 2])
-      redis.call('DEL', KEYS[i + 1])
-      a = a + 3
-    end
-    publish(sequence, ARGV[3])
-    return sequence
-    """
-
-  /// KEYS: meta, then entry and lease of each key. ARGV: epoch, channel, the message's body, and how
-  /// many bytes of each entry are to be returned.
-  private static let deleteText = """
-    local found = {}
-    local bytes = tonumber(ARGV[4])
-    for i = 2, #KEYS, 2 do
-      if bytes > 0 then found[#found + 1] = redis.call('GETRANGE', KEYS[i], 0, bytes - 1) end
-      redis.call('UNLINK', KEYS[i], KEYS[i + 1])
-    end
-    local sequence = redis.call('HINCRBY', KEYS[1], 'sequence', 1)
-    publish(sequence, ARGV[3])
-    return {sequence, found}
     """
 
   /// KEYS: meta, tags. ARGV: epoch, channel, the message's body, how many tags may be remembered, tags.

@@ -6,11 +6,13 @@ import Synchronization
 /// Frees what is void in Redis, and makes room when it is full; one server at a time does, by a lock that
 /// ends by itself when that server has gone. Confined to the link's loop.
 ///
-/// `@unchecked Sendable`: touched on the link's loop only, but for ``evictions``, which is atomic.
+/// `@unchecked Sendable`: touched on the link's loop only, but for ``evictions``, which is atomic,
+/// and `task`, which has its own lock.
 final class RedisSweeper: @unchecked Sendable {
   private let link: RedisLink
   private let logger: Logger
   private var isBusy = false
+  private let task = Mutex<Task<Void, Never>?>(nil)
   /// While nothing of the cache's could be evicted: when it is tried again.
   private var nextEviction: Int64 = 0
   /// Entries that this server has evicted.
@@ -37,7 +39,7 @@ final class RedisSweeper: @unchecked Sendable {
     let isFull = link.gauge.isFull && MonotonicTime.now >= nextEviction
     guard !isBusy, look.wantsSweep || isFull else { return }
     isBusy = true
-    Task(executorPreference: link.loop) { [self] in
+    let task = Task(executorPreference: link.loop) { [self] in
       defer { isBusy = false }
       guard let control = link.control else { return }
       if look.wantsSweep {
@@ -52,6 +54,14 @@ final class RedisSweeper: @unchecked Sendable {
         }
       }
     }
+    self.task.withLock { $0 = task }
+  }
+
+  /// Breaks off what it does, and returns when that has ended. The link is closed by then.
+  func end() async {
+    let task = task.withLock { $0 }
+    task?.cancel()
+    await task?.value
   }
 
   private func attempt(
@@ -95,8 +105,9 @@ final class RedisSweeper: @unchecked Sendable {
     let plan = SweepPlan(view, swept: look.swept)
     guard !plan.isEmpty else { return }
     // Leases first: once they are gone nothing void can be stored behind the sweep's back.
-    try await sweep(plan, CacheNames.lease, kind: "l", control)
-    try await sweep(plan, CacheNames.entry, kind: "e", control)
+    var pace = SweepPace()
+    try await sweep(plan, CacheNames.lease, kind: "l", control, &pace)
+    try await sweep(plan, CacheNames.entry, kind: "e", control, &pace)
     _ = try await link.run(.drop, keys: 2, arguments: 4, on: control, epoch: plan.epoch) {
       $0.append(CacheNames.meta)
       $0.append(CacheNames.bans)
@@ -104,13 +115,18 @@ final class RedisSweeper: @unchecked Sendable {
       $0.append(plan.upTo)
       $0.append(plan.floor)
     }
+    logger.log(
+      .debug, "The cache in Redis was swept.",
+      ["worked": "\(pace.worked)", "rested": "\(pace.rested)"])
   }
 
   private func sweep(
-    _ plan: SweepPlan, _ prefix: StaticString, kind: String, _ control: RedisConnection
+    _ plan: SweepPlan, _ prefix: StaticString, kind: String, _ control: RedisConnection,
+    _ pace: inout SweepPace
   ) async throws(RedisError) {
     var cursor = "0"
     repeat {
+      let began = ContinuousClock.now
       let replies = try await control.ask([
         RedisCommand(
           "SCAN", cursor, "MATCH", "\(prefix)\(plan.match)", "COUNT", "\(Self.scanned)"),
@@ -129,6 +145,11 @@ final class RedisSweeper: @unchecked Sendable {
       for start in stride(from: 0, to: found.count, by: Self.freed) {
         let slice = found[start..<min(start + Self.freed, found.count)]
         try await free(slice, kind: kind, epoch: plan.epoch, control)
+      }
+      do {
+        try await Task.sleep(for: pace.rest(after: began.duration(to: .now)))
+      } catch {
+        throw .shuttingDown
       }
     } while cursor != "0"
   }

@@ -39,7 +39,7 @@ extension ServerLimits {
       "cache-invalidations-behind-size", \.cache.invalidationBytesBehind, 16 << 10...1 << 30,
       "their bytes", "it starts anew"),
     count(
-      "cache-tag-generations", \.cache.view.tags, 100...10_000_000,
+      "cache-tag-generations", \.cache.view.tags, 100...200_000,
       "tags whose last invalidation is remembered", "entries older than the oldest are void"),
     count(
       "cache-pattern-bans", \.cache.view.bans, 1...100_000,

@@ -35,6 +35,21 @@ struct InvalidationViewTests {
     #expect(!view.isCurrent(stamp: 0, key: "b:c:d:e", tags: []))
   }
 
+  /// Only what came after an entry is matched, in whatever order it was read.
+  @Test func newerBansAreMatched() throws {
+    let bans = try [(9, "c:*"), (3, "a:*"), (5, "b:*")].map {
+      InvalidationView.Ban(sequence: $0, pattern: try CachePattern($1))
+    }
+    let view = InvalidationView(epoch: 7, sequence: 9, tags: ["t": 8], bans: bans)
+    #expect(view.bansToMatch(stamp: 2, tags: [])?.map(\.sequence) == [3, 5, 9])
+    #expect(view.bansToMatch(stamp: 4, tags: ["u"])?.map(\.sequence) == [5, 9])
+    #expect(view.bansToMatch(stamp: 8, tags: ["t"])?.map(\.sequence) == [9])
+    #expect(view.bansToMatch(stamp: 9, tags: ["t"])?.isEmpty == true)
+    #expect(view.bansToMatch(stamp: 7, tags: ["t"]) == nil)
+    #expect(view.isCurrent(stamp: 4, key: "a:x", tags: []))
+    #expect(!view.isCurrent(stamp: 4, key: "b:x", tags: []))
+  }
+
   @Test func thePatternThatComesAgainIsOneBan() throws {
     var view = InvalidationView(epoch: 7)
     for sequence in 1...5_000 as ClosedRange<UInt64> {

@@ -8,9 +8,9 @@ import Testing
   private static func bytes(_ write: CacheWrite) -> [UInt8] {
     var bytes = EntryBlob.start(write, epoch: 0x0102_0304_0506_0708)
     EntryBlob.append(0xFFFF_FFFF_FFFF_FFFE, to: &bytes)
-    #expect(bytes.count == EntryBlob.timesOffset)
+    #expect(bytes.count == EntryBlob.nonceOffset)
     EntryBlob.appendRest(write, freshUntil: 1_700_000_000_123, nonce: 42, to: &bytes)
-    #expect(bytes.count == EntryBlob.timesOffset + EntryBlob.restBytes(write))
+    #expect(bytes.count == EntryBlob.nonceOffset + EntryBlob.restBytes(write))
     return bytes
   }
 
@@ -24,7 +24,6 @@ import Testing
       #expect(blob.epoch == 0x0102_0304_0506_0708 && blob.stamp == 0xFFFF_FFFF_FFFF_FFFE)
       #expect(blob.freshUntil == 1_700_000_000_123 && blob.ttl == .milliseconds(1_500))
       #expect(blob.tags == tags && Array(blob.value) == value && blob.isAbsent == isAbsent)
-      #expect(blob.header.count == EntryBlob.headerBytes)
     }
   }
 
@@ -47,6 +46,43 @@ import Testing
     #expect(EntryBlob(bytes) == nil, "a time that nobody lives to see")
     bytes[EntryBlob.timesOffset] = 0x80
     #expect(EntryBlob(bytes) == nil)
+  }
+
+  /// The times are behind what says which writing it is.
+  @Test func whatIsTouchedIsTheSameWriting() {
+    let write = CacheWrite(
+      key: "a:b:c:d", value: [1], lifetime: CacheLifetime(ttl: .seconds(1)))
+    var (one, other) = (Self.bytes(write), Self.bytes(write))
+    var times: [UInt8] = []
+    EntryBlob.appendTimes(freshUntil: 1, ttl: .seconds(2), to: &times)
+    other.replaceSubrange(EntryBlob.timesOffset..<EntryBlob.timesOffset + times.count, with: times)
+    #expect(EntryBlob(other)?.ttl == .seconds(2) && EntryBlob(other)?.freshUntil == 1)
+    #expect(one.prefix(EntryBlob.timesOffset) == other.prefix(EntryBlob.timesOffset))
+    one[EntryBlob.timesOffset - 1] ^= 1
+    #expect(EntryBlob(one)?.ttl == .seconds(1), "the number of the writing is before them")
+  }
+
+  @Test func aSweepRestsFourTimesAsLongAsItWorksAndEnds() {
+    var pace = SweepPace()
+    let rests = [Duration.microseconds(500), .seconds(1)].map { pace.rest(after: $0) }
+    #expect(rests == [.milliseconds(2), SweepPace.longestRest])
+    #expect(pace.worked == .microseconds(1_000_500))
+    #expect(pace.rested == .milliseconds(2) + SweepPace.longestRest)
+  }
+
+  /// Beyond what one read may match nothing is said to be current.
+  @Test func matchingHasAnEnd() throws {
+    let bans = try (1...1_000).map {
+      InvalidationView.Ban(sequence: $0, pattern: try CachePattern("other:\($0):*"))
+    }
+    var matching = BanMatching()
+    let count = BanMatching.maximumMatches / 1_000
+    let verdicts = (0...count).map { _ in matching.isVoid("acme:b:c:d", by: bans[...]) }
+    #expect(verdicts == [Bool](repeating: false, count: count) + [true])
+    let unbanned = matching.isVoid("acme:b:c:d", by: [])
+    var another = BanMatching()
+    let banned = another.isVoid("other:7:c:d", by: bans[...])
+    #expect(banned && !unbanned)
   }
 
   @Test func messagesAreReadAndWritten() throws {

@@ -96,6 +96,46 @@ import Testing
     await server.stop()
   }
 
+  /// An entry that ended with its epoch while it was being touched is not found.
+  @Test func aTouchThatANewEpochOvertakesFindsNothing() async throws {
+    let server = try PrivateRedis()
+    var limits = RedisConfiguration.Limits()
+    limits.lookInterval = .seconds(3_600)
+    try await RedisTestEngines.run(on: server.url, limits: limits) { engines in
+      _ = try await engines[0].set([write(Self.key, "old")])
+      try await server.run("DEL keelson:cache:meta")
+      #expect(try await engines[0].touch([Self.key], longLife) == [false])
+    }
+    await server.stop()
+  }
+
+  /// Nothing of ours is of another type: it is no entry and no lease, and keeps no sweep from its end.
+  @Test func whatIsOfAnotherTypeIsNoEntry() async throws {
+    let server = try PrivateRedis()
+    var limits = RedisConfiguration.Limits()
+    limits.lookInterval = .milliseconds(20)
+    try await RedisTestEngines.run(on: server.url, limits: limits) { engines in
+      let engine = engines[0]
+      let keys = (1...4).map { "acme:books:invoice:\($0)" }
+      for key in keys {
+        try await server.run("RPUSH keelson:cache:e:\(key) theirs")
+        try await server.run("RPUSH keelson:cache:l:\(key) theirs")
+      }
+      #expect(try await engine.get(keys).allSatisfy { $0 == nil })
+      #expect(try await engine.touch([keys[0]], longLife) == [false])
+      _ = try await engine.invalidate(.pattern(try CachePattern("acme:*")))
+      try await eventually { try await server.run("HLEN keelson:cache:bans") == ["0"] }
+      let lease = try #require(try await engine.lease(keys[1], Self.request).lease)
+      let filled = try await engine.fill(write(keys[1], "loaded"), under: lease)
+      #expect(filled == .stored(lease.position))
+      #expect(try await engine.delete([keys[2]]).found == [false])
+      _ = try await engine.set([write(keys[3], "set")])
+      #expect(try await engine.text(keys[1]) == "loaded")
+      #expect(try await engine.text(keys[3]) == "set")
+    }
+    await server.stop()
+  }
+
   @Test(arguments: ["tags", "bans", "meta"])
   func whatHasToBeRememberedAndWasEvictedIsMissed(_ what: String) async throws {
     let server = try PrivateRedis()
@@ -208,15 +248,9 @@ import Testing
         }
         #expect(error?.code == .unavailable)
         await #expect(throws: CacheEngineError.self) { try await engine.invalidate(.tags(["b"])) }
-        await #expect(throws: CacheEngineError.self) { try await engine.probe() }
       }
       try await eventually { engine.age(at: .now) == nil }
-      #expect(!engine.isReady)
       try await server.resume()
-      try await eventually {
-        try await engine.probe()
-        return engine.isReady
-      }
       try await eventually { try await engine.text(Self.key) == "x" }
     }
     await server.stop()

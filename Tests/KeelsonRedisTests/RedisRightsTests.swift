@@ -34,6 +34,27 @@ import Testing
     await server.stop()
   }
 
+  /// Waiting would not give the user the rights that it lacks: it is said at once.
+  @Test(arguments: ["subscribe", "zrange", "role", "hmset"])
+  func tooFewRightsAreSaidAtTheStart(_ missing: String) async throws {
+    let server = try PrivateRedis()
+    try await server.run("ACL SETUSER few on '>s3cret' '~*' '&*' +@all -\(missing)")
+    let loops = LoopGroup(count: 1)
+    var configuration = RedisConfiguration(
+      url: try RedisURL("redis://few:s3cret@127.0.0.1:\(server.port)"))
+    configuration.limits.commandTimeout = .seconds(5)
+    let engine = try RedisCacheEngine(configuration, loops: loops, logger: .silent)
+    let error = await #expect(throws: CacheEngineError.self) { try await engine.start() }
+    #expect(error?.code == .failed)
+    #expect(error?.message.contains("too few rights") == true, "\(error?.message ?? "")")
+    // Of what a script lacks Redis does not give the name.
+    let name = missing == "hmset" ? "executing the script" : "'\(missing)'"
+    #expect(error?.message.contains(name) == true, "\(error?.message ?? "")")
+    await engine.close()
+    await loops.stop()
+    await server.stop()
+  }
+
   private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
     .deletingLastPathComponent().deletingLastPathComponent().path
 

@@ -2,6 +2,7 @@ import KeelsonCacheRules
 import KeelsonCore
 import KeelsonRedis
 import KeelsonTestKit
+import Synchronization
 import Testing
 
 /// How memory in Redis is freed, and kept within its limit.
@@ -35,6 +36,24 @@ import Testing
       #expect(try await engines[1].text("acme:crm:contact:4999") == "value")
       #expect(try await engine.fill(write("acme:books:x:1", "old"), under: old) == .leaseLost)
       #expect(try await engines[1].text("acme:books:x:1") == nil)
+    }
+    await server.stop()
+  }
+
+  /// Redis has time for all else, also where there are many keys of others.
+  @Test func aSweepRestsBetweenItsBatches() async throws {
+    let server = try PrivateRedis()
+    let lines = Mutex<[String]>([])
+    let logger = Logger(component: "redis", minimum: .debug, humanReadable: false) { line in
+      lines.withLock { $0.append(line) }
+    }
+    try await server.run("DEBUG POPULATE 20000 theirs 10")
+    try await RedisTestEngines.run(on: server.url, limits: Self.limits(), logger: logger) {
+      engines in
+      try await eventually { try await server.run("HGET keelson:cache:meta swept") == ["0"] }
+      try await eventually { lines.withLock { $0.contains { $0.contains("was swept") } } }
+      let line = try #require(lines.withLock { $0.first { $0.contains("was swept") } })
+      #expect(line.contains("rested") && !line.contains(#""rested":"0.0 seconds""#), "\(line)")
     }
     await server.stop()
   }

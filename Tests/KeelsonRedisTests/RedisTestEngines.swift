@@ -12,7 +12,7 @@ struct RedisTestEngines {
   private let loops: [LoopGroup]
 
   private init(
-    _ count: Int, url: String, limits: RedisConfiguration.Limits
+    _ count: Int, url: String, limits: RedisConfiguration.Limits, logger: Logger
   ) async throws {
     self.url = url
     var configuration = RedisConfiguration(url: try RedisURL(url))
@@ -22,11 +22,16 @@ struct RedisTestEngines {
     for _ in 0..<count {
       let group = LoopGroup(count: 2)
       loops.append(group)
-      engines.append(try RedisCacheEngine(configuration, loops: group, logger: .silent))
+      engines.append(try RedisCacheEngine(configuration, loops: group, logger: logger))
     }
     self.loops = loops
     self.engines = engines
-    for engine in engines { try await engine.start() }
+    do {
+      for engine in engines { try await engine.start() }
+    } catch {
+      await close()
+      throw error
+    }
   }
 
   private func close() async {
@@ -39,7 +44,7 @@ struct RedisTestEngines {
   /// - Parameter url: nil: an empty database of the Redis that all tests share.
   static func run(
     _ count: Int = 1, on url: String? = nil,
-    limits: RedisConfiguration.Limits = RedisConfiguration.Limits(),
+    limits: RedisConfiguration.Limits = RedisConfiguration.Limits(), logger: Logger = .silent,
     _ body: (RedisTestEngines) async throws -> Void
   ) async throws {
     var place = url ?? ""
@@ -55,7 +60,8 @@ struct RedisTestEngines {
       limits.stallTimeout = .seconds(10)
       limits.staleness = .seconds(5)
     }
-    let engines = try await RedisTestEngines(count, url: place, limits: limits)
+    let engines = try await RedisTestEngines(
+      count, url: place, limits: limits, logger: logger)
     do {
       try await body(engines)
     } catch {

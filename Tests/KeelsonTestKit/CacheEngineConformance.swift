@@ -187,6 +187,20 @@ extension CacheEngineConformance {
       #expect(shortened == [true])
       try await engine.waitUntilStale(key(5))
     },
+    Self("finds what several touch at once") { engine in
+      _ = try await engine.store(write(key(1), "one"))
+      let found = try await withThrowingTaskGroup(of: Bool.self) { group in
+        for number in 1...20 {
+          group.addTask {
+            let lifetime = CacheLifetime(ttl: .seconds(3_600 + number))
+            return try await engine.touch([key(1)], lifetime)[0]
+          }
+        }
+        return try await group.reduce(into: []) { $0.append($1) }
+      }
+      #expect(found == [Bool](repeating: true, count: 20))
+      #expect(try await engine.text(key(1)) == "one")
+    },
     Self("says how much is in it, and that it is up to date") { engine in
       _ = try await engine.set((0..<100).map { write(key($0), "value") })
       let measure = try await engine.measure()

@@ -1,4 +1,5 @@
 import CNghttp2
+import KeelsonCore
 
 extension HTTP2Connection {
   /// How much is read from one connection before others get their turn.

@@ -1,4 +1,5 @@
 import CNghttp2
+import KeelsonCore
 
 // One timer per connection looks at all its time limits. What moves a limit further away only
 // changes a number; the timer finds out when it fires.

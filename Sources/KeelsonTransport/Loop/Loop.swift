@@ -377,15 +377,3 @@ func uvMessage(_ status: Int32) -> String {
   guard let text = unsafe uv_strerror(status) else { return "error \(status)" }
   return unsafe String(cString: text)
 }
-
-extension Duration {
-  /// Whole milliseconds, rounded up; 0 for negative durations.
-  var wholeMilliseconds: UInt64 {
-    let (seconds, attoseconds) = components
-    guard seconds >= 0, attoseconds >= 0 else { return 0 }
-    let (milliseconds, overflows) = UInt64(seconds).multipliedReportingOverflow(by: 1_000)
-    if overflows { return .max }
-    let rest = UInt64(attoseconds)
-    return milliseconds &+ (rest + 999_999_999_999_999) / 1_000_000_000_000_000
-  }
-}

@@ -1,5 +1,6 @@
 import CLibUV
 import Glibc
+import KeelsonCore
 
 /// A connected stream socket on a loop: TCP or Unix. Confined to its loop.
 ///
