@@ -104,6 +104,12 @@ package struct InvalidationView: Sendable {
     bans.removeAll { $0.sequence <= sequence }
   }
 
+  /// Nothing is left that tags and patterns up to a sequence could void, nor can it come any more.
+  package mutating func forget(upTo sequence: UInt64) {
+    tags = tags.filter { $0.value > sequence }
+    dropBans(upTo: sequence)
+  }
+
   /// Whether an entry of this epoch is current.
   package func isCurrent(stamp: UInt64, key: String, tags names: [String]) -> Bool {
     guard let bans = bansToMatch(stamp: stamp, tags: names) else { return false }

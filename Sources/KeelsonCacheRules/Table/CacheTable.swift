@@ -98,6 +98,25 @@ package struct CacheTable<Value>: ~Copyable {
     slots.removeAll(now: now)
   }
 
+  /// Places of entries: those of ``removeAll(inSlots:where:)``.
+  package var capacity: Int { items.count }
+
+  /// Takes out what is to go among the entries of some places. Who goes through all places meets each
+  /// entry that is there all the while.
+  ///
+  /// - Returns: where to go on.
+  package mutating func removeAll(
+    inSlots range: Range<Int>, where isToGo: (_ key: String, _ value: Value) -> Bool
+  ) -> Int {
+    let end = min(range.upperBound, items.count)
+    for slot in min(range.lowerBound, end)..<end {
+      guard let item = items[slot], isToGo(item.key, item.value) else { continue }
+      slots.remove(slot)
+      items[slot] = nil
+    }
+    return end
+  }
+
   /// Lets go of entries whose time is over, looking at no more than so many. ``set(_:_:weight:expires:now:)``
   /// does so too, a few at a time.
   @inlinable package mutating func expire(at now: CacheInstant, budget: Int) {

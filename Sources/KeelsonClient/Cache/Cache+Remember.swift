@@ -51,7 +51,9 @@ extension CacheLoad {
       Flight(key, tags: tags, near: core.near, isBackground: false)
     }
     if isNew { start(flight) }
-    return try await flight.value(for: caller)
+    let given = try await flight.value(for: caller)
+    if given.isStale { core.count { $0.staleValues += 1 } }
+    return given.output
   }
 
   /// Loads it anew in the background, unless somebody does.

@@ -51,6 +51,9 @@ public struct Cache: Sendable {
 
   /// What is stored under a key; nil when there is nothing, or only the word that there is none.
   ///
+  /// An answer that took so long that it may be out of date is asked for again, as is one that became
+  /// void on its way, twice at most. The last is given: it was true when it was asked for.
+  ///
   /// - Throws: ``RPCError``; `DecodingError` when it is no such value.
   public func get<Value: Codable & Sendable>(
     _ key: String, as type: Value.Type = Value.self, options: CallOptions = CallOptions()
@@ -61,12 +64,15 @@ public struct Cache: Sendable {
     }
     let ticket = core.near.begin(key)
     defer { core.near.end(ticket) }
-    for _ in 0..<Self.attempts {
+    for attempt in 1...CacheCore.attempts {
+      let asked = CacheInstant.now
       let answer = try await service.getEntry(.init(key: key), options: options)
       guard let entry = answer.entry else { break }
-      let position = CachePosition(epoch: answer.epoch, sequence: entry.stamp)
-      // While it was on its way, it may have become void.
-      guard !core.near.isKnownVoid(key, position, tags: entry.tags) else { continue }
+      switch core.near.judge(key, core.provenance(of: entry, answer.epoch, asked: asked)) {
+      case .current: break
+      case .late, .overtaken: if attempt < CacheCore.attempts { continue }
+      case .void: continue
+      }
       core.count { $0.hits += 1 }
       guard !entry.absent else {
         core.keep(NearAbsent(), of: entry, epoch: answer.epoch, ticket)
@@ -79,9 +85,6 @@ public struct Cache: Sendable {
     core.count { $0.misses += 1 }
     return nil
   }
-
-  /// How often what has become void on its way is asked for again.
-  private static let attempts = 3
 
   // MARK: Writing
 
@@ -106,9 +109,10 @@ public struct Cache: Sendable {
     request.lifetime = policy.lifetime(ttl)
     let ticket = core.near.begin(key)
     defer { core.near.end(ticket) }
+    // What is loaded now may be older. When the call fails it may have been done all the same.
+    defer { core.flights.close([key]) }
     let answer = try await service.setEntry(request, options: options)
-    let position = CachePosition(epoch: answer.epoch, sequence: answer.stamp)
-    core.near.forget([key], before: position)
+    core.voided([key], at: CachePosition(epoch: answer.epoch, sequence: answer.stamp))
     guard answer.stored else { return false }
     core.keep(
       NearPresent(value), of: .init(storing: request, stamp: answer.stamp, policy),
@@ -131,9 +135,9 @@ public struct Cache: Sendable {
   public func delete(
     _ keys: [String], options: CallOptions = CallOptions()
   ) async throws -> [Bool] {
+    defer { core.flights.close(keys) }
     let answer = try await service.deleteEntries(.init(keys: keys), options: options)
-    core.near.forget(
-      keys, before: CachePosition(epoch: answer.epoch, sequence: answer.sequence))
+    core.voided(keys, at: CachePosition(epoch: answer.epoch, sequence: answer.sequence))
     return answer.found
   }
 
@@ -163,11 +167,19 @@ public struct Cache: Sendable {
     keys: [String] = [], tags: [String] = [], patterns: [String] = [], allowsAll: Bool = false,
     options: CallOptions = CallOptions()
   ) async throws {
+    defer {
+      if tags.isEmpty, patterns.isEmpty {
+        core.flights.close(keys)
+      } else {
+        // Whether one of these concerns it, a flight does not know before it ends.
+        core.flights.closeAll()
+      }
+    }
     let answer = try await service.invalidateEntries(
       .init(keys: keys, tags: tags, patterns: patterns, allowAll: allowsAll), options: options)
     let position = CachePosition(epoch: answer.epoch, sequence: answer.sequence)
-    core.near.forget(keys, before: position)
-    if !(tags.isEmpty && patterns.isEmpty) { core.near.forgetAll(before: position) }
+    core.voided(keys, at: position)
+    core.voided(tags: tags, patterns: patterns, at: position)
   }
 }
 

@@ -6,12 +6,13 @@ public struct CacheConfiguration: Sendable {
   public var policy = CachePolicy()
   /// Bytes of copies, as they are encoded, that this process keeps of what it has read; 0: none.
   public var nearCacheBytes = 16 << 20
-  /// How old what a copy says may be. The servers have the same limit (`cache-staleness`): do not
-  /// set this one lower.
+  /// How old what this process is given may be. Where the servers promise less to all
+  /// (`cache-staleness`, which is the same if not set), that counts. Lower than theirs it holds for
+  /// copies; what a server answers is as old as the server allows.
   public var stalenessLimit: Duration = .milliseconds(100)
   /// How often the server is asked whether copies are current, while they are in use.
   public var pingInterval: Duration = .milliseconds(20)
-  /// How long `remember` lets the cache take to answer, beside waiting for what another loads.
+  /// How long `remember` waits for the cache's answer, beside waiting for what another loads.
   public var callTimeout: Duration = .milliseconds(100)
   /// Larger values, encoded, are not sent to the server: it takes 1 MiB (`cache-value-size`).
   public var maximumValueBytes = 1 << 20
@@ -33,14 +34,14 @@ public struct CachePolicy: Sendable, Hashable {
   /// From which part of its time on a value that is asked for is loaded anew beside it, in the
   /// background: above 0; 1 or more: never.
   public var refreshAfter = 0.9
-  /// How long a caller waits for loading before it gets a stale value, if there is one; loading goes
-  /// on. nil: until it has ended.
+  /// How long a caller waits for loading before it gets a stale value, if there is one that was not
+  /// made void as of when the caller came; loading goes on. nil: until it has ended.
   public var softTimeout: Duration? = .milliseconds(500)
   /// How long all of it may take before a caller gets a stale value or DEADLINE_EXCEEDED, and loading
   /// is cancelled; nil: as long as loading takes.
   public var hardTimeout: Duration?
   /// How long nobody else loads the same: the longest that loading should take. 10 ms to 60 s. What
-  /// was loaded after that is returned, and not stored.
+  /// was loaded after that is returned, and not stored; who calls after that does not wait for it.
   public var leaseDuration: Duration = .seconds(10)
   /// How long to wait for what another process loads before loading it here, too.
   public var waitLimit: Duration = .seconds(5)

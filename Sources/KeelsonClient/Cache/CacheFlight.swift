@@ -13,20 +13,40 @@ import Synchronization
 final class CacheFlight<Output: Sendable>: AnyCacheFlight {
   typealias Instant = CacheInstant
 
+  /// What a caller gets.
+  struct Given: Sendable {
+    var output: Output
+    /// That its time is over: it stands in for one that could not be loaded, or not in time.
+    var isStale = false
+  }
+
   /// A value that is there already: a stale one, or a fresh one that is loaded anew.
   struct Interim: Sendable {
     var output: Output
-    var position: CachePosition
-    var tags: [String]
-    /// When it was asked for.
-    var asOf: Instant
+    var provenance: CacheProvenance
+    var freshUntil: Instant
     /// Until when it is good enough.
+    var until: Instant
+
+    var given: Given { Given(output: output, isStale: Instant.now >= freshUntil) }
+  }
+
+  /// What is under way, and may be shared for a time.
+  struct Load: Sendable {
+    /// What is known of that which comes of it.
+    var provenance: CacheProvenance
+    /// By then it should have ended: who comes later does not wait with those that hang.
     var until: Instant
   }
 
+  private struct Caller {
+    var entered: Instant
+    /// nil: does not wait yet.
+    var continuation: CheckedContinuation<Given, any Error>?
+  }
+
   private struct State {
-    /// Those who take part; nil: does not wait yet.
-    var callers: [UInt64: CheckedContinuation<Output, any Error>?] = [:]
+    var callers: [UInt64: Caller] = [:]
     var lastCaller: UInt64 = 0
     var result: Result<Output, any Error>?
     var interim: Interim?
@@ -35,13 +55,14 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
     /// Goes on without callers.
     var isBackground = false
     var isAbandoned = false
-    var position: CachePosition?
+    var load: Load?
     var tasks: [Task<Void, Never>] = []
 
-    mutating func takeWaiting() -> [CheckedContinuation<Output, any Error>] {
-      let waiting = callers.values.compactMap(\.self)
-      callers = callers.filter { $0.value == nil }
-      return waiting
+    /// Those who wait, if they are to go.
+    mutating func takeWaiting(_ isToGo: (Caller) -> Bool = { _ in true }) -> [Caller] {
+      let waiting = callers.filter { $0.value.continuation != nil && isToGo($0.value) }
+      for caller in waiting.keys { callers[caller] = nil }
+      return Array(waiting.values)
     }
 
     /// Gives it up if nobody wants it any more.
@@ -71,14 +92,19 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
 
   var callerCount: Int { state.withLock { $0.callers.count } }
 
-  /// Whether a caller that comes now may share it: it has not ended, and what it loads is not known
-  /// to be void already.
+  /// Whether a caller that comes now may share it: it has not ended, and what comes of it is as new as
+  /// what the caller would get by itself, as far as that is known.
   var isOpen: Bool {
-    let (isOver, position) = state.withLock { state in
-      (state.result != nil || state.isAbandoned, state.position)
+    let (isOver, load, interim) = state.withLock { state in
+      (state.result != nil || state.isAbandoned, state.load, state.interim)
     }
     guard !isOver else { return false }
-    return position.map { !near.isKnownVoid(key, $0, tags: tags) } ?? true
+    guard let load else { return true }
+    let now = Instant.now
+    guard now < load.until, near.judge(key, load.provenance) == .current else { return false }
+    // Who could not have the value that is there gets a newer one by asking for it.
+    guard let interim, near.judge(key, interim.provenance) == .late else { return true }
+    return interim.provenance.asOf.duration(to: now) < near.limit
   }
 
   /// Takes part from now on: ``value(for:)`` has to follow.
@@ -88,7 +114,7 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
     state.withLock { state in
       guard state.result == nil, !state.isAbandoned else { return nil }
       state.lastCaller += 1
-      state.callers[state.lastCaller] = .some(nil)
+      state.callers[state.lastCaller] = Caller(entered: .now)
       return state.lastCaller
     }
   }
@@ -96,11 +122,13 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
   /// Waits for what is loaded, or for a value that will do.
   ///
   /// - Throws: what the loader has thrown; `CancellationError` when the caller's task is cancelled.
-  func value(for caller: UInt64) async throws -> Output {
-    let interim = state.withLock { $0.givesInterim ? $0.interim : nil }
-    if let interim, isGood(interim) {
+  func value(for caller: UInt64) async throws -> Given {
+    let (interim, entered) = state.withLock { state in
+      (state.givesInterim ? state.interim : nil, state.callers[caller]?.entered)
+    }
+    if let interim, let entered, takers(of: interim)(entered) {
       leave(caller)
-      return interim.output
+      return interim.given
     }
     return try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
@@ -111,10 +139,10 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
           }
           // It was cancelled before it waited: it has left.
           guard state.callers[caller] != nil else { return .failure(CancellationError()) }
-          state.callers[caller] = .some(continuation)
+          state.callers[caller]?.continuation = continuation
           return nil
         }
-        if let result { continuation.resume(with: result) }
+        if let result { continuation.resume(with: result.map { Given(output: $0) }) }
       }
     } onCancel: {
       leave(caller)
@@ -124,15 +152,22 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
   private func leave(_ caller: UInt64) {
     let (continuation, tasks) = state.withLock { state in
       let entry = state.callers.removeValue(forKey: caller)
-      return (entry.flatMap(\.self), state.abandonIfUnwanted())
+      return (entry?.continuation, state.abandonIfUnwanted())
     }
     continuation?.resume(throwing: CancellationError())
     for task in tasks { task.cancel() }
   }
 
-  private func isGood(_ interim: Interim) -> Bool {
-    Instant.now < interim.until
-      && near.isGood(key, interim.position, tags: interim.tags, asOf: interim.asOf)
+  /// Which callers, by when they came, may get a value now: all, if it is current; else those who came
+  /// when it was, unless it is known to be void by now.
+  private func takers(of interim: Interim) -> (_ entered: Instant) -> Bool {
+    guard Instant.now < interim.until else { return { _ in false } }
+    let provenance = interim.provenance
+    return switch near.judge(key, provenance) {
+    case .current: { _ in true }
+    case .late: { [limit = near.limit] in provenance.asOf.duration(to: $0) < limit }
+    case .overtaken, .void: { _ in false }
+    }
   }
 
   // MARK: Loading
@@ -146,9 +181,12 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
     if isOver { task.cancel() }
   }
 
-  /// As of when what is loaded is current.
-  func loads(asOf position: CachePosition?) {
-    state.withLock { $0.position = position }
+  /// Says what is under way.
+  ///
+  /// - Parameter load: nil: a wait for what another loads. What that brings late is asked for again, so
+  ///   anybody may share it.
+  func begins(_ load: Load?) {
+    state.withLock { $0.load = load }
   }
 
   /// There is a value that will do if loading takes too long or fails.
@@ -156,20 +194,17 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
     state.withLock { $0.interim = interim }
   }
 
-  /// Callers get the value that was offered; loading goes on without them.
-  ///
-  /// - Returns: false when there is none that is still good.
-  @discardableResult
-  func giveInterim() -> Bool {
-    guard let interim = state.withLock({ $0.interim }), isGood(interim) else { return false }
-    let waiting = state.withLock { state in
-      guard state.result == nil else { return [CheckedContinuation<Output, any Error>]() }
+  /// Callers get the value that was offered, if it is good for them; loading goes on without them.
+  func giveInterim() {
+    guard let interim = state.withLock({ $0.interim }) else { return }
+    let isTaker = takers(of: interim)
+    let waiting = state.withLock { state -> [Caller] in
+      guard state.result == nil else { return [] }
       state.givesInterim = true
       state.isBackground = true
-      return state.takeWaiting()
+      return state.takeWaiting { isTaker($0.entered) }
     }
-    for caller in waiting { caller.resume(returning: interim.output) }
-    return true
+    for caller in waiting { caller.continuation?.resume(returning: interim.given) }
   }
 
   /// The lease has ended: what is loaded now is for those who wait, and for nobody else.
@@ -183,25 +218,21 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
 
   /// It has ended; only the first time counts.
   func finish(_ result: Result<Output, any Error>) {
-    let waiting = state.withLock { state in
-      guard state.result == nil else { return [CheckedContinuation<Output, any Error>]() }
+    let waiting = state.withLock { state -> [Caller] in
+      guard state.result == nil else { return [] }
       state.result = result
       return state.takeWaiting()
     }
-    for caller in waiting { caller.resume(with: result) }
+    for caller in waiting {
+      caller.continuation?.resume(with: result.map { Given(output: $0) })
+    }
   }
 
-  /// Loading has failed: the value that was offered, if it is still good, else the error.
-  ///
-  /// - Returns: whether callers got the value.
-  @discardableResult
-  func fail(_ error: any Error) -> Bool {
-    if let interim = state.withLock({ $0.interim }), isGood(interim) {
-      finish(.success(interim.output))
-      return true
-    }
+  /// Loading has failed: callers get the value that was offered, if it is good for them, else the
+  /// error.
+  func fail(_ error: any Error) {
+    giveInterim()
     finish(.failure(error))
-    return false
   }
 
   /// Ends what is attached to it.
@@ -217,20 +248,20 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
 /// A flight of whatever type.
 protocol AnyCacheFlight: AnyObject, Sendable {
   var callerCount: Int { get }
+  var isOpen: Bool { get }
 }
 
-/// The flights of a process: at most one for a key and a type of value that callers may share.
+/// The flights of a process: for a key and a type of value, the one that callers who come may share.
 final class CacheFlights: Sendable {
-  private struct Key: Hashable {
-    var key: String
-    var type: ObjectIdentifier
-  }
+  private typealias Flights = [BytewiseKey: [ObjectIdentifier: any AnyCacheFlight]]
 
-  private let flights = Mutex<[Key: any AnyCacheFlight]>([:])
+  private let flights = Mutex(Flights())
 
-  var count: Int { flights.withLock { $0.count } }
+  var count: Int { flights.withLock { $0.values.reduce(0) { $0 + $1.count } } }
   /// Callers of all of them.
-  var callerCount: Int { flights.withLock { $0.values.reduce(0) { $0 + $1.callerCount } } }
+  var callerCount: Int {
+    flights.withLock { $0.values.joined().reduce(0) { $0 + $1.value.callerCount } }
+  }
 
   /// Takes part in the flight of a key, or in a new one.
   ///
@@ -238,41 +269,54 @@ final class CacheFlights: Sendable {
   func join<Output>(
     _ key: String, make: () -> CacheFlight<Output>
   ) -> (flight: CacheFlight<Output>, caller: UInt64, isNew: Bool) {
-    let id = Key(key: key, type: ObjectIdentifier(Output.self))
+    let (key, type) = (BytewiseKey(key), ObjectIdentifier(Output.self))
     while true {
-      if let flight = flights.withLock({ $0[id] }) as? CacheFlight<Output>, flight.isOpen,
-        let caller = flight.enter()
+      if let flight = flights.withLock({ $0[key]?[type] }) as? CacheFlight<Output>,
+        flight.isOpen, let caller = flight.enter()
       {
         return (flight, caller, false)
       }
       let new = make()
       guard let caller = new.enter() else { continue }
       let isNew = flights.withLock { flights in
-        if let other = flights[id] as? CacheFlight<Output>, other.isOpen { return false }
-        flights[id] = new
+        if flights[key]?[type]?.isOpen == true { return false }
+        flights[key, default: [:]][type] = new
         return true
       }
       if isNew { return (new, caller, true) }
     }
   }
 
-  /// Begins a flight without callers; nil when there is one already.
+  /// Begins a flight without callers; nil when there is one that they could share.
   func begin<Output>(
     _ key: String, make: () -> CacheFlight<Output>
   ) -> CacheFlight<Output>? {
-    let id = Key(key: key, type: ObjectIdentifier(Output.self))
+    let (key, type) = (BytewiseKey(key), ObjectIdentifier(Output.self))
     let new = make()
     return flights.withLock { flights in
-      guard flights[id] == nil else { return nil }
-      flights[id] = new
+      guard flights[key]?[type]?.isOpen != true else { return nil }
+      flights[key, default: [:]][type] = new
       return new
     }
   }
 
   func remove<Output>(_ flight: CacheFlight<Output>) {
-    let id = Key(key: flight.key, type: ObjectIdentifier(Output.self))
+    let (key, type) = (BytewiseKey(flight.key), ObjectIdentifier(Output.self))
     flights.withLock { flights in
-      if flights[id] === flight { flights[id] = nil }
+      guard flights[key]?[type] === flight else { return }
+      flights[key]?[type] = nil
+      if flights[key]?.isEmpty == true { flights[key] = nil }
     }
+  }
+
+  /// Nobody joins the flights of these keys any more; who takes part in one does so to its end.
+  func close(_ keys: [String]) {
+    flights.withLock { flights in
+      for key in keys { flights[BytewiseKey(key)] = nil }
+    }
+  }
+
+  func closeAll() {
+    flights.withLock { $0 = [:] }
   }
 }

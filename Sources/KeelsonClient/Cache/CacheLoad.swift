@@ -28,10 +28,8 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
   let shape: Shape
   let load: @Sendable () async throws -> Output
 
-  /// How often an entry that is of no use is asked for again.
-  private static var attempts: Int { 3 }
   /// How long one call waits for what another loads.
-  private static var waitSlice: Duration { .seconds(1) }
+  private static var waitSlice: Duration { .milliseconds(500) }
 
   // MARK: Copies
 
@@ -61,8 +59,7 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
   }
 
   private func timedOut(_ flight: Flight, _ limit: Duration) {
-    fail(
-      flight,
+    flight.fail(
       RPCError(
         .deadlineExceeded,
         "Loading '\(key)' takes longer than its hard timeout of \(limit); make the loader quicker, "
@@ -76,17 +73,26 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
     defer { core.near.end(ticket) }
     let waitsUntil = Instant.now + policy.waitLimit
     var wait = Duration.zero
-    var useless = 0
-    while useless < Self.attempts, let answer = await ask(wait: wait) {
-      guard !Task.isCancelled else { return release(answer.lease) }
-      switch take(answer, flight, ticket) {
+    var refreshAfter = policy.refreshAfter
+    var attempts = CacheCore.attempts
+    while attempts > 0 {
+      let asked = Instant.now
+      flight.begins(wait > .zero ? nil : loads(asOf: core.near.asOf(asked)))
+      guard let answer = await ask(wait: wait, refreshAfter: refreshAfter) else { break }
+      guard !Task.isCancelled else { return core.release(answer.lease, of: key) }
+      let isLast = wait == .zero && attempts == 1
+      switch take(answer, asked: asked, isLast: isLast, flight, ticket) {
       case .done: return
-      case .lease(let lease): return await load(flight, under: lease, ticket)
-      case .void: useless += 1
+      case .lease(let lease): return await load(flight, under: lease, asked: asked, ticket)
+      case .again:
+        if wait == .zero { attempts -= 1 }
+        wait = .zero
       case .wrong:
-        // Another type, or another version of the type, has stored it: nobody gets this one again.
-        useless += 1
-        guard useless < Self.attempts, await delete() else { return await loadAlone(flight) }
+        // Another type, or another version of it, has stored it. That stays for whoever reads it, until
+        // there is what is loaded here: under a lease, as if its time were nearly over.
+        guard refreshAfter != Self.atOnce else { return await loadAlone(flight) }
+        refreshAfter = Self.atOnce
+        wait = .zero
       case .wait:
         let left = Instant.now.duration(to: waitsUntil)
         guard left > .zero else { return await loadAlone(flight) }
@@ -98,54 +104,68 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
     await loadAlone(flight)
   }
 
+  /// Gives a lease beside whatever is there.
+  private static var atOnce: Double { .leastNonzeroMagnitude }
+
+  /// What begins now, without a place in the order of invalidations.
+  private func loads(asOf: Instant) -> Flight.Load {
+    Flight.Load(
+      provenance: CacheProvenance(position: nil, tags: tags, asOf: asOf), until: .distantFuture)
+  }
+
   private enum Step {
     case done
     case lease(KeelsonCacheV1.Lease)
-    /// What was answered is void by now.
-    case void
+    /// What was answered is void by now, or may be.
+    case again
     /// What was answered is no such value.
     case wrong
     /// Another loads it.
     case wait
 
-    /// For an entry that cannot be used: a lease helps, all else does not.
-    var orWrong: Self {
-      if case .lease = self { self } else { .wrong }
+    var isLease: Bool {
+      if case .lease = self { true } else { false }
     }
+
+    /// For an entry that cannot be used: a lease helps, all else does not.
+    var orWrong: Self { isLease ? self : .wrong }
   }
 
   private func take(
-    _ answer: KeelsonCacheV1.GetOrLeaseResponse, _ flight: Flight,
+    _ answer: KeelsonCacheV1.GetOrLeaseResponse, asked: Instant, isLast: Bool, _ flight: Flight,
     _ ticket: NearCache.Machine.Ticket
   ) -> Step {
-    let step: Step = answer.lease.map { .lease($0) } ?? (answer.leased ? .wait : .void)
+    let step: Step = answer.lease.map { .lease($0) } ?? (answer.leased ? .wait : .again)
     guard let entry = answer.entry else {
       core.count { $0.misses += 1 }
       return step
     }
-    let position = CachePosition(epoch: answer.epoch, sequence: entry.stamp)
-    guard !core.near.isKnownVoid(key, position, tags: entry.tags) else { return step }
+    let provenance = core.provenance(of: entry, answer.epoch, asked: asked)
+    let judgement = core.near.judge(key, provenance)
+    guard judgement == .current || judgement == .late else { return step }
     let freshFor = entry.freshFor?.clampedDuration ?? .zero
     let isFresh = freshFor > .zero
     guard let (output, copy) = decode(entry) else { return isFresh ? step.orWrong : step }
-    let interim = Flight.Interim(
-      output: output, position: position, tags: entry.tags, asOf: Instant.now,
-      until: flight.began + freshFor + policy.staleLimit)
+    let freshUntil = asked + freshFor
+    flight.offer(
+      .init(
+        output: output, provenance: provenance, freshUntil: freshUntil,
+        until: freshUntil + policy.staleLimit))
     guard isFresh else {
       core.count { $0.misses += 1 }
-      flight.offer(interim)
-      giveStale(flight, isWaiting: answer.leased)
+      giveStale(flight)
       return step
     }
+    // Where it is late, and others came meanwhile, they are not to get it.
+    guard judgement == .current || isLast || step.isLease else { return .again }
     core.count { $0.hits += 1 }
     core.keep(
       copy, of: entry, epoch: answer.epoch, ticket, refreshAfter: policy.refreshAfter)
-    guard case .lease = step else {
+    guard step.isLease else {
       flight.finish(.success(output))
       return .done
     }
-    // It is to be loaded anew; nobody waits for that.
-    flight.offer(interim)
+    // It is to be loaded anew; who may have it does not wait for that.
     flight.giveInterim()
     return step
   }
@@ -157,26 +177,29 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
   }
 
   /// Callers get the stale value that was offered once loading has taken as long as it may.
-  private func giveStale(_ flight: Flight, isWaiting: Bool) {
+  private func giveStale(_ flight: Flight) {
     guard let limit = policy.softTimeout else { return }
     flight.attach(
       Task {
         guard (try? await Task.sleep(for: Instant.now.duration(to: flight.began + limit))) != nil
         else { return }
-        if flight.giveInterim() { core.count { $0.staleValues += 1 } }
+        flight.giveInterim()
       })
   }
 
   // MARK: Loading
 
   private func load(
-    _ flight: Flight, under lease: KeelsonCacheV1.Lease, _ ticket: NearCache.Machine.Ticket
+    _ flight: Flight, under lease: KeelsonCacheV1.Lease, asked: Instant,
+    _ ticket: NearCache.Machine.Ticket
   ) async {
-    flight.loads(asOf: CachePosition(epoch: lease.epoch, sequence: lease.stamp))
-    let duration = lease.duration?.clampedDuration ?? policy.leaseDuration
+    var load = loads(asOf: .now)
+    load.provenance.position = CachePosition(epoch: lease.epoch, sequence: lease.stamp)
+    load.until = asked + (lease.duration?.clampedDuration ?? policy.leaseDuration)
+    flight.begins(load)
     flight.attach(
-      Task {
-        guard (try? await Task.sleep(for: duration)) != nil else { return }
+      Task { [until = load.until] in
+        guard (try? await Task.sleep(for: Instant.now.duration(to: until))) != nil else { return }
         flight.leaseEnded()
       })
     do {
@@ -184,21 +207,26 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
       await store(output, under: lease, ticket)
       flight.finish(.success(output))
     } catch {
-      release(lease)
-      fail(flight, error)
+      core.release(lease, of: key)
+      flight.fail(error)
     }
   }
 
-  /// Loads without the cache: there is none, or somebody else has the lease.
+  /// Loads without the cache: there is none, or somebody else has the lease. Those who come within the
+  /// staleness limit share it, and those who come while the stream says that it is current; so a crowd
+  /// begins ten loads a second of a key at most.
   private func loadAlone(_ flight: Flight) async {
     // Nothing is stored: it is for those who wait, and for nobody else.
     flight.leaseEnded()
     guard !Task.isCancelled else { return }
-    flight.loads(asOf: core.near.position)
+    var load = loads(asOf: .now)
+    load.provenance.position = core.near.position
+    load.until = .now + policy.leaseDuration
+    flight.begins(load)
     do {
       flight.finish(.success(try await runLoader()))
     } catch {
-      fail(flight, error)
+      flight.fail(error)
     }
   }
 
@@ -212,20 +240,21 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
     }
   }
 
-  private func fail(_ flight: Flight, _ error: any Error) {
-    if flight.fail(error) { core.count { $0.staleValues += 1 } }
-  }
-
   // MARK: Calls
 
-  private func ask(wait: Duration) async -> KeelsonCacheV1.GetOrLeaseResponse? {
+  /// A lease that comes too late for this one is given back: nobody is to wait for it.
+  private func ask(
+    wait: Duration, refreshAfter: Double
+  ) async -> KeelsonCacheV1.GetOrLeaseResponse? {
     var request = KeelsonCacheV1.GetOrLeaseRequest()
     request.key = key
     request.leaseDuration = .init(policy.leaseDuration)
     if wait > .zero { request.wait = .init(wait) }
-    if policy.refreshAfter < 1 { request.refreshAfter = policy.refreshAfter }
-    return await core.attempt(timeout: wait + core.configuration.callTimeout) {
-      [core, request] options in
+    if refreshAfter < 1 { request.refreshAfter = refreshAfter }
+    return await core.attempt(
+      timeout: wait + core.configuration.callTimeout,
+      late: { [core, key] in core.release($0.lease, of: key) }
+    ) { [core, request] options in
       try await core.service.getOrLease(request, options: options)
     }
   }
@@ -245,7 +274,7 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
         bytes.count <= core.configuration.maximumValueBytes
       else {
         core.count { $0.unstored += 1 }
-        return release(lease)
+        return core.release(lease, of: key)
       }
       request.value = bytes
       copy = NearPresent(value)
@@ -260,31 +289,13 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
       [core, request] options in
       try await core.service.setEntry(request, options: options)
     }
-    guard let answer else {
-      // Refused, perhaps: nobody is to wait for it.
-      release(lease)
+    guard let answer, answer.stored else {
+      // Refused, lost or late: if the lease stands still, nobody is to wait for it.
+      core.release(lease, of: key)
       return core.count { $0.unstored += 1 }
     }
-    guard answer.stored else { return core.count { $0.unstored += 1 } }
     core.keep(
       copy, of: .init(storing: request, stamp: answer.stamp, policy), epoch: answer.epoch, ticket,
       refreshAfter: policy.refreshAfter)
-  }
-
-  /// In a task of its own: the flight's may be cancelled.
-  private func release(_ lease: KeelsonCacheV1.Lease?) {
-    guard let lease else { return }
-    let request = KeelsonCacheV1.ReleaseLeaseRequest(key: key, lease: lease)
-    Task { [core] in
-      _ = await core.attempt(timeout: core.configuration.callTimeout) { options in
-        try await core.service.releaseLease(request, options: options)
-      }
-    }
-  }
-
-  private func delete() async -> Bool {
-    await core.attempt(timeout: core.configuration.callTimeout) { [core, key] options in
-      try await core.service.deleteEntries(.init(keys: [key]), options: options)
-    } != nil
   }
 }

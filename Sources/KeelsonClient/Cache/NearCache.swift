@@ -15,11 +15,9 @@ final class NearCache: Sendable {
   let isOn: Bool
   /// Set when pings are to be sent again.
   let wakeup = Wakeup()
-  private let stalenessLimit: Duration
 
   init(byteLimit: Int, stalenessLimit: Duration) {
     isOn = byteLimit > 0
-    self.stalenessLimit = stalenessLimit
     machine = Mutex(
       Machine(.init(byteLimit: byteLimit, stalenessLimit: stalenessLimit), now: .now))
   }
@@ -52,27 +50,20 @@ final class NearCache: Sendable {
     return machine.withLock { $0.keep(answer, of: ticket, at: .now) }
   }
 
-  func isKnownVoid(_ key: String, _ position: CachePosition, tags: [String]) -> Bool {
-    machine.withLock { $0.isKnownVoid(key, position, tags: tags) }
+  /// Whether something that came of a call or a load may be given now.
+  func judge(_ key: String, _ value: CacheProvenance) -> CacheProvenance.Judgement {
+    machine.withLock { $0.judge(key, value, at: .now) }
   }
 
-  /// Whether what was current at a time, as of a place in the order of invalidations, may be given
-  /// now.
-  func isGood(_ key: String, _ position: CachePosition, tags: [String], asOf: Instant) -> Bool {
-    let now = Instant.now
-    return machine.withLock { machine in
-      if machine.isKnownVoid(key, position, tags: tags) { return false }
-      if asOf.duration(to: now) < stalenessLimit { return true }
-      return machine.isInSync(at: now) && machine.position?.epoch == position.epoch
-    }
-  }
+  /// How old what is given may be.
+  var limit: Duration { machine.withLock { $0.limit } }
 
-  func forget(_ keys: [String], before position: CachePosition) {
-    machine.withLock { $0.forget(keys, before: position, now: .now) }
-  }
+  /// As of when the answer to a call is true that was made then.
+  func asOf(_ asked: Instant) -> Instant { machine.withLock { $0.asOf(asked) } }
 
-  func forgetAll(before position: CachePosition) {
-    machine.withLock { $0.forgetAll(before: position, now: .now) }
+  /// This process has made something void.
+  func voided(_ scope: KeelsonCacheRules.Invalidation.Scope, at position: CachePosition) {
+    machine.withLock { $0.voided(scope, at: position, now: .now) }
   }
 
   // MARK: The stream
@@ -82,7 +73,8 @@ final class NearCache: Sendable {
     switch response.event {
     case .start(let start):
       let position = CachePosition(epoch: start.epoch, sequence: start.sequence)
-      machine.withLock { $0.start(at: position, now: .now) }
+      let staleness = start.staleness?.clampedDuration
+      machine.withLock { $0.start(at: position, staleness: staleness, now: .now) }
     case .invalidation(let told):
       let invalidation = Invalidation(sequence: told.sequence, scope: told.scope)
       machine.withLock { $0.hear(invalidation, now: .now) }

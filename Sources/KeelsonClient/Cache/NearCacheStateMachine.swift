@@ -13,21 +13,28 @@ import KeelsonCore
 /// - What a call answers is kept only if it belongs to the stream's life of the cache, nothing that
 ///   was told meanwhile concerns it, and the call began when the stream had run for the limit
 ///   already: what a server did not know when it answered, the stream has told.
+/// - What this process makes void itself counts from then on, before the stream tells it.
+///
+/// What calls answer, and what loads bring, it judges by the same knowledge: ``judge(_:_:at:)``.
 struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
   typealias Instant = CacheInstant
 
   struct Settings: Sendable {
     /// Bytes that all copies may take; 0: none are kept.
     var byteLimit: Int
-    /// How old what a copy says may be, and how far behind a server's answer may be.
+    /// How old what a copy says may be. A server that promises less is held to that.
     var stalenessLimit: Duration
     /// A stream on which a ping is not answered for this long is given up.
     var silenceLimit: Duration = .seconds(2)
     /// Without a look for this long no pings are sent.
     var idleLimit: Duration = .seconds(1)
-    /// Tags, and patterns, whose invalidations are remembered. One more, and all copies go.
+    /// Tags, and patterns, whose invalidations are remembered until all copies have been compared
+    /// with them. One more, and all copies go.
     var tags = 10_000
-    var patterns = 100
+    var patterns = 1_000
+    /// How much of what this process has made void by tags and patterns is remembered. What was true
+    /// before that counts as void.
+    var own = 256
     /// Pings that wait for their pongs.
     var pings = 256
 
@@ -99,21 +106,53 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
   /// What was heard of a key while calls about it are under way.
   private struct Placeholder {
     var calls = 0
-    /// What has a lower stamp is void.
-    var lastInvalidation: UInt64 = 0
+    /// What has a lower stamp of the same epoch is void.
+    var invalidated: CachePosition?
+  }
+
+  /// What this process has made void by tags or patterns: who has answered what was true before may not
+  /// have known of it.
+  private struct Own {
+    var scope: Invalidation.Scope
+    var position: CachePosition
+    var time: Instant
+
+    /// What belongs to another life of the cache cannot be compared, and counts as older.
+    func voids(_ key: String, _ other: CachePosition, tags: [String]) -> Bool {
+      guard other.epoch != position.epoch || other.sequence < position.sequence else {
+        return false
+      }
+      return switch scope {
+      case .keys(let keys): keys.contains(key)
+      case .tags(let names): names.contains { tags.contains($0) }
+      case .pattern(let pattern): pattern.matches(key)
+      case .all: true
+      }
+    }
+  }
+
+  /// A pass over all copies. At its end no copy needs what the view has known at its beginning.
+  private struct Sweep {
+    var sequence: UInt64
+    var began: Instant
+    var slot = 0
   }
 
   private let settings: Settings
   private var copies: CacheTable<Copy>
-  private var placeholders: [String: Placeholder] = [:]
+  private var placeholders: [BytewiseKey: Placeholder] = [:]
   /// What the stream has told; nil without one.
   private var view: InvalidationView?
-  /// What calls answer that began earlier is not kept.
-  private(set) var keepsFrom: Instant?
+  private var sweep: Sweep?
+  /// How old what the servers give may be, as the last stream has said.
+  private var serversLimit: Duration?
+  /// The view says of nothing that was true before this whether it still is.
+  private(set) var knowsFrom: Instant?
   /// How long what is known will do.
   private var servesUntil = Instant(microseconds: .min)
-  /// Where the stream has to come to before copies are given again.
-  private var reach: CachePosition?
+  private var own: [Own] = []
+  /// Of the last of them that was let go of.
+  private var ownTime: Instant?
   private var pings: [(number: UInt64, sent: Instant)] = []
   private var lastPing: UInt64 = 0
   private var lastLook: Instant?
@@ -141,23 +180,45 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
   }
   /// Whether copies may be given.
   func isInSync(at now: Instant) -> Bool {
-    now < servesUntil && reach == nil
+    now < servesUntil
   }
+
+  // MARK: How old
+
+  /// How old what is given may be: the smaller of what the servers promise to everybody, whoever made
+  /// something void counts on it, and of what this process bears.
+  var limit: Duration {
+    serversLimit.map { min($0, settings.stalenessLimit) } ?? settings.stalenessLimit
+  }
+
+  /// How far behind a server may be, at most: what is believed too early is never found out, so here
+  /// the larger counts.
+  private var longestLimit: Duration {
+    serversLimit.map { max($0, settings.stalenessLimit) } ?? settings.stalenessLimit
+  }
+
+  /// As of when the answer to a call is true. A server may be behind by half of the limit; the other
+  /// half is the call's.
+  func asOf(_ asked: Instant) -> Instant { asked + (.zero - limit / 2) }
+
+  /// From when on something has to be true for a view that begins now to say whether it still is.
+  private func known(from now: Instant) -> Instant { now + longestLimit / 2 }
 
   // MARK: The stream
 
   /// A stream begins, or begins anew.
-  mutating func start(at position: CachePosition, now: Instant) {
+  ///
+  /// - Parameter staleness: how old what the servers give may be; nil: they do not say.
+  mutating func start(at position: CachePosition, staleness: Duration? = nil, now: Instant) {
+    if let staleness, staleness > .zero { serversLimit = staleness }
     view = InvalidationView(epoch: position.epoch, sequence: position.sequence)
-    if let reach, reach.epoch != position.epoch || reach.sequence <= position.sequence {
-      self.reach = nil
-    }
     flush(now)
   }
 
   private mutating func flush(_ now: Instant) {
     copies.removeAll(now: now)
-    keepsFrom = now + settings.stalenessLimit
+    sweep = nil
+    knowsFrom = known(from: now)
     servesUntil = Instant(microseconds: .min)
     flushes += 1
   }
@@ -172,28 +233,58 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
     case .gap:
       return start(
         at: CachePosition(epoch: view.epoch, sequence: invalidation.sequence), now: now)
-    case .applied:
-      invalidations += 1
-      if let reach, reach.sequence <= view.sequence { self.reach = nil }
+    case .applied: invalidations += 1
     }
     switch invalidation.scope {
-    case .keys(let keys): drop(keys, below: invalidation.sequence, now: now)
+    case .keys(let keys):
+      drop(
+        keys, below: CachePosition(epoch: view.epoch, sequence: invalidation.sequence), now: now)
     case .all: copies.removeAll(now: now)
-    case .tags, .pattern:
-      // The servers know of these by the time that calls which begin now are kept.
-      if view.tags.count > settings.tags || view.bans.count > settings.patterns {
-        start(at: CachePosition(epoch: view.epoch, sequence: view.sequence), now: now)
-      }
+    case .tags(let names): compare(names.count, ofAtMost: settings.tags, now: now)
+    case .pattern: compare(1, ofAtMost: settings.patterns, now: now)
     }
   }
 
-  private mutating func drop(_ keys: [String], below sequence: UInt64, now: Instant) {
+  private mutating func drop(_ keys: [String], below position: CachePosition, now: Instant) {
     for key in keys {
-      if let copy = copies.get(key, now: now), copy.stamp < sequence { copies.remove(key) }
-      if let placeholder = placeholders[key], placeholder.lastInvalidation < sequence {
-        placeholders[key]?.lastInvalidation = sequence
+      if let copy = copies.get(key, now: now), copy.stamp < position.sequence {
+        copies.remove(key)
       }
+      let id = BytewiseKey(key)
+      guard let placeholder = placeholders[id] else { continue }
+      if let last = placeholder.invalidated, last.epoch == position.epoch,
+        last.sequence >= position.sequence
+      {
+        continue
+      }
+      placeholders[id]?.invalidated = position
     }
+  }
+
+  /// Names were added to the view. From half of its room on copies are compared with it, each time so
+  /// many that all have been long before it is full; then what it knew at the beginning is forgotten.
+  private mutating func compare(_ names: Int, ofAtMost limit: Int, now: Instant) {
+    guard let view else { return }
+    guard view.tags.count <= settings.tags, view.bans.count <= settings.patterns else {
+      return start(at: CachePosition(epoch: view.epoch, sequence: view.sequence), now: now)
+    }
+    guard
+      sweep != nil || view.tags.count > settings.tags / 2
+        || view.bans.count > settings.patterns / 2
+    else { return }
+    var sweep = sweep ?? Sweep(sequence: view.sequence, began: now)
+    let budget = 1 + copies.capacity * 4 * names / limit
+    sweep.slot = copies.removeAll(inSlots: sweep.slot..<sweep.slot + budget) { key, copy in
+      !Self.isCurrent(copy, key, by: view)
+    }
+    guard sweep.slot >= copies.capacity else {
+      self.sweep = sweep
+      return
+    }
+    self.sweep = nil
+    self.view?.forget(upTo: sweep.sequence)
+    // Answers of before may not have been compared.
+    knowsFrom = knowsFrom.map { max($0, known(from: sweep.began)) }
   }
 
   /// A ping was answered.
@@ -207,14 +298,14 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
       servesUntil = Instant(microseconds: .min)
       return
     }
-    servesUntil = max(servesUntil, sent + (settings.stalenessLimit - max(.zero, age)))
+    servesUntil = max(servesUntil, sent + (limit - max(.zero, age)))
   }
 
   /// The stream is lost: nothing is known any more.
   mutating func disconnect(at now: Instant) {
     view = nil
     flush(now)
-    keepsFrom = nil
+    knowsFrom = nil
     pings = []
   }
 
@@ -241,11 +332,14 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
   /// A copy that is fresh and not known to be void.
   mutating func look(_ key: String, at now: Instant) -> Look {
     lastLook = now
-    guard isInSync(at: now), let copy = copies.get(key, now: now) else {
+    guard isInSync(at: now), ownTime.map({ isTold($0, at: now) }) ?? true,
+      let last = view?.lastOfMany, let copy = copies.get(key, now: now)
+    else {
       defer { isIdle = false }
       return .miss(wakes: isIdle)
     }
-    guard isCurrent(copy, key) else {
+    guard copy.checked >= last || isCurrent(copy, key), own.isEmpty || !isOwnVoid(copy, key, at: now)
+    else {
       copies.remove(key)
       return .miss(wakes: false)
     }
@@ -260,35 +354,75 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
   }
 
   private func isCurrent(_ copy: Copy, _ key: String) -> Bool {
-    guard let last = view?.lastOfMany else { return false }
-    guard copy.checked < last else { return true }
-    guard view?.isCurrent(stamp: copy.checked, key: key, tags: copy.tags) ?? false else {
-      return false
-    }
-    copy.checked = last
+    view.map { Self.isCurrent(copy, key, by: $0) } ?? false
+  }
+
+  private static func isCurrent(_ copy: Copy, _ key: String, by view: InvalidationView) -> Bool {
+    guard copy.checked < view.lastOfMany else { return true }
+    guard view.isCurrent(stamp: copy.checked, key: key, tags: copy.tags) else { return false }
+    copy.checked = view.lastOfMany
     return true
+  }
+
+  /// Whether the stream has told what this process did then, if it is in sync.
+  private func isTold(_ time: Instant, at now: Instant) -> Bool {
+    time.duration(to: now) >= longestLimit
+  }
+
+  private func isOwnVoid(_ copy: Copy, _ key: String, at now: Instant) -> Bool {
+    guard let newest = own.last, !isTold(newest.time, at: now), let view else { return false }
+    let position = CachePosition(epoch: view.epoch, sequence: copy.stamp)
+    return own.contains { $0.voids(key, position, tags: copy.tags) }
+  }
+
+  private func isOwnVoid(
+    _ key: String, _ position: CachePosition, tags: [String], asOf: Instant
+  ) -> Bool {
+    // Servers may be further behind than is counted.
+    let known = asOf + (limit - longestLimit) / 2
+    if let ownTime, known < ownTime { return true }
+    return own.contains { known < $0.time && $0.voids(key, position, tags: tags) }
   }
 
   /// A call about a key begins. ``end(_:)`` has to follow.
   mutating func begin(_ key: String, at now: Instant) -> Ticket {
-    placeholders[key, default: Placeholder()].calls += 1
+    placeholders[BytewiseKey(key), default: Placeholder()].calls += 1
     return Ticket(key: key, began: now)
   }
 
   mutating func end(_ ticket: Ticket) {
-    guard var placeholder = placeholders[ticket.key] else { return }
+    let id = BytewiseKey(ticket.key)
+    guard var placeholder = placeholders[id] else { return }
     placeholder.calls -= 1
-    placeholders[ticket.key] = placeholder.calls > 0 ? placeholder : nil
+    placeholders[id] = placeholder.calls > 0 ? placeholder : nil
+  }
+
+  /// Whether something that came of a call or a load may be given now.
+  func judge(_ key: String, _ value: CacheProvenance, at now: Instant) -> CacheProvenance.Judgement
+  {
+    let isYoung = value.asOf.duration(to: now) < limit
+    guard let position = value.position else { return isYoung ? .current : .late }
+    if isOwnVoid(key, position, tags: value.tags, asOf: value.asOf) { return .void }
+    if isOvertaken(key, position, tags: value.tags) { return .overtaken }
+    return isYoung || isInSync(at: now) && isKnown(value) ? .current : .late
   }
 
   /// Whether the stream has told that something is void. What belongs to another life of the cache
   /// nothing is known about.
-  func isKnownVoid(_ key: String, _ position: CachePosition, tags: [String]) -> Bool {
-    guard let view, position.epoch == view.epoch else { return false }
-    if let placeholder = placeholders[key], position.sequence < placeholder.lastInvalidation {
+  private func isOvertaken(_ key: String, _ position: CachePosition, tags: [String]) -> Bool {
+    if let last = placeholders[BytewiseKey(key)]?.invalidated, last.epoch == position.epoch,
+      position.sequence < last.sequence
+    {
       return true
     }
+    guard let view, position.epoch == view.epoch else { return false }
     return !view.isCurrent(stamp: position.sequence, key: key, tags: tags)
+  }
+
+  /// Whether the stream would have told that it is void.
+  private func isKnown(_ value: CacheProvenance) -> Bool {
+    guard let view, let knowsFrom else { return false }
+    return value.position?.epoch == view.epoch && value.asOf >= knowsFrom
   }
 
   /// Keeps what a call has answered, if it is sure to be current.
@@ -296,14 +430,19 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
   /// - Returns: whether it is kept.
   @discardableResult
   mutating func keep(_ answer: Answer, of ticket: Ticket, at now: Instant) -> Bool {
-    guard let view, answer.position.epoch == view.epoch, let keepsFrom, ticket.began >= keepsFrom,
-      !isKnownVoid(ticket.key, answer.position, tags: answer.tags)
+    let provenance = CacheProvenance(
+      position: answer.position, tags: answer.tags, asOf: asOf(ticket.began))
+    guard isKnown(provenance), let view,
+      !isOvertaken(ticket.key, answer.position, tags: answer.tags),
+      !isOwnVoid(
+        ticket.key, answer.position, tags: answer.tags, asOf: provenance.asOf)
     else {
       refusals += 1
       return false
     }
     let copy = Copy(answer, began: ticket.began)
     guard now < copy.expires else { return false }
+    copy.checked = max(copy.checked, view.lastOfMany)
     if let other = copies.get(ticket.key, now: now) {
       // Answers may come in another order than they were given in.
       guard (other.stamp, other.expires) <= (copy.stamp, copy.expires) else { return false }
@@ -314,19 +453,12 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
 
   // MARK: What this process itself makes void
 
-  /// Keys were invalidated, deleted or set from here: no copy of before is given any more.
-  mutating func forget(_ keys: [String], before position: CachePosition, now: Instant) {
+  /// Something was invalidated, deleted or set from here: nothing of before is given any more.
+  mutating func voided(_ scope: Invalidation.Scope, at position: CachePosition, now: Instant) {
     // Of another life than the stream's nothing can be compared.
-    let isSame = view.map { $0.epoch == position.epoch } ?? true
-    drop(keys, below: isSame ? position.sequence : .max, now: now)
-  }
-
-  /// Tags or patterns were invalidated from here: no copy is given before the stream has told it.
-  mutating func forgetAll(before position: CachePosition, now: Instant) {
-    guard let view else { return }
-    guard view.epoch == position.epoch else { return flush(now) }
-    guard view.sequence < position.sequence else { return }
-    reach = CachePosition(
-      epoch: view.epoch, sequence: max(reach?.sequence ?? 0, position.sequence))
+    if let view, view.epoch != position.epoch { flush(now) }
+    if case .keys(let keys) = scope { return drop(keys, below: position, now: now) }
+    if own.count == settings.own { ownTime = own.removeFirst().time }
+    own.append(Own(scope: scope, position: position, time: now))
   }
 }

@@ -50,6 +50,10 @@ import Testing
       #expect(server.entry(Self.key)?.value == bytes)
       try await cache.set(Self.key, "text")
       #expect(server.entry(Self.key)?.value == Array(#""text""#.utf8))
+      // No array of nothing is bytes because it could be.
+      try await cache.set(Self.key, [String]())
+      #expect(server.entry(Self.key)?.value == Array("[]".utf8))
+      #expect(try await cache.get(Self.key) == [String]())
       await #expect(throws: DecodingError.self) { try await cache.get(Self.key, as: Int.self) }
     }
   }
@@ -126,6 +130,51 @@ import Testing
     }
   }
 
+  @Test func anAnswerThatMayBeOutOfDateIsAskedForAgain() async throws {
+    // Without a stream nothing vouches for what took longer than the half of nothing.
+    try await withCache(
+      .with {
+        $0.nearCacheBytes = 0
+        $0.stalenessLimit = .zero
+      }
+    ) { (cache, server) async throws in
+      server.put(Self.key, "1")
+      let (arrived, gate) = server.hold("GetEntry")
+      async let value = cache.get(Self.key, as: Int.self)
+      await arrived.wait()
+      try server.invalidate(.init(keys: [Self.key]))
+      server.put(Self.key, "2")
+      gate.open()
+      #expect(try await value == 2)
+      #expect(server.calls("GetEntry") == 3 && cache.status.hits == 1)
+    }
+  }
+
+  @Test func aKeyThatChangesAllTheTimeIsNotMissing() async throws {
+    try await withCache { (cache, server) async throws in
+      let other = "acme:test:account:2"
+      server.put(other, "1")
+      try await expectCopy(cache, 1, key: other)
+      server.put(Self.key, "1")
+      let hits = cache.status.hits
+      var (arrived, gate) = server.hold("GetEntry")
+      async let value = cache.get(Self.key, as: Int.self)
+      for step in 2...4 {
+        await arrived.wait()
+        let heard = cache.status.invalidations
+        try server.invalidate(.init(keys: [Self.key]))
+        server.put(Self.key, "\(step)")
+        while cache.status.invalidations == heard { await Task.yield() }
+        let last = gate
+        if step < 4 { (arrived, gate) = server.hold("GetEntry") }
+        last.open()
+      }
+      // It was true when it was asked for.
+      #expect(try await value == 3)
+      #expect(cache.status.hits == hits + 1)
+    }
+  }
+
   @Test func copiesAreDroppedWithTheirStreamAndComeBack() async throws {
     try await withCache { (cache, server) async throws in
       server.put(Self.key, "1")
@@ -157,7 +206,13 @@ import Testing
   }
 
   @Test func noCopiesAreKeptWithoutRoom() async throws {
-    try await withCache(.with { $0.nearCacheBytes = 0 }) { (cache, server) async throws in
+    try await withCache(
+      .with {
+        $0.nearCacheBytes = 0
+        // No answer is late.
+        $0.stalenessLimit = .seconds(600)
+      }
+    ) { (cache, server) async throws in
       server.put(Self.key, "1")
       for _ in 0..<3 { #expect(try await cache.get(Self.key) == 1) }
       #expect(server.calls("GetEntry") == 3 && server.calls("WatchInvalidations") == 0)

@@ -42,8 +42,8 @@ import Testing
       CacheInstant(microseconds: 1_000_000 + milliseconds * 1_000)
     }
 
-    func start(_ position: CachePosition, at time: Int64) {
-      machine.start(at: position, now: Self.at(time))
+    func start(_ position: CachePosition, staleness: Duration? = nil, at time: Int64) {
+      machine.start(at: position, staleness: staleness, now: Self.at(time))
     }
     func disconnect(at time: Int64) { machine.disconnect(at: Self.at(time)) }
     func hear(_ sequence: UInt64, _ scope: Invalidation.Scope, at time: Int64 = 203) {
@@ -78,8 +78,8 @@ import Testing
     }
 
     func look(at time: Int64) -> Machine.Look { machine.look(key, at: Self.at(time)) }
-    func value(at time: Int64 = 210) -> Int? {
-      if case .hit(let value, _) = look(at: time) { value } else { nil }
+    func value(of key: String = key, at time: Int64 = 210) -> Int? {
+      if case .hit(let value, _) = machine.look(key, at: Self.at(time)) { value } else { nil }
     }
     func wantsRefresh(at time: Int64) -> Bool? {
       if case .hit(_, let wants) = look(at: time) { wants } else { nil }
@@ -88,14 +88,16 @@ import Testing
       if case .miss(let wakes) = look(at: time) { wakes } else { nil }
     }
 
-    func isKnownVoid(_ stamp: UInt64, tags: [String] = []) -> Bool {
-      machine.isKnownVoid(key, position(stamp), tags: tags)
+    /// - Parameter asked: when the call was made that answered it.
+    func judge(
+      _ position: CachePosition?, tags: [String] = [], asked: Int64 = 200, at time: Int64 = 210
+    ) -> CacheProvenance.Judgement {
+      let asOf = machine.asOf(Self.at(asked))
+      return machine.judge(
+        key, .init(position: position, tags: tags, asOf: asOf), at: Self.at(time))
     }
-    func forget(_ position: CachePosition, at time: Int64) {
-      machine.forget([key], before: position, now: Self.at(time))
-    }
-    func forgetAll(_ position: CachePosition, at time: Int64) {
-      machine.forgetAll(before: position, now: Self.at(time))
+    func void(_ scope: Invalidation.Scope, _ position: CachePosition, at time: Int64) {
+      machine.voided(scope, at: position, now: Self.at(time))
     }
 
     var count: Int { machine.count }
@@ -197,7 +199,7 @@ import Testing
     #expect(bench.value() == nil)
     // What another server still answers, which has not heard of it, is not kept; what is new, is.
     #expect(!bench.keep(Self.answer(1, stamp: 10, tags: ["red"])))
-    #expect(bench.isKnownVoid(10, tags: ["red"]))
+    #expect(bench.judge(Self.position(10), tags: ["red"]) == .overtaken)
     #expect(bench.keep(Self.answer(2, stamp: 11, tags: ["red"])))
     #expect(bench.value() == 2)
   }
@@ -234,23 +236,37 @@ import Testing
     }
   }
 
-  @Test func moreTagsOrPatternsThanAreRememberedVoidAllCopies() throws {
-    var bench = Bench(tags: 2)
+  @Test func moreTagsThanAreRememberedVoidAllCopies() {
+    let bench = Bench(tags: 2)
     bench.keep(Self.answer(1, stamp: 10))
-    bench.hear(11, .tags(["a", "b"]), at: 203)
+    bench.hear(11, .tags(["a"]), at: 203)
     #expect(bench.value() == 1)
-    bench.hear(12, .tags(["c"]), at: 203)
+    bench.hear(12, .tags(["b", "c"]), at: 203)
     #expect(bench.count == 0 && bench.flushes == 2)
     // A server that knows no better would be believed now, but for its call's early beginning.
     #expect(!bench.keep(Self.answer(1, stamp: 10, tags: ["a"]), began: 204, at: 205))
     #expect(bench.keep(Self.answer(2, stamp: 12, tags: ["a"]), began: 303, at: 304))
+  }
 
-    bench = Bench(patterns: 1)
-    for sequence in UInt64(11)...12 {
-      bench.keep(Self.answer(1, stamp: 10))
-      bench.hear(sequence, .pattern(try CachePattern("acme:other:\(sequence)*")), at: 203)
+  @Test func patternsThatNoCopyNeedsAreForgotten() throws {
+    let bench = Bench(patterns: 100)
+    let count = 50
+    for number in 0..<count {
+      bench.keep(Self.answer(number, stamp: 10), key: "acme:test:thing:\(number)")
     }
-    #expect(bench.count == 0)
+    for sequence in UInt64(11)..<400 {
+      // Each tenth concerns one copy.
+      let number = sequence % 10 == 0 ? "\(sequence / 10)" : "none\(sequence)"
+      bench.hear(sequence, .pattern(try CachePattern("acme:*:thing:\(number)")), at: 203)
+    }
+    #expect(bench.flushes == 1)
+    for number in 0..<count {
+      let isVoid = (2..<40).contains(number)
+      #expect(bench.value(of: "acme:test:thing:\(number)") == (isVoid ? nil : number))
+    }
+    // What was asked for before they were forgotten was not compared with them.
+    #expect(!bench.keep(Self.answer(1, stamp: 10), began: 204, at: 205))
+    #expect(bench.keep(Self.answer(1, stamp: 400), began: 303, at: 304))
   }
 
   // MARK: Keeping
@@ -260,7 +276,7 @@ import Testing
     let ticket = bench.begin(at: 200)
     bench.hear(11, .keys([Self.key]), at: 201)
     #expect(!bench.keep(Self.answer(1, stamp: 10), of: ticket, at: 202))
-    #expect(bench.isKnownVoid(10))
+    #expect(bench.judge(Self.position(10)) == .overtaken)
     // Loaded since: that is good.
     #expect(bench.keep(Self.answer(2, stamp: 11), of: ticket, at: 202))
     bench.end(ticket)
@@ -300,32 +316,124 @@ import Testing
     let bench = Bench()
     bench.keep(Self.answer(1, stamp: 9))
     let ticket = bench.begin(at: 202)
-    bench.forget(Self.position(11), at: 203)
+    bench.void(.keys([Self.key]), Self.position(11), at: 203)
     #expect(bench.value() == nil)
     #expect(!bench.keep(Self.answer(1, stamp: 10), of: ticket, at: 204))
     #expect(bench.keep(Self.answer(2, stamp: 11), of: ticket, at: 204))
     bench.end(ticket)
     // Through a server of another life: no answer that is under way can be trusted.
     let late = bench.begin(at: 205)
-    bench.forget(Self.position(1, epoch: 8), at: 206)
+    bench.void(.keys([Self.key]), Self.position(1, epoch: 8), at: 206)
     #expect(bench.value() == nil)
     #expect(!bench.keep(Self.answer(2, stamp: 11), of: late, at: 207))
     bench.end(late)
   }
 
-  @Test func afterTagsThisProcessWaitsForTheStreamToTellThem() {
+  @Test(arguments: [
+    Invalidation.Scope.tags(["red"]), .pattern(try! CachePattern("acme:*:1")), .all,
+  ]) func tagsAndPatternsOfThisProcessCountBeforeTheyAreTold(_ scope: Invalidation.Scope) {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9, tags: ["red"]))
+    bench.keep(Self.answer(2, stamp: 9, tags: ["blue"]), key: Self.other)
+    bench.void(scope, Self.position(12), at: 202)
+    #expect(bench.value() == nil)
+    // What it does not concern stays.
+    #expect(bench.value(of: Self.other) == (scope == .all ? nil : 2))
+    // Another server may not know of it yet.
+    #expect(bench.judge(Self.position(10), tags: ["red"]) == .void)
+    #expect(!bench.keep(Self.answer(1, stamp: 10, tags: ["red"])))
+    #expect(bench.judge(Self.position(3, epoch: 8), tags: ["red"]) == .void)
+    #expect(bench.judge(Self.position(12), tags: ["red"]) == .current)
+    // After the limit all servers do.
+    #expect(bench.judge(Self.position(10), tags: ["red"], asked: 300, at: 302) == .current)
+    bench.void(scope, Self.position(3, epoch: 8), at: 304)
+    #expect(bench.count == 0)
+  }
+
+  @Test func moreThanIsRememberedOfThisProcessCountsAsEverything() {
     let bench = Bench()
     bench.keep(Self.answer(1, stamp: 9))
-    bench.forgetAll(Self.position(12), at: 202)
-    #expect(bench.value() == nil)
-    bench.hear(11, .tags(["red"]), at: 203)
-    #expect(bench.value() == nil)
-    bench.hear(12, .tags(["blue"]), at: 203)
-    #expect(bench.value() == 1)
-    bench.forgetAll(Self.position(3), at: 204)
-    #expect(bench.value() == 1)
-    bench.forgetAll(Self.position(3, epoch: 8), at: 204)
-    #expect(bench.count == 0)
+    for number in UInt64(1)...257 {
+      #expect(bench.value() == 1 && bench.judge(Self.position(9)) == .current)
+      bench.void(.tags(["tag\(number)"]), Self.position(10 + number), at: 202)
+    }
+    #expect(bench.value() == nil && bench.judge(Self.position(9)) == .void)
+    // Until the stream has told them.
+    bench.sync(at: 302)
+    #expect(bench.value(at: 302) == 1 && bench.judge(Self.position(9), asked: 252) == .current)
+  }
+
+  // MARK: What calls and loads bring
+
+  @Test func anAnswerIsCurrentForHalfTheLimitAndThenByTheStream() {
+    // The stream began at 0: it knows of what was asked for from 100 on.
+    let bench = Bench()
+    #expect(bench.judge(Self.position(9), asked: 100, at: 299) == .current)
+    #expect(bench.judge(Self.position(9), asked: 99, at: 210) == .late)
+    // Nor of another life, nor of what has no place in the order.
+    #expect(bench.judge(Self.position(9, epoch: 8), asked: 161, at: 210) == .current)
+    #expect(bench.judge(Self.position(9, epoch: 8), asked: 160, at: 210) == .late)
+    #expect(bench.judge(nil, asked: 161, at: 210) == .current)
+    #expect(bench.judge(nil, asked: 160, at: 210) == .late)
+    // Nor when it is not in sync.
+    #expect(bench.judge(Self.position(9), asked: 200, at: 300) == .late)
+    #expect(bench.judge(Self.position(9), asked: 251, at: 300) == .current)
+  }
+
+  @Test func aBusyKeyIsKeptAgainInAnotherLife() {
+    let bench = Bench()
+    var ticket = bench.begin(at: 200)
+    bench.hear(11, .keys([Self.key]), at: 201)
+    bench.start(Self.position(0, epoch: 8), at: 300)
+    // There is always a call about it under way.
+    let next = bench.begin(at: 400)
+    bench.end(ticket)
+    ticket = next
+    bench.sync(at: 401)
+    #expect(bench.judge(Self.position(0, epoch: 8), asked: 400, at: 402) == .current)
+    #expect(bench.keep(Self.answer(5, stamp: 0, epoch: 8), of: ticket, at: 402))
+    #expect(bench.value(at: 403) == 5)
+    bench.end(ticket)
+  }
+
+  @Test func keysAreToldApartByTheirBytes() {
+    let bench = Bench()
+    let (composed, decomposed) = ("acme:test:thing:\u{e9}", "acme:test:thing:e\u{301}")
+    let ticket = bench.begin(composed, at: 200)
+    bench.hear(11, .keys([decomposed]), at: 201)
+    #expect(bench.keep(Self.answer(1, stamp: 10), of: ticket, at: 202))
+    bench.end(ticket)
+    #expect(bench.value(of: composed) == 1 && bench.value(of: decomposed) == nil)
+  }
+
+  @Test func aServersLowerLimitHoldsAndAHigherOneDelaysKeeping() {
+    let bench = Bench()
+    bench.start(Self.position(10), staleness: .milliseconds(40), at: 200)
+    bench.sync(at: 400)
+    bench.keep(Self.answer(1, stamp: 10), began: 400, at: 401)
+    #expect(bench.value(at: 439) == 1)
+    #expect(bench.value(at: 440) == nil)
+    #expect(bench.judge(nil, asked: 400, at: 419) == .current)
+    #expect(bench.judge(nil, asked: 400, at: 420) == .late)
+
+    // Its servers may be behind by half of that.
+    bench.start(Self.position(10), staleness: .seconds(1), at: 1_000)
+    #expect(!bench.keep(Self.answer(1, stamp: 10), began: 1_549, at: 1_550))
+    #expect(bench.keep(Self.answer(1, stamp: 10), began: 1_550, at: 1_551))
+    bench.sync(at: 1_600)
+    #expect(bench.value(at: 1_699) == 1)
+    #expect(bench.value(at: 1_700) == nil)
+  }
+
+  @Test func theServersLimitIsTaken() {
+    let near = NearCache(byteLimit: 1 << 20, stalenessLimit: .seconds(1))
+    near.take(.init(event: .start(.init(epoch: 7, sequence: 1, staleness: .init(.seconds(60))))))
+    #expect(near.limit == .seconds(1))
+    near.take(.init(event: .start(.init(epoch: 7, sequence: 1, staleness: .init(.zero)))))
+    #expect(near.limit == .seconds(1))
+    let staleness = Duration.milliseconds(40)
+    near.take(.init(event: .start(.init(epoch: 7, sequence: 1, staleness: .init(staleness)))))
+    #expect(near.limit == staleness)
   }
 
   // MARK: Pings
@@ -360,6 +468,7 @@ import Testing
   @Test func noInterleavingGivesWhatWasInvalidatedLongAgo() async {
     var hits = 0
     var answers = 0
+    var shared = 0
     var refusals: UInt64 = 0
     for seed in UInt64(0)..<1_200 {
       // Other tests wait for their turn on this thread.
@@ -370,9 +479,11 @@ import Testing
       if !world.problems.isEmpty { return }
       hits += world.hits
       answers += world.answers
+      shared += world.shared
       refusals += world.refusals
     }
     // It has happened often enough to mean something.
-    #expect(hits > 4_000 && answers > 8_000 && refusals > 1_000, "\(hits) \(answers) \(refusals)")
+    let counts = "\(hits) \(answers) \(shared) \(refusals)"
+    #expect(hits > 4_000 && answers > 8_000 && shared > 1_000 && refusals > 1_000, "\(counts)")
   }
 }

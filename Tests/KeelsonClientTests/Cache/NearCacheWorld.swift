@@ -6,103 +6,137 @@ import KeelsonTestKit
 
 /// A fleet in miniature, in a time of its own: a shared engine, servers that know of invalidations a
 /// little later, another client that changes things, calls and a stream with random delays, and the
-/// machine under test. Every step is drawn from a seed.
+/// machine under test, with flights as `remember` has them. One world in five has no stream. Every
+/// step is drawn from a seed.
 ///
-/// What it checks: no copy, and no answer, is older than an invalidation that was acknowledged more
-/// than the limit ago.
+/// What it checks: nobody who asks is given what is older than an invalidation that was acknowledged
+/// more than the limit before, or than one of this client's own that was acknowledged before; what is
+/// said to be current is not older than the limit either; and in the end each key is kept again.
 struct NearCacheWorld: ~Copyable {
   typealias Instant = CacheInstant
   typealias Machine = NearCacheStateMachine<Int>
 
   static let limit: Duration = .milliseconds(100)
   /// How far a server's knowledge may be behind when it answers.
-  private static let serverLag = 50_000
-  private static let keys = (0..<4).map { "acme:test:thing:\($0)" }
-  private static func tags(_ key: Int) -> [String] { ["tag\(key % 2)", "all"] }
+  static let serverLag = 50_000
+  static let keys = (0..<4).map { "acme:test:thing:\($0)" }
+  static func tags(_ key: Int) -> [String] { ["tag\(key % 2)", "all"] }
   private static let patterns = ["acme:*", "*:2", "acme:test:thing:?"]
 
-  private struct Entry {
+  struct Entry {
     var version: Int
     var stamp: UInt64
   }
 
-  private struct Told {
+  struct Told {
     var time: Int
     var epoch: UInt64
     var invalidation: Invalidation
   }
 
-  private enum Message {
+  enum Message {
     case start(CachePosition)
     case invalidation(Invalidation)
     case pong(UInt64, age: Duration?)
   }
 
-  private enum Event {
+  enum Event {
     case act
     case pump
     case tick
     case ping(UInt64, stream: Int)
     case deliver(Message, stream: Int)
     case connect
-    /// A server answers a get.
+    /// A server answers.
     case serve(call: Int)
     case answer(call: Int)
-    /// The loader of a lease has read what there is.
+    /// The loader has read what there is.
     case read(call: Int)
     case fill(call: Int)
+    case loaded(call: Int)
   }
 
-  /// A call of the client's.
-  private struct Call {
+  /// A get, or a flight with those who share it.
+  struct Call {
+    enum Answer {
+      case entry(Entry)
+      case lease(UInt64)
+      case leased
+      case nothing
+    }
+
     var key: Int
     var ticket: Machine.Ticket
-    var began: Int
+    /// When each of them came.
+    var callers: [Int]
+    var isFlight: Bool
+    /// What may be shared of it, as `CacheFlight` has it.
+    var load: CacheProvenance?
+    var asked = 0
+    var attempts = 3
+    var waits = 0
     var epoch: UInt64 = 0
-    var entry: Entry?
-    var lease: UInt64?
+    var answer = Answer.nothing
+    /// What was loaded, and whether it is stored.
+    var loaded: Entry?
+    var isStored = false
+  }
+
+  struct Floor {
+    var time: Int
+    var version: Int
+    /// Made by this client: it counts for who asks from then on.
+    var isOwn: Bool
   }
 
   private var random: SeededGenerator
-  private var now = 1_000_000
+  var now = 1_000_000
   private var events: [(time: Int, event: Event)] = []
   // The engine, and what is true.
-  private var epoch: UInt64 = 1
-  private var sequence: UInt64 = 0
-  private var entries: [Int: Entry] = [:]
-  private var leases: [Int: UInt64] = [:]
-  private var versions = [0, 0, 0, 0]
-  private var log: [Told] = []
+  var epoch: UInt64 = 1
+  var sequence: UInt64 = 0
+  var entries: [Int: Entry] = [:]
+  var leases: [Int: UInt64] = [:]
+  var versions = [0, 0, 0, 0]
+  var log: [Told] = []
   /// By key: from when on a reader must not get less than a version.
-  private var floors: [[(time: Int, version: Int)]] = [[], [], [], []]
+  var floors: [[Floor]] = [[], [], [], []]
   // The client.
-  private var machine: Machine
-  private var calls: [Int: Call] = [:]
-  private var lastCall = 0
+  var machine: Machine
+  var calls: [Int: Call] = [:]
+  var lastCall = 0
+  /// By key, the call that who comes may share, if it is open.
+  var flights: [Int: Int] = [:]
+  private let hasStream: Bool
   private var stream = 0
   private var isConnected = false
   /// How many of the log were sent on the stream, and when its last message comes.
   private var sent = 0
   private var lastDelivery = 0
 
-  private(set) var problems: [String] = []
-  private(set) var hits = 0
-  private(set) var answers = 0
+  var problems: [String] = []
+  var hits = 0
+  var answers = 0
+  var shared = 0
   var refusals: UInt64 { machine.refusals }
 
   init(seed: UInt64) {
     random = SeededGenerator(seed: seed)
-    machine = Machine(
-      .init(byteLimit: 1 << 20, stalenessLimit: Self.limit),
-      now: Instant(microseconds: Int64(now)))
+    hasStream = seed % 5 != 4
+    var settings = Machine.Settings(byteLimit: 1 << 20, stalenessLimit: Self.limit)
+    // So few that they are forgotten now and then.
+    settings.own = 3
+    settings.patterns = 2
+    settings.tags = 2
+    machine = Machine(settings, now: Instant(microseconds: Int64(now)))
   }
 
-  private func instant(_ time: Int) -> Instant { Instant(microseconds: Int64(time)) }
+  func instant(_ time: Int) -> Instant { Instant(microseconds: Int64(time)) }
 
-  private mutating func below(_ limit: Int) -> Int { Int.random(in: 0..<limit, using: &random) }
+  mutating func below(_ limit: Int) -> Int { Int.random(in: 0..<limit, using: &random) }
 
   /// Mostly short, now and then very long.
-  private mutating func delay() -> Int {
+  mutating func delay() -> Int {
     switch below(10) {
     case 0: below(400_000)
     case 1, 2: below(60_000)
@@ -110,7 +144,7 @@ struct NearCacheWorld: ~Copyable {
     }
   }
 
-  private mutating func schedule(_ event: Event, after delay: Int) {
+  mutating func schedule(_ event: Event, after delay: Int) {
     let time = now + delay
     let index = events.firstIndex { $0.time > time } ?? events.endIndex
     events.insert((time, event), at: index)
@@ -119,29 +153,51 @@ struct NearCacheWorld: ~Copyable {
   // MARK: Running
 
   mutating func run(steps: Int) {
+    // One call about each key goes on for ever: what is remembered for its sake is never let go of.
+    for key in Self.keys { _ = machine.begin(key, at: instant(now)) }
     schedule(.connect, after: 0)
     schedule(.pump, after: 0)
     schedule(.tick, after: 0)
     for _ in 0..<steps { schedule(.act, after: below(steps * 6_000)) }
+    drain()
+    settle()
+  }
+
+  private mutating func drain() {
     while let next = events.first {
       events.removeFirst()
       now = max(now, next.time)
       handle(next.event)
     }
-    settle()
   }
 
-  /// All is quiet: what is there now must be as new as the last invalidation.
+  /// All is quiet: what is there now must be as new as the last invalidation, and what is read now must
+  /// be kept.
   private mutating func settle() {
-    now += 1_000_000
+    guard hasStream else { return }
     if !isConnected { connect() }
+    drain()
+    now += 1_000_000
     for told in log[sent...] { machine.hear(told.invalidation, now: instant(now)) }
     sent = log.count
+    sync()
+    for key in 0..<4 { look(key) }
+    for key in 0..<4 {
+      let (name, before) = (Self.keys[key], hits)
+      let ticket = machine.begin(name, at: instant(now))
+      let position = CachePosition(epoch: epoch, sequence: sequence)
+      keep(Entry(version: versions[key], stamp: sequence), of: ticket, key, at: position)
+      machine.end(ticket)
+      look(key)
+      if hits == before { problems.append("key \(key) is not kept in the end") }
+    }
+  }
+
+  private mutating func sync() {
     _ = machine.look(Self.keys[0], at: instant(now))
     if case .ping(let number, _) = machine.tick(at: instant(now)) {
       machine.pong(number, age: .zero)
     }
-    for key in 0..<4 { look(key) }
   }
 
   private mutating func handle(_ event: Event) {
@@ -166,14 +222,16 @@ struct NearCacheWorld: ~Copyable {
     case .answer(let call): answer(call)
     case .read(let call): read(call)
     case .fill(let call): fill(call)
+    case .loaded(let call): loaded(call)
     }
   }
 
   private mutating func act() {
     let key = below(4)
     switch below(20) {
-    case 0..<10: look(key)
-    case 10..<14: begin(key)
+    case 0..<6: look(key)
+    case 6..<9: begin(key, isFlight: false)
+    case 9..<14: remember(key)
     case 14, 15: change(key)
     case 16:
       // Another client loads it.
@@ -199,31 +257,32 @@ struct NearCacheWorld: ~Copyable {
     case 2: scope = below(3) == 0 ? .all : .keys([Self.keys[key]])
     default: scope = .keys([Self.keys[key]])
     }
-    invalidate(scope)
     // Half of the time it is this client itself that does it.
-    guard below(2) == 0 else { return }
-    let position = CachePosition(epoch: epoch, sequence: sequence)
-    if case .keys(let keys) = scope {
-      machine.forget(keys, before: position, now: instant(now))
-    } else {
-      machine.forgetAll(before: position, now: instant(now))
-    }
+    invalidate(scope, isOwn: below(2) == 0)
   }
 
-  private mutating func invalidate(_ scope: Invalidation.Scope) {
+  private mutating func invalidate(_ scope: Invalidation.Scope, isOwn: Bool) {
     sequence += 1
     log.append(
       Told(
         time: now, epoch: epoch, invalidation: Invalidation(sequence: sequence, scope: scope)))
     for key in 0..<4 where Self.isNamed(key, by: scope) {
-      floors[key].append((now + 100_000, versions[key]))
+      floors[key].append(
+        Floor(time: isOwn ? now : now + 100_000, version: versions[key], isOwn: isOwn))
       guard case .keys = scope else { continue }
       entries[key] = nil
       leases[key] = nil
     }
+    guard isOwn else { return }
+    machine.voided(
+      scope, at: CachePosition(epoch: epoch, sequence: sequence), now: instant(now))
+    for key in 0..<4 {
+      if case .keys = scope, !Self.isNamed(key, by: scope) { continue }
+      flights[key] = nil
+    }
   }
 
-  private static func isNamed(_ key: Int, by scope: Invalidation.Scope) -> Bool {
+  static func isNamed(_ key: Int, by scope: Invalidation.Scope) -> Bool {
     switch scope {
     case .keys(let keys): keys.contains(Self.keys[key])
     case .tags(let tags): !Set(tags).isDisjoint(with: Self.tags(key))
@@ -233,7 +292,7 @@ struct NearCacheWorld: ~Copyable {
   }
 
   private mutating func setPlainly(_ key: Int) {
-    invalidate(.keys([Self.keys[key]]))
+    invalidate(.keys([Self.keys[key]]), isOwn: below(2) == 0)
     entries[key] = Entry(version: versions[key], stamp: sequence)
   }
 
@@ -250,6 +309,7 @@ struct NearCacheWorld: ~Copyable {
   // MARK: The stream
 
   private mutating func connect() {
+    guard hasStream else { return }
     stream += 1
     isConnected = true
     lastDelivery = 0
@@ -301,91 +361,5 @@ struct NearCacheWorld: ~Copyable {
     case .giveUp: disconnect()
     case .idle: break
     }
-  }
-
-  // MARK: Reading
-
-  private mutating func check(_ key: Int, _ version: Int, asOf time: Int, _ what: String) {
-    for floor in floors[key] where floor.time <= time && version < floor.version {
-      problems.append(
-        "\(what) of key \(key) at \(now) gave version \(version); \(floor.version) was due at "
-          + "\(floor.time)")
-    }
-  }
-
-  private mutating func look(_ key: Int) {
-    guard case .hit(let version, _) = machine.look(Self.keys[key], at: instant(now)) else {
-      return
-    }
-    hits += 1
-    check(key, version, asOf: now, "a copy")
-  }
-
-  private mutating func begin(_ key: Int) {
-    lastCall += 1
-    let ticket = machine.begin(Self.keys[key], at: instant(now))
-    calls[lastCall] = Call(key: key, ticket: ticket, began: now)
-    schedule(.serve(call: lastCall), after: delay())
-  }
-
-  /// A server that may know of tags, patterns and all a little later than they were invalidated.
-  private mutating func serve(_ id: Int) {
-    guard let key = calls[id]?.key else { return }
-    let asOf = now - below(Self.serverLag)
-    calls[id]?.epoch = epoch
-    let entry = entries[key]
-    let isVoid = log.contains {
-      $0.epoch == epoch && $0.time <= asOf && $0.invalidation.sequence > (entry?.stamp ?? 0)
-        && Self.isNamed(key, by: $0.invalidation.scope)
-    }
-    if let entry, !isVoid {
-      calls[id]?.entry = entry
-      schedule(.answer(call: id), after: delay())
-    } else if leases[key] == nil {
-      leases[key] = sequence
-      calls[id]?.lease = sequence
-      entries[key] = nil
-      schedule(.read(call: id), after: delay())
-    } else {
-      schedule(.answer(call: id), after: delay())
-    }
-  }
-
-  private mutating func read(_ id: Int) {
-    guard let call = calls[id], let lease = call.lease else { return }
-    calls[id]?.entry = Entry(version: versions[call.key], stamp: lease)
-    schedule(.fill(call: id), after: delay())
-  }
-
-  /// What was loaded is stored if the lease stands, and only then kept.
-  private mutating func fill(_ id: Int) {
-    guard let call = calls[id] else { return }
-    if leases[call.key] == call.lease, call.epoch == epoch {
-      entries[call.key] = call.entry
-      leases[call.key] = nil
-    } else {
-      calls[id]?.entry = nil
-    }
-    schedule(.answer(call: id), after: delay())
-  }
-
-  private mutating func answer(_ id: Int) {
-    guard let call = calls.removeValue(forKey: id) else { return }
-    defer { machine.end(call.ticket) }
-    guard let entry = call.entry else { return }
-    let (key, tags) = (Self.keys[call.key], Self.tags(call.key))
-    let position = CachePosition(epoch: call.epoch, sequence: entry.stamp)
-    guard !machine.isKnownVoid(key, position, tags: tags) else { return }
-    answers += 1
-    // What is given must have been good when the caller asked, and good now if that can be known.
-    let isKnown =
-      machine.isInSync(at: instant(now)) && machine.position?.epoch == call.epoch
-      && machine.keepsFrom.map { instant(call.began) >= $0 } ?? false
-    check(call.key, entry.version, asOf: isKnown ? now : call.began, "an answer")
-    machine.keep(
-      .init(
-        value: entry.version, valueBytes: 8, position: position, tags: tags,
-        freshFor: .seconds(3_600), refreshAfter: nil),
-      of: call.ticket, at: instant(now))
   }
 }

@@ -57,7 +57,7 @@ import Testing
       #expect(loader.calls == 1 && cache.status.loads == 1)
       #expect(server.entry(Self.key)?.value == Array("1".utf8))
       #expect(try await cache.remember(Self.key, load: loader.load) == 1)
-      #expect(cache.core.flights.count == 0)
+      while cache.core.flights.count > 0 { await Task.yield() }
     }
   }
 
@@ -111,6 +111,86 @@ import Testing
     }
   }
 
+  @Test func whereNothingIsHeardOfInvalidationsALoadIsSharedForAMomentOnly() async throws {
+    try await withCache(
+      .with {
+        $0.nearCacheBytes = 0
+        $0.stalenessLimit = .zero
+      }
+    ) { (cache, server) async throws in
+      let loader = Loader()
+      async let old = cache.remember(Self.key, load: loader.loadAtTheGate)
+      await loader.began.wait()
+      try server.invalidate(.init(keys: [Self.key]))
+      #expect(try await cache.remember(Self.key, load: loader.load) == 2)
+      loader.gate.open()
+      #expect(try await old == 1)
+      #expect(server.entry(Self.key)?.value == Array("2".utf8))
+    }
+  }
+
+  @Test(arguments: 0..<5)
+  func whatThisProcessMakesVoidEndsTheSharingOfLoads(_ step: Int) async throws {
+    // All that is under way is young.
+    try await withCache(.with { $0.stalenessLimit = .seconds(600) }) {
+      (cache, server) async throws in
+      let loader = Loader()
+      async let old = cache.remember(Self.key, tags: ["red"], load: loader.loadAtTheGate)
+      await loader.began.wait()
+      switch step {
+      case 0: try await cache.invalidate(keys: [Self.key])
+      case 1: try await cache.invalidate(tags: ["red"])
+      case 2: try await cache.invalidate(patterns: ["acme:*"])
+      case 3: try await cache.delete(Self.key)
+      default:
+        // It may have been done all the same.
+        server.fail(RPCError(.unavailable, "away"))
+        await #expect(throws: RPCError.self) { try await cache.set(Self.key, 5) }
+        server.fail(nil)
+        try server.invalidate(.init(keys: [Self.key]))
+      }
+      // After tags the first one's lease stands.
+      var policy = CachePolicy()
+      policy.waitLimit = .zero
+      let new = try await cache.remember(
+        Self.key, tags: ["red"], policy: policy, load: loader.load)
+      #expect(new == 2)
+      loader.gate.open()
+      #expect(try await old == 1)
+    }
+  }
+
+  @Test func keysAreToldApartByTheirBytes() async throws {
+    try await withCache(.with { $0.stalenessLimit = .seconds(600) }) { (cache, _) async throws in
+      let loader = Loader()
+      async let one = cache.remember("acme:test:name:\u{e9}", load: loader.loadAtTheGate)
+      await loader.began.wait()
+      #expect(try await cache.remember("acme:test:name:e\u{301}", load: loader.load) == 2)
+      loader.gate.open()
+      #expect(try await one == 1)
+    }
+  }
+
+  @Test func whoComesAfterTheEndOfALeaseDoesNotWaitForItsLoader() async throws {
+    try await withCache(
+      .with {
+        $0.stalenessLimit = .seconds(600)
+        $0.policy.leaseDuration = .zero
+      }
+    ) { (cache, server) async throws in
+      for isAway in [false, true] {
+        if isAway { server.fail(RPCError(.unavailable, "away")) }
+        let loader = Loader()
+        let key = "acme:test:account:\(isAway)"
+        async let hanging = cache.remember(key, load: loader.loadAtTheGate)
+        await loader.began.wait()
+        #expect(try await cache.remember(key, load: loader.load) == 2)
+        loader.gate.open()
+        #expect(try await hanging == 1)
+      }
+    }
+  }
+
   // MARK: Failing loaders
 
   @Test func aLoadersErrorIsThrownAndItsLeaseGivenBack() async throws {
@@ -143,16 +223,17 @@ import Testing
     try await withCache(
       .with {
         $0.policy.softTimeout = .milliseconds(10)
-        // What was read at the beginning is good enough to the end.
-        $0.stalenessLimit = .seconds(60)
+        // That it was not void when it was asked for is enough.
+        $0.nearCacheBytes = 0
       }
     ) { (cache, server) async throws in
       server.put(Self.key, "7", freshFor: .seconds(-1))
       let loader = Loader()
       let stored = server.stores(Self.key)
       #expect(try await cache.remember(Self.key, load: loader.loadAtTheGate) == 7)
-      // Who comes meanwhile gets it at once; loading goes on, once.
+      // Who comes meanwhile gets it, too; loading goes on, once.
       #expect(try await cache.remember(Self.key, load: loader.loadAtTheGate) == 7)
+      #expect(cache.status.staleValues == 2)
       loader.gate.open()
       await stored.wait()
       while cache.core.flights.count > 0 { await Task.yield() }
@@ -173,9 +254,18 @@ import Testing
         cancelled.send()
         throw CancellationError()
       }
+      // Beside it, one that has something to fall back to.
+      let other = "acme:test:account:2"
+      server.put(other, "7", freshFor: .seconds(-1))
+      async let stale = cache.remember(other) { () -> Int in
+        await Self.untilCancelled()
+        throw CancellationError()
+      }
       let error = await #expect(throws: RPCError.self) {
         try await cache.remember(Self.key, load: hang)
       }
+      #expect(try await stale == 7)
+      #expect(cache.status.staleValues == 1)
       #expect(error?.code == .deadlineExceeded)
       #expect(error?.message.contains("hard timeout of 2.0 seconds") == true)
       // On a busy machine the time may be over before there is anything to cancel.
@@ -191,7 +281,8 @@ import Testing
   }
 
   @Test func aCallerThatIsCancelledLeavesTheOthersAlone() async throws {
-    try await withCache { (cache, server) async throws in
+    try await withCache(.with { $0.stalenessLimit = .seconds(600) }) {
+      (cache, server) async throws in
       let loader = Loader()
       let first = Task { try await cache.remember(Self.key, load: loader.loadAtTheGate) }
       await loader.began.wait()
@@ -229,8 +320,13 @@ import Testing
   @Test(arguments: [RPCError.Code.unavailable, .internalError, .unimplemented])
   func withoutTheCacheEveryCallLoads(_ code: RPCError.Code) async throws {
     let errors = Mutex<[RPCError]>([])
-    try await withCache(.with { $0.onError = { error in errors.withLock { $0.append(error) } } }) {
-      (cache, server) async throws in
+    try await withCache(
+      .with {
+        $0.onError = { error in errors.withLock { $0.append(error) } }
+        // Loads are shared for that long.
+        $0.stalenessLimit = .seconds(600)
+      }
+    ) { (cache, server) async throws in
       let start = ContinuousClock.now
       server.fail(RPCError(code, "away"))
       for number in 1...20 {
@@ -266,6 +362,20 @@ import Testing
       }
       #expect(Self.tries(since: start).contains(server.calls("GetOrLease")))
       #expect(cache.status.error?.code == .deadlineExceeded)
+    }
+  }
+
+  @Test func aLeaseThatComesTooLateIsGivenBack() async throws {
+    try await withCache(.with { $0.callTimeout = .milliseconds(20) }) {
+      (cache, server) async throws in
+      let (arrived, gate) = server.hold("GetOrLease")
+      let released = server.releases(Self.key)
+      #expect(try await cache.remember(Self.key) { 1 } == 1)
+      await arrived.wait()
+      #expect(cache.status.error?.code == .deadlineExceeded && server.hasLease(Self.key))
+      gate.open()
+      await released.wait()
+      #expect(!server.hasLease(Self.key))
     }
   }
 
@@ -322,6 +432,8 @@ import Testing
       server.put(Self.key, #""text""#)
       #expect(try await cache.remember(Self.key) { 5 } == 5)
       #expect(server.entry(Self.key)?.value == Array("5".utf8))
+      // Nobody else's copies become void by it.
+      #expect(server.sequence == 0)
       // A copy of another type is decoded anew, if it can be.
       while cache.status.nearHits == 0 { _ = try await cache.remember(Self.key) { 6 } }
       #expect(try await cache.remember(Self.key) { 0.5 } == 5.0)
