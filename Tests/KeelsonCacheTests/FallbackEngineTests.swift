@@ -235,6 +235,24 @@ struct FallbackEngineTests {
     }
   }
 
+  @Test(arguments: [true, false])
+  func aLeaseThatIsGivenBackMeanwhileKeepsNobodyWaiting(_ isFilled: Bool) async throws {
+    try await Setting().run { setting in
+      let request = CacheLeaseRequest(duration: .seconds(86_400))
+      let lease = try #require(try await setting.fallback.lease(Self.key, request).lease)
+      try await setting.breakDown()
+      if isFilled {
+        let write = CacheWrite(key: Self.key, value: [1], lifetime: .init(ttl: .seconds(86_400)))
+        #expect(try await setting.fallback.fill(write, under: lease) == .leaseLost)
+      } else {
+        #expect(try await !setting.fallback.release(lease, of: Self.key))
+      }
+      setting.shared.mood = .well
+      await setting.waitForEnd()
+      #expect(try await setting.fallback.lease(Self.key, request).lease != nil)
+    }
+  }
+
   /// What one server says and hears is in order, whatever the shared engine does meanwhile: a get
   /// gives the last value set, or none.
   @Test func randomFaultsBringBackNothingOld() async throws {

@@ -109,7 +109,11 @@ package final class FallbackEngine: CacheEngine {
     if lease.position.epoch == local.position.epoch {
       return inMemory([write.key]) { Self.isLocal(local.fillNow(write, under: lease)) }
     }
-    guard isTrusted([write.key]) else { return .leaseLost }
+    guard isTrusted([write.key]) else {
+      // The lease stands there still; what is noted ends it.
+      note(.keys([write.key]))
+      return .leaseLost
+    }
     do {
       let outcome = try await shared.fill(write, under: lease)
       succeeded()
@@ -145,15 +149,17 @@ package final class FallbackEngine: CacheEngine {
 
   package func release(_ lease: CacheLease, of key: String) async throws(CacheEngineError) -> Bool {
     if lease.position.epoch == local.position.epoch { return local.releaseNow(lease, of: key) }
-    guard !isActive else { return false }
-    do {
-      let stood = try await shared.release(lease, of: key)
-      succeeded()
-      return stood
-    } catch {
-      failed(error)
-      return false
+    if !isActive {
+      do {
+        let stood = try await shared.release(lease, of: key)
+        succeeded()
+        return stood
+      } catch {
+        failed(error)
+      }
     }
+    note(.keys([key]))
+    return false
   }
 
   package func touch(_ keys: [String], _ lifetime: CacheLifetime) async throws(CacheEngineError)

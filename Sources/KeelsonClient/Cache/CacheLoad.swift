@@ -253,10 +253,8 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
     if refreshAfter < 1 { request.refreshAfter = refreshAfter }
     return await core.attempt(
       timeout: wait + core.configuration.callTimeout,
-      late: { [core, key] in core.release($0.lease, of: key) }
-    ) { [core, request] options in
-      try await core.service.getOrLease(request, options: options)
-    }
+      late: { [core, key] in core.release($0.lease, of: key) },
+      { [core, request] in try await core.service.getOrLease(request, options: $0) })
   }
 
   private func store(

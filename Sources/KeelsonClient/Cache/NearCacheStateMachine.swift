@@ -338,7 +338,8 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
       defer { isIdle = false }
       return .miss(wakes: isIdle)
     }
-    guard copy.checked >= last || isCurrent(copy, key), own.isEmpty || !isOwnVoid(copy, key, at: now)
+    guard copy.checked >= last || isCurrent(copy, key),
+      own.isEmpty || !isOwnVoid(copy, key, at: now)
     else {
       copies.remove(key)
       return .miss(wakes: false)
