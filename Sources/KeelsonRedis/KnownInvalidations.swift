@@ -87,6 +87,9 @@ final class KnownInvalidations: Sendable {
   /// The view as it is; nil while nothing is known.
   var view: InvalidationView? { state.withLock { $0.link == nil ? nil : $0.view } }
 
+  /// How many patterns wait for a sweep.
+  var bans: Int { state.withLock { $0.view.bans.count } }
+
   // MARK: Waiting
 
   /// Waits until it is known what had become void by a time; false when that is not so in time.

@@ -89,7 +89,7 @@ package final class RedisCacheEngine: CacheEngine {
 
   private func renew(_ epoch: UInt64) async throws(RedisError) {
     link.loop.run { [link] in link.renew(ifOf: epoch) }
-    let due = MonotonicTime.now + limits.commandTimeout.nanoseconds
+    let due = due()
     guard await link.known.waitForEpoch(otherThan: epoch, until: due) else {
       throw RedisError(.unreachable, "What is in Redis belongs to another epoch of the cache.")
     }
@@ -99,7 +99,7 @@ package final class RedisCacheEngine: CacheEngine {
   func know(asOf time: Int64) async throws(RedisError) {
     if let known = link.known.asOf, known >= time { return }
     link.hurry(asOf: time)
-    let due = MonotonicTime.now + limits.commandTimeout.nanoseconds
+    let due = due()
     guard await link.known.wait(asOf: time, until: due) else {
       throw RedisError(
         .timedOut, "It is not known in time what has become void in Redis (redis-timeout).")
@@ -108,11 +108,19 @@ package final class RedisCacheEngine: CacheEngine {
 
   /// Waits until this server gives nothing more of what became void there.
   func know(_ position: CachePosition) async throws(RedisError) {
-    let due = MonotonicTime.now + limits.commandTimeout.nanoseconds
+    let due = due()
     guard await link.known.wait(for: position, until: due) else {
       throw RedisError(
         .timedOut, "What has become void in Redis was not heard of in time (redis-timeout).")
     }
+  }
+
+  /// Until when is waited for what is asked now. A link that was idle looks for who waits too long only
+  /// now and then.
+  private func due() -> Int64 {
+    let now = MonotonicTime.now
+    link.hurry(asOf: now - limits.knowledgeAge.nanoseconds)
+    return now + limits.commandTimeout.nanoseconds
   }
 
   func nextNonce() -> UInt64 { nonces.wrappingAdd(1, ordering: .relaxed).newValue }

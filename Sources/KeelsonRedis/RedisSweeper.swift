@@ -146,8 +146,9 @@ final class RedisSweeper: @unchecked Sendable {
         let slice = found[start..<min(start + Self.freed, found.count)]
         try await free(slice, kind: kind, epoch: plan.epoch, control)
       }
+      let isUrgent = link.known.bans * 2 > link.configuration.limits.view.bans
       do {
-        try await Task.sleep(for: pace.rest(after: began.duration(to: .now)))
+        try await Task.sleep(for: pace.rest(after: began.duration(to: .now), isUrgent: isUrgent))
       } catch {
         throw .shuttingDown
       }

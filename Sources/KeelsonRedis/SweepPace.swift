@@ -12,9 +12,10 @@ struct SweepPace: Sendable {
 
   /// A batch has taken so long.
   ///
+  /// - Parameter isUrgent: whether there will soon be no room for what waits for the sweep.
   /// - Returns: how long to rest.
-  mutating func rest(after batch: Duration) -> Duration {
-    let rest = min(batch * Self.factor, Self.longestRest)
+  mutating func rest(after batch: Duration, isUrgent: Bool) -> Duration {
+    let rest = isUrgent ? .zero : min(batch * Self.factor, Self.longestRest)
     worked += batch
     rested += rest
     return rest

@@ -64,9 +64,12 @@ import Testing
 
   @Test func aSweepRestsFourTimesAsLongAsItWorksAndEnds() {
     var pace = SweepPace()
-    let rests = [Duration.microseconds(500), .seconds(1)].map { pace.rest(after: $0) }
+    let rests = [Duration.microseconds(500), .seconds(1)].map {
+      pace.rest(after: $0, isUrgent: false)
+    }
     #expect(rests == [.milliseconds(2), SweepPace.longestRest])
-    #expect(pace.worked == .microseconds(1_000_500))
+    let none = pace.rest(after: .milliseconds(1), isUrgent: true)
+    #expect(none == .zero && pace.worked == .microseconds(1_001_500))
     #expect(pace.rested == .milliseconds(2) + SweepPace.longestRest)
   }
 
