@@ -176,13 +176,19 @@ import Testing
       }
       // What was to be replaced is gone: the caller has something newer.
       #expect(try await engine.text("acme:books:invoice:\(number - 1)") == nil)
-      // Room is made ahead of Redis's own limit, and then it is stored again.
+      // Room is made ahead of Redis's own limit, and then it is stored again. It may have been called full
+      // a little early: by what this server has stored since it looked.
+      try await eventually {
+        number += 1
+        _ = try await engine.set([write("acme:books:invoice:\(number)", value)])
+        return try await engine.measure().evictions > 0
+      }
       try await eventually {
         try await engine.set([write("acme:books:invoice:1", value)])[0] != .full
       }
       let measure = try await engine.measure()
       #expect(measure.memoryLimitBytes == UInt64(8 << 20) / 100 * 80)
-      #expect(measure.memoryBytes < UInt64(8 << 20) && measure.evictions > 0)
+      #expect(measure.memoryBytes < UInt64(8 << 20))
     }
     await server.stop()
   }
