@@ -12,6 +12,10 @@ enum HealthEvent {
   static let cacheChecked = "keelson.health.CacheHealthChecked"
   /// The jobs were looked at.
   static let jobsChecked = "keelson.health.BackgroundJobHealthChecked"
+  /// A component stays unwell.
+  static let alertRaised = "keelson.health.HealthAlertRaised"
+  /// It is healthy again.
+  static let alertEnded = "keelson.health.HealthAlertEnded"
 
   /// The type of event that tells of one component's check; nil for one that has none.
   static func checkedType(of component: String) -> String? {
@@ -36,6 +40,20 @@ extension TelemetryEvents {
           "status": .string("\(report.status)"), "ready": .bool(report.reasonNotReady == nil),
           "components": .array(components),
         ]))
+    }
+  }
+
+  func publish(_ alert: HealthAlertRule.Outcome, of component: HealthReport.Component) {
+    var data = component.eventData
+    let type: String
+    switch alert {
+    case .raised(let level):
+      type = HealthEvent.alertRaised
+      data["alert"] = .string("\(level)")
+    case .ended: type = HealthEvent.alertEnded
+    }
+    publish(type: type) {
+      TelemetryEvent(type: type, subject: component.name, data: JSONText(.object(data)))
     }
   }
 

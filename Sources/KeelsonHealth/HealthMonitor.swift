@@ -25,6 +25,8 @@ package final class HealthMonitor: Sendable {
   private let settings: Settings
   /// When the checks began that have not ended yet, by their place in `checks`.
   private let running = Mutex<[Int: ContinuousClock.Instant]>([:])
+  /// By the components' place in `checks`.
+  private let alertRules: Mutex<[HealthAlertRule]>
   private let telemetry: TelemetryEvents
   private let logger: Logger
 
@@ -34,6 +36,7 @@ package final class HealthMonitor: Sendable {
   ) {
     self.checks = checks
     self.settings = settings
+    alertRules = Mutex(checks.map { _ in HealthAlertRule() })
     self.telemetry = telemetry
     self.logger = logger
     var initial = HealthReport()
@@ -137,7 +140,8 @@ package final class HealthMonitor: Sendable {
         // It may fail yet, so what failed before has not recovered.
         guard report.value.components[index].status != .unhealthy else { continue }
         let message = "The check has not ended yet, after \(settings.slowAfter)."
-        record(Finding(status: .degraded, message: message), of: index, after: elapsed)
+        record(
+          Finding(status: .degraded, message: message), of: index, after: elapsed, isLast: false)
       case .overdue:
         record(overdue, of: index, after: elapsed)
         return
@@ -162,7 +166,11 @@ package final class HealthMonitor: Sendable {
   }
 
   /// Puts a finding into the report. Called for one component by one round at a time.
-  private func record(_ finding: Finding, of index: Int, after elapsed: Duration) {
+  ///
+  /// - Parameter isLast: whether it is what the check has found in the end.
+  private func record(
+    _ finding: Finding, of index: Int, after elapsed: Duration, isLast: Bool = true
+  ) {
     var component = report.value.components[index]
     let before = component.status
     component.responseTime = elapsed
@@ -179,6 +187,25 @@ package final class HealthMonitor: Sendable {
       logger.log(
         finding.status == .healthy ? .info : .warning, "A component's health changed.",
         ["name": component.name, "status": "\(finding.status)", "reason": component.message])
+    }
+    if isLast { alert(of: result, at: index, finding.status) }
+  }
+
+  /// Tells whoever watches over the server, once, of a component that stays unwell.
+  private func alert(
+    of component: HealthReport.Component, at index: Int, _ status: HealthReport.Status
+  ) {
+    guard let outcome = alertRules.withLock({ $0[index].note(status) }) else { return }
+    telemetry.publish(outcome, of: component)
+    switch outcome {
+    case .raised(let level):
+      logger.log(
+        .error,
+        "An alert: \(HealthAlertRule.checks) checks in a row did not find a component healthy.",
+        ["name": component.name, "status": "\(level)", "reason": component.message])
+    case .ended:
+      logger.log(
+        .info, "An alert is over: the component is healthy again.", ["name": component.name])
     }
   }
 }

@@ -82,6 +82,10 @@ package enum EventCatalogue {
     telemetry("keelson.health.DatabaseHealthChecked", "The database was checked."),
     telemetry("keelson.health.CacheHealthChecked", "The cache was checked."),
     telemetry("keelson.health.BackgroundJobHealthChecked", "The jobs were looked at."),
+    telemetry(
+      "keelson.health.HealthAlertRaised",
+      "Three checks in a row did not find a component healthy, or found it worse than alerted of."),
+    telemetry("keelson.health.HealthAlertEnded", "A component alerted of is healthy again."),
   ]
 
   private static let events: [EventType] = [

@@ -99,11 +99,28 @@ def test_a_warm_set_lives_its_life(cli, cli_json, fails, tmp_path):
     entry = cli_json("cache", "get", "cli:warm:thing:1")["entry"]
     assert json.loads(base64.b64decode(entry["value"])) == {"a": [1]}
     assert "as it is" in cli("cache", "get", "cli:warm:thing:2")
+
+    # What is not named stays.
+    file.write_text('{"concurrency": 3, "description": "not this"}')
+    arguments = ["--file", file, "--description", "what sells", "--on-start", "true"]
+    changed = cli_json("cache", "warm-sets", "update", "cli-set", *arguments)
+    assert (changed["description"], changed["concurrency"]) == ("what sells", 3)
+    assert changed["on_start"] is True and changed["entry_count"] == 2
+    again = ["cache", "warm-sets", "update", "cli-set", "--on-start", "false"]
+    assert "current etag" in fails(*again, "--etag", "r0")
+    assert "3" in cli(*again, "--etag", changed["etag"])
+    assert "Name what to change" in fails("cache", "warm-sets", "update", "cli-set", code=2)
+    assert "is 65" in fails("cache", "warm-sets", "update", "cli-set", "--concurrency", "65")
+    file.write_text('{"entries": [{"key": "cli:warm:thing:3", "text": ""}]}')
+    cli("cache", "warm-sets", "update", "cli-set", "--file", file)
+    assert "cli:warm:thing:3" in cli("cache", "warm-sets", "get", "cli-set")
+    assert "no warm set 'nobody'" in fails(*again[:3], "nobody", "--concurrency", "1")
     assert "Deleted" in cli("cache", "warm-sets", "delete", "cli-set")
 
     for content, problem in [
         ("{", "no JSON"),
         ("{}", "no entries"),
+        ('{"entries": []}', "no entries"),
         ('{"entrys": []}', "did you mean 'entries'"),
         ('{"entries": [{"key": "a:b:c:d"}]}', 'needs one of "value"'),
         ('{"entries": [{"key": "a:b:c:d", "text": "", "ttl": "soon"}]}', "no time"),

@@ -45,6 +45,16 @@ import Testing
     }
   }
 
+  /// Source: protobuf's "ProtoJSON Format": 0, 3, 6 or 9 digits.
+  @Test(
+    arguments: [
+      (3_600, 0, "3600s"), (0, 0, "0s"), (1, 500_000_000, "1.500s"), (0, 1_000, "0.000001s"),
+      (-1, -20_000_000, "-1.020s"), (0, -1, "-0.000000001s"), (9, 123_456_000, "9.123456s"),
+    ] as [(Int64, Int32, String)])
+  func aDurationIsWrittenWithAsFewDigitsAsItHas(seconds: Int64, nanos: Int32, text: String) {
+    #expect(GoogleProtobuf.Duration(seconds: seconds, nanos: nanos).json == .string(text))
+  }
+
   @Test func jsonComesBack() throws {
     let json: JSONValue = [
       "null": .null, "bool": true, "number": 1.5, "text": "t", "list": [1, "a", [], [:]],

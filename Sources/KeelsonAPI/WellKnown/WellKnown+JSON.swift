@@ -11,12 +11,15 @@ extension GoogleProtobuf.Timestamp {
 }
 
 extension GoogleProtobuf.Duration {
-  /// Seconds with an `s`, `1.500s` for example.
+  /// Seconds with an `s`, and 0, 3, 6 or 9 digits of their fraction, as few as say all of it: `3600s`
+  /// or `1.500s`.
   public var json: JSONValue {
     let sign = seconds < 0 || nanos < 0 ? "-" : ""
     let digits = String(nanos.magnitude)
-    let fraction = String(repeating: "0", count: max(0, 9 - digits.count)) + digits
-    return .string("\(sign)\(seconds.magnitude).\(fraction)s")
+    var fraction = String(repeating: "0", count: max(0, 9 - digits.count)) + digits
+    while fraction.hasSuffix("000") { fraction.removeLast(3) }
+    if !fraction.isEmpty { fraction = ".\(fraction)" }
+    return .string("\(sign)\(seconds.magnitude)\(fraction)s")
   }
 }
 

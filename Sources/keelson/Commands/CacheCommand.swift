@@ -184,7 +184,13 @@ enum CacheCommand {
       let server = Session.server(invocation).printable()
       _ = Output.write(
         Array("Make every entry of the cache at \(server) void? [y/N] ".utf8), to: STDERR_FILENO)
-      guard let answer = readLine(), ["y", "yes"].contains(answer.lowercased()) else {
+      guard let answer = readLine() else {
+        // The end of the input is no end of the line.
+        _ = Output.write(Array("\n".utf8), to: STDERR_FILENO)
+        throw RPCError(.cancelled, "Nothing was done.")
+      }
+      let word = answer.lowercased().filter { !$0.isWhitespace }
+      guard ["y", "yes"].contains(word) else {
         throw RPCError(.cancelled, "Nothing was done.")
       }
     }
@@ -220,18 +226,12 @@ enum CacheCommand {
     try await Session.run(invocation) { session in
       try await session.untilInterrupted {
         try await session.requireServer()
-        while true {
-          do {
-            let call = session.client.cache.service.watchInvalidations(
-              options: CallOptions(waitForReady: true))
-            defer { call.cancel() }
-            for try await response in call.responses {
-              try session.output.show(response, response.line)
-            }
-          } catch let error as RPCError where error.code == .unavailable {
-            Output.note("\(error.message) Going on as soon as the server is back.")
+        try await session.overLosses {
+          let call = session.client.cache.service.watchInvalidations(options: $0)
+          defer { call.cancel() }
+          for try await response in call.responses {
+            try session.output.show(response, response.line)
           }
-          try await Task.sleep(for: .milliseconds(500))
         }
       }
     }

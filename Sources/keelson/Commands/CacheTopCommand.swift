@@ -20,19 +20,24 @@ enum CacheTopCommand {
     request.interval = try JobOptions.duration("interval", invocation).map { .init($0) }
     request.hottest = try invocation.integer("hottest") ?? 10
     try await Session.run(invocation) { [request] session in
-      let isDrawn = session.output.format == .table && isatty(STDOUT_FILENO) == 1
+      let terminal = session.output.format == .table ? Terminal(STDOUT_FILENO) : nil
+      // Ctrl-C leaves its `^C` there.
+      defer { terminal?.clearLine() }
       try await session.untilInterrupted {
         try await session.requireServer()
-        var last: KeelsonCacheV1.CacheStatistics?
-        for try await statistics in session.client.cache.service.watchStatistics(request) {
-          let rates = CacheRates(from: last, to: statistics)
-          if isDrawn {
-            // To the upper left, and nothing below.
-            try Output.line("\u{1B}[H\u{1B}[J\(statistics.screen(rates))")
-          } else {
-            try session.output.show(statistics, statistics.line(rates))
+        try await session.overLosses {
+          var last: KeelsonCacheV1.CacheStatistics?
+          for try await statistics in session.client.cache.service.watchStatistics(
+            request, options: $0)
+          {
+            let rates = CacheRates(from: last, to: statistics)
+            last = statistics
+            if let terminal {
+              try terminal.draw(statistics.screen(rates))
+            } else {
+              try session.output.show(statistics, statistics.line(rates))
+            }
           }
-          last = statistics
         }
       }
     }

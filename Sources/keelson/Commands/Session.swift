@@ -125,6 +125,21 @@ struct Session: Sendable {
     _ = try await client.health.getHealth()
   }
 
+  /// Runs a body that makes a call anew whenever it has ended, also over the loss of the server.
+  ///
+  /// - Parameter body: is given the options of the call.
+  func overLosses(_ body: (CallOptions) async throws -> Void) async throws {
+    while true {
+      do {
+        try await body(CallOptions(waitForReady: true))
+        Output.note("The server has ended the stream. Going on as soon as it is back.")
+      } catch let error as RPCError where error.code == .unavailable {
+        Output.note("\(error.message) Going on as soon as the server is back.")
+      }
+      try await Task.sleep(for: .milliseconds(500))
+    }
+  }
+
   /// Runs a body that goes on until somebody presses Ctrl-C or sends SIGTERM, which is no failure.
   func untilInterrupted(_ body: @escaping @Sendable () async throws -> Void) async throws {
     let termination = try Termination()

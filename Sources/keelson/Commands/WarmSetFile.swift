@@ -18,6 +18,15 @@ struct WarmSetFile: Sendable {
 
   /// - Throws: `RPCError` that names the place and what is wrong there.
   func warmSet(name: String) throws -> KeelsonCacheV1.WarmSet {
+    let (set, members) = try change(name: name)
+    guard members.contains(Member.entries.rawValue) else { throw problem("has no entries") }
+    return set
+  }
+
+  /// What the file has of a set, and the names of that: a file for a change need not have all.
+  ///
+  /// - Throws: `RPCError` that names the place and what is wrong there.
+  func change(name: String) throws -> (set: KeelsonCacheV1.WarmSet, members: Set<String>) {
     let value: JSONValue
     do {
       value = try JSONValue(
@@ -30,13 +39,15 @@ struct WarmSetFile: Sendable {
     }
     var set = KeelsonCacheV1.WarmSet()
     set.name = name
-    for (name, value) in try members(of: value, "it") {
+    let all = try members(of: value, "it")
+    for (name, value) in all {
       switch (try known(name, Member.self, in: "it"), value) {
       case (.description, .string(let text)): set.description = text
       case (.onStart, .bool(let flag)): set.onStart = flag
       case (.concurrency, .number(let number)) where Int32(exactly: number) != nil:
         set.concurrency = Int32(number)
       case (.entries, .array(let entries)):
+        guard !entries.isEmpty else { throw problem("has no entries") }
         for (index, entry) in entries.enumerated() {
           set.entries.append(try self.entry(entry, "entries[\(index)]"))
         }
@@ -44,8 +55,7 @@ struct WarmSetFile: Sendable {
         throw problem("has \(member.rawValue) that is not \(Self.right(member))")
       }
     }
-    guard !set.entries.isEmpty else { throw problem("has no entries") }
-    return set
+    return (set, Set(all.map(\.0)))
   }
 
   private func entry(_ value: JSONValue, _ place: String) throws -> KeelsonCacheV1.WarmEntry {

@@ -6,7 +6,7 @@ import KeelsonCore
 enum WarmSetsCommand {
   static let command = Command(
     name: "warm-sets", summary: "Define entries that are loaded together, and load them",
-    subcommands: [create, list, get, start, watch, cancel, delete])
+    subcommands: [create, list, get, update, start, watch, cancel, delete])
 
   private static let name = Command.Argument(name: "NAME", help: "The warm set's name.")
 
@@ -25,6 +25,51 @@ enum WarmSetsCommand {
     try await Session.run(invocation) { session in
       let made = try await session.client.cache.service.createWarmSet(.init(warmSet: set))
       try session.output.print(made) { made.sheet }
+    }
+  }
+
+  private static let update = Command(
+    name: "update", summary: "Change what is named, and nothing else",
+    arguments: [name],
+    options: [
+      .init(
+        name: "file", value: "FILE",
+        help: "A file as for create: what it has is changed, and what it has not is left."),
+      .init(name: "description", value: "TEXT", help: "What it is for."),
+      .init(
+        name: "on-start", value: "BOOL", help: "Whether it is loaded whenever a server starts.",
+        choices: ["true", "false"]),
+      .init(name: "concurrency", value: "N", help: "How many are loaded at a time: 1 to 64."),
+      FlagOptions.etag,
+    ] + Session.options
+  ) { invocation in
+    var set = KeelsonCacheV1.WarmSet(name: invocation.argument("NAME"))
+    var paths: Set<String> = []
+    if let file = invocation.option("file") {
+      (set, paths) = try WarmSetFile(path: file).change(name: set.name)
+    }
+    if let description = invocation.option("description") {
+      set.description = description
+      paths.insert("description")
+    }
+    if let onStart = invocation.option("on-start") {
+      set.onStart = onStart == "true"
+      paths.insert("on_start")
+    }
+    if let concurrency: Int32 = try invocation.integer("concurrency") {
+      set.concurrency = concurrency
+      paths.insert("concurrency")
+    }
+    guard !paths.isEmpty else {
+      throw UsageError(
+        "Name what to change: --file, --description, --on-start or --concurrency.")
+    }
+    set.etag = invocation.option("etag") ?? ""
+    let request = KeelsonCacheV1.UpdateWarmSetRequest(
+      warmSet: set, updateMask: .init(paths: paths.sorted()))
+    try await Session.run(invocation) { session in
+      let changed = try await session.client.cache.service.updateWarmSet(request)
+      try session.output.print(changed) { changed.sheet }
     }
   }
 

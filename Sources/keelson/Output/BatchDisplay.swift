@@ -8,7 +8,8 @@ final class BatchDisplay: Sendable {
   private static let lineInterval: Duration = .seconds(5)
 
   private let began = ContinuousClock.now
-  let isTerminal = isatty(STDERR_FILENO) == 1
+  private let terminal = Terminal(STDERR_FILENO)
+  var isTerminal: Bool { terminal != nil }
   private let hasBar = Mutex(false)
 
   /// Shows what there is now, again and again until the task is cancelled.
@@ -25,9 +26,9 @@ final class BatchDisplay: Sendable {
 
   private func show(_ progress: BatchProgress) {
     let elapsed = ContinuousClock.now - began
-    guard isTerminal else { return Output.note(progress.text(elapsed: elapsed)) }
+    guard let terminal else { return Output.note(progress.text(elapsed: elapsed)) }
     hasBar.withLock { $0 = true }
-    write("\r\u{1B}[K" + progress.bar(columns: Self.columns, elapsed: elapsed))
+    terminal.redraw(progress.bar(columns: terminal.size.columns, elapsed: elapsed))
   }
 
   /// Takes the bar away.
@@ -36,19 +37,6 @@ final class BatchDisplay: Sendable {
       defer { has = false }
       return has
     }
-    if had { write("\r\u{1B}[K") }
-  }
-
-  private func write(_ text: String) {
-    _ = Output.write(Array(text.utf8), to: STDERR_FILENO)
-  }
-
-  /// How wide the terminal is.
-  private static var columns: Int {
-    var size = winsize()
-    guard unsafe ioctl(STDERR_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else {
-      return 80
-    }
-    return Int(size.ws_col)
+    if had { terminal?.clearLine() }
   }
 }

@@ -110,8 +110,9 @@ extension KeelsonCacheV1.CacheStatistics {
 
   private var hottest: String {
     guard !hottestKeys.isEmpty else { return "" }
-    var table = Table("KEY", "GETS")
-    for hot in hottestKeys { table.add(hot.key, "~\(Self.grouped(hot.count))") }
+    // Keys may be long: a screen cuts off what is at their end.
+    var table = Table("GETS", "KEY")
+    for hot in hottestKeys { table.add("~\(Self.grouped(hot.count))", hot.key) }
     return "\n\n" + table.text
   }
 

@@ -5,19 +5,19 @@ import Glibc
 struct Progress {
   private static let barColumns = 30
 
-  private let isShown: Bool
+  private let terminal: Terminal?
   private var lastShown: ContinuousClock.Instant?
 
   /// - Parameter isShown: whether it would disturb nothing else that is printed.
   init(isShown: Bool) {
-    self.isShown = isShown && isatty(STDERR_FILENO) == 1
+    terminal = isShown ? Terminal(STDERR_FILENO) : nil
   }
 
   /// Says how far it is, ten times a second at most.
   ///
   /// - Parameter hasBar: whether a bar stands ahead of it.
   mutating func show(done: Int64, of total: Int64, _ detail: String, hasBar: Bool = false) {
-    guard isShown else { return }
+    guard let terminal else { return }
     let now = ContinuousClock.now
     if let lastShown, now - lastShown < .milliseconds(100) { return }
     lastShown = now
@@ -27,17 +27,13 @@ struct Progress {
       hasBar
       ? "[\(String(repeating: "#", count: filled))"
         + "\(String(repeating: "-", count: Self.barColumns - filled))] " : ""
-    write("\r\u{1B}[K\(bar)\(percent)%, \(detail)")
+    terminal.redraw("\(bar)\(percent)%, \(detail)")
   }
 
   /// Takes the line away.
-  func finish() {
-    guard isShown, lastShown != nil else { return }
-    write("\r\u{1B}[K")
-  }
-
-  private func write(_ text: String) {
-    let bytes = Array(text.utf8)
-    _ = bytes.withUnsafeBytes { unsafe Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
+  mutating func finish() {
+    guard lastShown != nil else { return }
+    lastShown = nil
+    terminal?.clearLine()
   }
 }
