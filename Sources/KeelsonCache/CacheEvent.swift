@@ -6,6 +6,8 @@ package import KeelsonStore
 /// The events of this service. Source: SYS-111 to SYS-115.
 enum CacheEvent: String, Sendable {
   case flushed = "keelson.cache.CacheFlushed"
+  case warmingStarted = "keelson.cache.CacheWarmingStarted"
+  case warmingCancelled = "keelson.cache.CacheWarmingCancelled"
   case warmed = "keelson.cache.CacheWarmed"
   case fallbackActivated = "keelson.cache.CacheFallbackActivated"
   case fallbackEnded = "keelson.cache.CacheFallbackEnded"

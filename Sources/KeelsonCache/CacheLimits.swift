@@ -52,6 +52,10 @@ package struct CacheLimits: Sendable {
   /// Warm sets that are being loaded, and watches of that.
   package var warmRuns = 4
   package var warmWatches = 100
+  /// Runs of a warm set that are remembered, those that load among them.
+  package var warmRunHistory = 20
+  /// How long a server that loads a warm set may not be heard of before its run is lost.
+  package var warmLease: Duration = .seconds(10)
   /// How long the GET of a warm set's value may take.
   package var warmTimeout: Duration = .seconds(10)
   /// Pages of lists.

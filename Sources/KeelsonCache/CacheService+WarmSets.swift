@@ -45,13 +45,19 @@ extension CacheService {
     _ request: API.WatchWarmSetRequest, responses: ResponseWriter<API.WarmSetRun>,
     context: ServerContext
   ) async throws {
-    let run = try await warmSets.newestRun(of: request.name)
-    try await warmSets.watch(run) { try await responses.write($0) }
+    try await warmSets.watch(request.name, run: request.runId) { try await responses.write($0) }
   }
 
   package func cancelWarmSet(
     _ request: API.CancelWarmSetRequest, context: ServerContext
   ) async throws -> API.WarmSetRun {
-    try await warmSets.cancel(request.name, origin: ChangeOrigin(context))
+    try await warmSets.cancel(
+      request.name, run: request.runId, origin: ChangeOrigin(context))
+  }
+
+  package func listWarmSetRuns(
+    _ request: API.ListWarmSetRunsRequest, context: ServerContext
+  ) async throws -> API.ListWarmSetRunsResponse {
+    try await warmSets.listRuns(request)
   }
 }

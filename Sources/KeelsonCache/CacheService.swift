@@ -73,8 +73,8 @@ package final class CacheService: KeelsonCacheV1.CacheServiceHandler {
         watchers: { feed.watchers }),
       limits: limits, telemetry: telemetry)
     warmSets = WarmSets(
-      database: database, engine: engine, source: warming, counters: counters,
-      announcer: announcer, limits: limits, logger: logger)
+      database: database, engine: engine, isShared: memory == nil, source: warming,
+      counters: counters, announcer: announcer, limits: limits, logger: logger)
     healthCheck = CacheHealthCheck(
       statistics, age: { engine.age(at: .now) }, fallback: { fallback?.health })
   }

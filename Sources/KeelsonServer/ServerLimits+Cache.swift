@@ -74,10 +74,16 @@ extension ServerLimits {
       "a warm set", "INVALID_ARGUMENT"),
     count(
       "cache-warm-runs", \.cache.warmRuns, 1...1_000,
-      "warm sets that are being loaded", "RESOURCE_EXHAUSTED with RetryInfo"),
+      "warm sets that a server loads at a time", "RESOURCE_EXHAUSTED with RetryInfo"),
     count(
       "cache-warm-watches", \.cache.warmWatches, 1...1_000_000,
       "watches of that", "RESOURCE_EXHAUSTED with RetryInfo"),
+    count(
+      "cache-warm-run-history", \.cache.warmRunHistory, 1...10_000,
+      "runs of a warm set that are kept", "the oldest is forgotten"),
+    duration(
+      "cache-warm-lease", \.cache.warmLease, 1_000...3_600_000,
+      "how long a server that loads a warm set may not be heard of", "the run is lost"),
     duration(
       "cache-warm-timeout", \.cache.warmTimeout, 10...58_000,
       "the GET of a warm set's value", "the entry has failed"),

@@ -136,6 +136,8 @@ package enum EventCatalogue {
     telemetry("keelson.cache.CacheStatisticsCollected", "How the cache is used, now and then."),
     durable(
       "keelson.cache.CacheFlushed", "Every entry was made void because somebody asked for it."),
+    durable("keelson.cache.CacheWarmingStarted", "A server has begun to load a warm set."),
+    durable("keelson.cache.CacheWarmingCancelled", "The loading of a warm set was called off."),
     durable("keelson.cache.CacheWarmed", "The loading of a warm set has ended, well or badly."),
     durable("keelson.cache.CacheWarmSetCreated", "A warm set was created."),
     durable("keelson.cache.CacheWarmSetUpdated", "A warm set changed."),

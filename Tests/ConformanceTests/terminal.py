@@ -16,7 +16,7 @@ SEQUENCE = re.compile(r"\x1b\[(\??[0-9;]*)([A-Za-z])")
 
 
 class Screen:
-    """What a person sees. Knows the few escape codes that Keelson writes, and fails on any other."""
+    """What a person sees. Knows the few escape codes that Keelson writes; fails on any other."""
 
     def __init__(self, rows, columns):
         self.rows, self.columns = rows, columns
@@ -123,7 +123,7 @@ class Terminal:
         return self.screen
 
     def resize(self, rows, columns):
-        """Another size; the screen once it has been drawn for it, whatever the window did before."""
+        """Another size; the screen once it has been drawn for it."""
         self.screen = Screen(rows, columns)
         self._size()
         # The first draw from here on may have been begun before, the third may not.

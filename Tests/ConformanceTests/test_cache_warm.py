@@ -147,6 +147,43 @@ def test_a_run_is_called_off_and_a_server_that_stops_waits_for_none(launch, dial
     server.stop()
 
 
+def test_every_server_of_a_fleet_sees_a_run(launch, dial, shop, postgres, shared_redis):
+    shop.on("/slow", None)
+    arguments = [
+        "--database", postgres.create_database(),
+        "--cache", shared_redis.url(shared_redis.next_database()),
+        "--cache-warm-origin", shop.address,
+    ]
+    loading, other = (
+        launch(arguments=arguments, limits=["cache-warm-lease=2s"]) for _ in range(2)
+    )
+    first, second = dial(loading), dial(other)
+    create(first, "slow", b"1", shop.address + "/slow")
+    start = cache.StartWarmSetRequest(name="slow")
+    begun = stub(first).StartWarmSet(start)
+    watch = stub(second).WatchWarmSet(
+        cache.WatchWarmSetRequest(name="slow", run_id=begun.id), timeout=60
+    )
+    # Progress arrives there as well.
+    assert next(run for run in watch if run.loaded == 1).state == Run.RUNNING
+    assert stub(second).StartWarmSet(start).id == begun.id
+    cancel = cache.CancelWarmSetRequest(name="slow", run_id=begun.id)
+    ended_run = stub(second).CancelWarmSet(cancel)
+    assert (ended_run.id, ended_run.state, ended_run.loaded) == (begun.id, Run.CANCELLED, 1)
+    assert list(watch)[-1] == ended_run
+
+    # A server that dies leaves its run to be called lost.
+    begun = stub(first).StartWarmSet(start)
+    watch = stub(second).WatchWarmSet(cache.WatchWarmSetRequest(name="slow"), timeout=60)
+    assert next(watch).id == begun.id
+    loading.kill()
+    assert list(watch)[-1].state == Run.LOST
+    shop.on("/slow", (200, b"1"))
+    assert load(second, "slow").state == Run.COMPLETED
+    listed = stub(second).ListWarmSetRuns(cache.ListWarmSetRunsRequest(name="slow"))
+    assert [run.state for run in listed.runs] == [Run.COMPLETED, Run.LOST, Run.CANCELLED]
+
+
 def test_what_is_wrong_is_said(client, shop):
     calls = stub(client)
 
@@ -167,6 +204,7 @@ def test_what_is_wrong_is_said(client, shop):
         (calls.StartWarmSet, cache.StartWarmSetRequest(name="unknown")),
         (calls.WatchWarmSet, cache.WatchWarmSetRequest(name="unknown")),
         (calls.CancelWarmSet, cache.CancelWarmSetRequest(name="unknown")),
+        (calls.ListWarmSetRuns, cache.ListWarmSetRunsRequest(name="unknown")),
         (calls.DeleteWarmSet, cache.DeleteWarmSetRequest(name="unknown")),
     ]:
         assert "'unknown'" in refused(call, request, code=grpc.StatusCode.NOT_FOUND).details()

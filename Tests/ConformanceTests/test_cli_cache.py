@@ -99,6 +99,12 @@ def test_a_warm_set_lives_its_life(cli, cli_json, fails, tmp_path):
     entry = cli_json("cache", "get", "cli:warm:thing:1")["entry"]
     assert json.loads(base64.b64decode(entry["value"])) == {"a": [1]}
     assert "as it is" in cli("cache", "get", "cli:warm:thing:2")
+    (listed,) = cli_json("cache", "warm-sets", "runs", "cli-set")["runs"]
+    assert (listed["state"], listed["loaded"]) == ("COMPLETED", 2)
+    assert listed["id"] in cli("cache", "warm-sets", "runs")
+    again = cli("cache", "warm-sets", "watch", "cli-set", "--run", listed["id"])
+    assert "2 of 2 loaded" in again
+    assert "no run 'x'" in fails("cache", "warm-sets", "cancel", "cli-set", "--run", "x")
 
     # What is not named stays.
     file.write_text('{"concurrency": 3, "description": "not this"}')

@@ -1,4 +1,4 @@
-"""`keelson cache` on a terminal: the live view, the question before a flush, the bar of a warm set."""
+"""`keelson cache` on a terminal: the live view, the question of flush, the bar of a warm set."""
 
 import signal
 

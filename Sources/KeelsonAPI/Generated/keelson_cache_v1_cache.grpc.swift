@@ -69,9 +69,12 @@ extension KeelsonCacheV1 {
     public static let cancelWarmSet = KeelsonCore.MethodDescriptor(
       service: "keelson.cache.v1.CacheService", name: "CancelWarmSet", kind: .unary
     )
+    public static let listWarmSetRuns = KeelsonCore.MethodDescriptor(
+      service: "keelson.cache.v1.CacheService", name: "ListWarmSetRuns", kind: .unary, isIdempotent: true
+    )
 
     /// All of them, in the order of the file.
-    public static var all: [KeelsonCore.MethodDescriptor] { [getEntry, batchGetEntries, setEntry, batchSetEntries, touchEntries, deleteEntries, getOrLease, releaseLease, invalidateEntries, flushCache, watchInvalidations, getStatistics, watchStatistics, createWarmSet, getWarmSet, listWarmSets, updateWarmSet, deleteWarmSet, startWarmSet, watchWarmSet, cancelWarmSet] }
+    public static var all: [KeelsonCore.MethodDescriptor] { [getEntry, batchGetEntries, setEntry, batchSetEntries, touchEntries, deleteEntries, getOrLease, releaseLease, invalidateEntries, flushCache, watchInvalidations, getStatistics, watchStatistics, createWarmSet, getWarmSet, listWarmSets, updateWarmSet, deleteWarmSet, startWarmSet, watchWarmSet, cancelWarmSet, listWarmSetRuns] }
 
     /// The route of `getEntry` with a handler that never waits.
     package static func getEntry(
@@ -198,6 +201,13 @@ extension KeelsonCacheV1 {
     ) -> KeelsonCore.Route {
       .immediate(cancelWarmSet, handler)
     }
+
+    /// The route of `listWarmSetRuns` with a handler that never waits.
+    package static func listWarmSetRuns(
+      immediate handler: @escaping @Sendable (KeelsonCacheV1.ListWarmSetRunsRequest, KeelsonCore.ServerContext) throws -> KeelsonCacheV1.ListWarmSetRunsResponse
+    ) -> KeelsonCore.Route {
+      .immediate(listWarmSetRuns, handler)
+    }
   }
 
   /// A cache that many services share: values for a time, by key, invalidated by key, tag or pattern.
@@ -315,24 +325,30 @@ extension KeelsonCacheV1 {
       _ request: KeelsonCacheV1.DeleteWarmSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.DeleteWarmSetResponse
 
-    /// Loads a warm set in the background, and returns at once. While it runs, the run that is there
-    /// is returned.
+    /// Loads a warm set in the background, and returns at once. The run stands in the database: every
+    /// server of a fleet can watch, cancel and list it. While the set is being loaded, that run is
+    /// returned; where each server has a memory of its own, only if it loads this server's. Audited.
     func startWarmSet(
       _ request: KeelsonCacheV1.StartWarmSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.WarmSetRun
 
-    /// How far a run is, as it goes, until it has ended. It is the set's newest run on the server that
-    /// is asked: a run of another server is not seen. Where several servers are behind one address,
-    /// start and watch over one connection; the event `CacheWarmed` tells of the runs of all.
+    /// How far a run is, as it goes, until it has ended; on whichever server it runs.
+    /// FAILED_PRECONDITION when the set was never loaded, NOT_FOUND when there is no such run.
     func watchWarmSet(
       _ request: KeelsonCacheV1.WatchWarmSetRequest, responses: KeelsonAPI.ResponseWriter<KeelsonCacheV1.WarmSetRun>, context: KeelsonCore.ServerContext
     ) async throws
 
-    /// Ends the set's run on the server that is asked, and no other's; what it has loaded stays. The
-    /// audit trail says who ended it.
+    /// Ends a run, on whichever server it runs, and returns it once it has ended; what it has loaded
+    /// stays. One that has ended is returned as it is. Audited; errors as those of WatchWarmSet.
     func cancelWarmSet(
       _ request: KeelsonCacheV1.CancelWarmSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.WarmSetRun
+
+    /// The runs of a warm set, or of all, the newest first, a page at a time. Of each set the newest
+    /// 20 (`cache-warm-run-history`) are kept, until the set is deleted.
+    func listWarmSetRuns(
+      _ request: KeelsonCacheV1.ListWarmSetRunsRequest, context: KeelsonCore.ServerContext
+    ) async throws -> KeelsonCacheV1.ListWarmSetRunsResponse
   }
 
   /// A cache that many services share: values for a time, by key, invalidated by key, tag or pattern.
@@ -493,29 +509,37 @@ extension KeelsonCacheV1 {
       try await channel.unaryCall(CacheServiceMethods.deleteWarmSet, request, options: options)
     }
 
-    /// Loads a warm set in the background, and returns at once. While it runs, the run that is there
-    /// is returned.
+    /// Loads a warm set in the background, and returns at once. The run stands in the database: every
+    /// server of a fleet can watch, cancel and list it. While the set is being loaded, that run is
+    /// returned; where each server has a memory of its own, only if it loads this server's. Audited.
     public func startWarmSet(
       _ request: KeelsonCacheV1.StartWarmSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonCacheV1.WarmSetRun {
       try await channel.unaryCall(CacheServiceMethods.startWarmSet, request, options: options)
     }
 
-    /// How far a run is, as it goes, until it has ended. It is the set's newest run on the server that
-    /// is asked: a run of another server is not seen. Where several servers are behind one address,
-    /// start and watch over one connection; the event `CacheWarmed` tells of the runs of all.
+    /// How far a run is, as it goes, until it has ended; on whichever server it runs.
+    /// FAILED_PRECONDITION when the set was never loaded, NOT_FOUND when there is no such run.
     public func watchWarmSet(
       _ request: KeelsonCacheV1.WatchWarmSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) -> KeelsonAPI.ResponseStream<KeelsonCacheV1.WarmSetRun> {
       channel.serverStreamingCall(CacheServiceMethods.watchWarmSet, request, options: options)
     }
 
-    /// Ends the set's run on the server that is asked, and no other's; what it has loaded stays. The
-    /// audit trail says who ended it.
+    /// Ends a run, on whichever server it runs, and returns it once it has ended; what it has loaded
+    /// stays. One that has ended is returned as it is. Audited; errors as those of WatchWarmSet.
     public func cancelWarmSet(
       _ request: KeelsonCacheV1.CancelWarmSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonCacheV1.WarmSetRun {
       try await channel.unaryCall(CacheServiceMethods.cancelWarmSet, request, options: options)
+    }
+
+    /// The runs of a warm set, or of all, the newest first, a page at a time. Of each set the newest
+    /// 20 (`cache-warm-run-history`) are kept, until the set is deleted.
+    public func listWarmSetRuns(
+      _ request: KeelsonCacheV1.ListWarmSetRunsRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
+    ) async throws -> KeelsonCacheV1.ListWarmSetRunsResponse {
+      try await channel.unaryCall(CacheServiceMethods.listWarmSetRuns, request, options: options)
     }
   }
 }
@@ -607,6 +631,10 @@ extension KeelsonCacheV1.CacheServiceHandler {
       .unary(KeelsonCacheV1.CacheServiceMethods.cancelWarmSet) {
         (request: KeelsonCacheV1.CancelWarmSetRequest, context: KeelsonCore.ServerContext) in
         try await cancelWarmSet(request, context: context)
+      },
+      .unary(KeelsonCacheV1.CacheServiceMethods.listWarmSetRuns) {
+        (request: KeelsonCacheV1.ListWarmSetRunsRequest, context: KeelsonCore.ServerContext) in
+        try await listWarmSetRuns(request, context: context)
       },
     ]
   }

@@ -2016,18 +2016,24 @@ extension KeelsonCacheV1 {
 
 extension KeelsonCacheV1 {
   public struct WatchWarmSetRequest: KeelsonAPI.Message {
+    /// The set's name.
     public var name: String
+    /// Which of its runs; not given: the newest.
+    public var runId: String
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.name = ""
+      self.runId = ""
     }
 
     public init(
-      name: String = ""
+      name: String = "",
+      runId: String = ""
     ) {
       self.name = name
+      self.runId = runId
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
@@ -2049,18 +2055,24 @@ extension KeelsonCacheV1 {
 
 extension KeelsonCacheV1 {
   public struct CancelWarmSetRequest: KeelsonAPI.Message {
+    /// The set's name.
     public var name: String
+    /// Which of its runs; not given: the newest.
+    public var runId: String
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
 
     public init() {
       self.name = ""
+      self.runId = ""
     }
 
     public init(
-      name: String = ""
+      name: String = "",
+      runId: String = ""
     ) {
       self.name = name
+      self.runId = runId
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
@@ -2077,6 +2089,89 @@ extension KeelsonCacheV1 {
     }
 
     public static var fullName: Swift.String { "keelson.cache.v1.CancelWarmSetRequest" }
+  }
+}
+
+extension KeelsonCacheV1 {
+  public struct ListWarmSetRunsRequest: KeelsonAPI.Message {
+    /// Of this set; not given: of all.
+    public var name: String
+    /// 1 to 1,000; not given: 50.
+    public var pageSize: Int32
+    /// The `next_page_token` of the page before.
+    public var pageToken: String
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+      self.name = ""
+      self.pageSize = 0
+      self.pageToken = ""
+    }
+
+    public init(
+      name: String = "",
+      pageSize: Int32 = 0,
+      pageToken: String = ""
+    ) {
+      self.name = name
+      self.pageSize = pageSize
+      self.pageToken = pageToken
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
+    }
+
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
+
+    public static var fullName: Swift.String { "keelson.cache.v1.ListWarmSetRunsRequest" }
+  }
+}
+
+extension KeelsonCacheV1 {
+  public struct ListWarmSetRunsResponse: KeelsonAPI.Message {
+    /// The newest first.
+    public var runs: [KeelsonCacheV1.WarmSetRun]
+    /// Not given on the last page.
+    public var nextPageToken: String
+    /// Fields that this version of the message does not know, kept as they came.
+    public var unknownFields = KeelsonAPI.UnknownFields()
+
+    public init() {
+      self.runs = []
+      self.nextPageToken = ""
+    }
+
+    public init(
+      runs: [KeelsonCacheV1.WarmSetRun] = [],
+      nextPageToken: String = ""
+    ) {
+      self.runs = runs
+      self.nextPageToken = nextPageToken
+    }
+
+    public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
+      self.init()
+      try unsafe KeelsonAPI.Wire.unpack(bytes, as: Self.wireTable, limits: limits) {
+        unsafe self = Self(wire: $0)
+      }
+    }
+
+    public func encoded() -> [Swift.UInt8] {
+      unsafe KeelsonAPI.Wire.pack(Self.wireTable) {
+        unsafe self.write(to: $0, in: $1)
+      }
+    }
+
+    public static var fullName: Swift.String { "keelson.cache.v1.ListWarmSetRunsResponse" }
   }
 }
 
@@ -2101,6 +2196,8 @@ extension KeelsonCacheV1 {
     public var endTime: GoogleProtobuf.Timestamp?
     /// Of the first that failed, at most 10: which and why.
     public var errors: [String]
+    /// Who started it; `system`: a server, when it started.
+    public var actor: String
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
 
@@ -2114,6 +2211,7 @@ extension KeelsonCacheV1 {
       self.startTime = nil
       self.endTime = nil
       self.errors = []
+      self.actor = ""
     }
 
     public init(
@@ -2125,7 +2223,8 @@ extension KeelsonCacheV1 {
       failed: Int32 = 0,
       startTime: GoogleProtobuf.Timestamp? = nil,
       endTime: GoogleProtobuf.Timestamp? = nil,
-      errors: [String] = []
+      errors: [String] = [],
+      actor: String = ""
     ) {
       self.warmSet = warmSet
       self.id = id
@@ -2136,6 +2235,7 @@ extension KeelsonCacheV1 {
       self.startTime = startTime
       self.endTime = endTime
       self.errors = errors
+      self.actor = actor
     }
 
     public init(decoding bytes: [Swift.UInt8], limits: KeelsonAPI.DecodingLimits) throws(KeelsonCore.RPCError) {
@@ -2162,8 +2262,11 @@ extension KeelsonCacheV1 {
       case completed
       /// It has ended and some entries could not be loaded.
       case failed
-      /// It was ended by CancelWarmSet, or by the end of its server.
+      /// It was ended by CancelWarmSet, by the deletion of its set, or by the end of its server.
       case cancelled
+      /// Its server was not heard of for 10 s (`cache-warm-lease`): it has died, or lost the
+      /// database. What is counted is what was heard of last.
+      case lost
       /// A number that this version of the enum has no name for.
       case unrecognized(Swift.Int32)
 
@@ -2174,6 +2277,7 @@ extension KeelsonCacheV1 {
         case 2: self = .completed
         case 3: self = .failed
         case 4: self = .cancelled
+        case 5: self = .lost
         default: self = .unrecognized(rawValue)
         }
       }
@@ -2185,6 +2289,7 @@ extension KeelsonCacheV1 {
         case .completed: 2
         case .failed: 3
         case .cancelled: 4
+        case .lost: 5
         case .unrecognized(let rawValue): rawValue
         }
       }
@@ -2197,12 +2302,13 @@ extension KeelsonCacheV1 {
         case .completed: "COMPLETED"
         case .failed: "FAILED"
         case .cancelled: "CANCELLED"
+        case .lost: "LOST"
         case .unrecognized: nil
         }
       }
 
       /// The values that have a name, in the order of the file.
-      public static var allCases: [Self] { [.stateUnspecified, .running, .completed, .failed, .cancelled] }
+      public static var allCases: [Self] { [.stateUnspecified, .running, .completed, .failed, .cancelled, .lost] }
     }
   }
 }
@@ -3747,12 +3853,14 @@ extension KeelsonCacheV1.WatchWarmSetRequest: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Cache__V1__WatchWarmSetRequest.self)
     unsafe self.name = Wire.string(c.pointee.name_1)
+    unsafe self.runId = Wire.string(c.pointee.run_id_2)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Cache__V1__WatchWarmSetRequest.self)
     unsafe c.pointee.name_1 = arena.copy(self.name)
+    unsafe c.pointee.run_id_2 = arena.copy(self.runId)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
@@ -3761,6 +3869,7 @@ extension KeelsonCacheV1.WatchWarmSetRequest {
   public var json: JSONValue {
     var members: [Swift.String: JSONValue] = [:]
     members["name"] = .string(name)
+    members["run_id"] = .string(runId)
     return .object(members)
   }
 }
@@ -3774,12 +3883,14 @@ extension KeelsonCacheV1.CancelWarmSetRequest: WireMessage {
     self.init()
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Cache__V1__CancelWarmSetRequest.self)
     unsafe self.name = Wire.string(c.pointee.name_1)
+    unsafe self.runId = Wire.string(c.pointee.run_id_2)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
   package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
     let c = unsafe wire.assumingMemoryBound(to: Keelson__Cache__V1__CancelWarmSetRequest.self)
     unsafe c.pointee.name_1 = arena.copy(self.name)
+    unsafe c.pointee.run_id_2 = arena.copy(self.runId)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
@@ -3788,6 +3899,71 @@ extension KeelsonCacheV1.CancelWarmSetRequest {
   public var json: JSONValue {
     var members: [Swift.String: JSONValue] = [:]
     members["name"] = .string(name)
+    members["run_id"] = .string(runId)
+    return .object(members)
+  }
+}
+
+extension KeelsonCacheV1.ListWarmSetRunsRequest: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__cache__v1__list_warm_set_runs_request__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Cache__V1__ListWarmSetRunsRequest.self)
+    unsafe self.name = Wire.string(c.pointee.name_1)
+    unsafe self.pageSize = c.pointee.page_size_2
+    unsafe self.pageToken = Wire.string(c.pointee.page_token_3)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Cache__V1__ListWarmSetRunsRequest.self)
+    unsafe c.pointee.name_1 = arena.copy(self.name)
+    unsafe c.pointee.page_size_2 = self.pageSize
+    unsafe c.pointee.page_token_3 = arena.copy(self.pageToken)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonCacheV1.ListWarmSetRunsRequest {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["name"] = .string(name)
+    members["page_size"] = JSONValue(number: pageSize)
+    members["page_token"] = .string(pageToken)
+    return .object(members)
+  }
+}
+
+extension KeelsonCacheV1.ListWarmSetRunsResponse: WireMessage {
+  package static var wireTable: UnsafePointer<keelson_message_table> {
+    unsafe keelson__cache__v1__list_warm_set_runs_response__table()
+  }
+
+  package init(wire: UnsafeRawPointer) {
+    self.init()
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Cache__V1__ListWarmSetRunsResponse.self)
+    unsafe self.runs = UnsafeBufferPointer(start: c.pointee.runs_1, count: c.pointee.n_runs_1).map { unsafe $0.map { unsafe KeelsonCacheV1.WarmSetRun(wire: $0) } ?? KeelsonCacheV1.WarmSetRun() }
+    unsafe self.nextPageToken = Wire.string(c.pointee.next_page_token_2)
+    unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
+  }
+
+  package func write(to wire: UnsafeMutableRawPointer, in arena: Arena) {
+    let c = unsafe wire.assumingMemoryBound(to: Keelson__Cache__V1__ListWarmSetRunsResponse.self)
+    unsafe c.pointee.n_runs_1 = self.runs.count
+    unsafe c.pointee.runs_1 = arena.messages(self.runs)
+    unsafe c.pointee.next_page_token_2 = arena.copy(self.nextPageToken)
+    unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
+  }
+}
+
+extension KeelsonCacheV1.ListWarmSetRunsResponse {
+  public var json: JSONValue {
+    var members: [Swift.String: JSONValue] = [:]
+    members["runs"] = .array(runs.map { $0.json })
+    members["next_page_token"] = .string(nextPageToken)
     return .object(members)
   }
 }
@@ -3809,6 +3985,7 @@ extension KeelsonCacheV1.WarmSetRun: WireMessage {
     unsafe self.startTime = c.pointee.start_time_7.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
     unsafe self.endTime = c.pointee.end_time_8.map { unsafe GoogleProtobuf.Timestamp(wire: $0) }
     unsafe self.errors = UnsafeBufferPointer(start: c.pointee.errors_9, count: c.pointee.n_errors_9).map { unsafe Wire.string($0) }
+    unsafe self.actor = Wire.string(c.pointee.actor_10)
     unsafe self.unknownFields = Wire.unknownFields(c.pointee.base)
   }
 
@@ -3828,6 +4005,7 @@ extension KeelsonCacheV1.WarmSetRun: WireMessage {
     }
     unsafe c.pointee.n_errors_9 = self.errors.count
     unsafe c.pointee.errors_9 = arena.array(self.errors) { unsafe arena.copy($0) }
+    unsafe c.pointee.actor_10 = arena.copy(self.actor)
     unsafe arena.copy(self.unknownFields, to: &c.pointee.base)
   }
 }
@@ -3844,6 +4022,7 @@ extension KeelsonCacheV1.WarmSetRun {
     if let value = startTime { members["start_time"] = value.json }
     if let value = endTime { members["end_time"] = value.json }
     members["errors"] = .array(errors.map { .string($0) })
+    members["actor"] = .string(actor)
     return .object(members)
   }
 }

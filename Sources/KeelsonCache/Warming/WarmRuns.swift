@@ -1,240 +1,268 @@
 import KeelsonAPI
-import KeelsonAuditTrail
 import KeelsonCore
 import KeelsonStore
 import Synchronization
 
-/// The loadings of warm sets on this server: those that run, and of each set the newest.
+/// The loadings of warm sets: in the database those of all servers, here those of this one.
+///
+/// A server that loads says so in the database ten times in a lease; whoever finds a lease that has
+/// ended says that the run is lost. Events tell the other servers of what was called off and what has
+/// ended; they also look by themselves, as often as progress is written.
 final class WarmRuns: Sendable {
   typealias WarmSet = KeelsonCacheV1.WarmSet
   typealias Run = KeelsonCacheV1.WarmSetRun
 
   private struct Entry {
     let run: Watchable<Run>
-    /// nil until the run has begun, which happens under the lock.
-    var task: Task<Void, Never>?
+    let task: Task<Void, Never>
   }
 
   private struct State {
-    /// By the name of the set.
+    /// What this server loads, by the runs' ids.
     var entries: [String: Entry] = [:]
-    /// Runs that have not ended of sets that were deleted, by their ids.
-    var orphans: [String: Task<Void, Never>] = [:]
+    /// Runs that this server is about to begin.
+    var beginning = 0
     var isStopped = false
   }
 
-  private let database: any Database
-  private let loader: WarmLoader
-  private let limits: CacheLimits
-  private let logger: Logger
+  let database: any Database
+  let loader: WarmLoader
+  let limits: CacheLimits
+  let logger: Logger
+  /// Whether all servers of the database have one cache.
+  private let isShared: Bool
+  /// This process: the runs of an earlier one of this server are not its own.
+  private let owner = UUIDv7.make()
   private let state = Mutex(State())
+  /// Counts what was heard of runs that were called off or have ended.
+  private let news = Watchable(0)
 
-  /// Errors that a run tells of.
-  private static let errorsTold = 10
+  /// How often a run tells how far it is, and is looked at by other servers.
+  var interval: Duration { limits.warmLease / 10 }
 
-  init(database: any Database, loader: WarmLoader, limits: CacheLimits, logger: Logger) {
+  init(
+    database: any Database, loader: WarmLoader, isShared: Bool, limits: CacheLimits, logger: Logger
+  ) {
     self.database = database
     self.loader = loader
+    self.isShared = isShared
     self.limits = limits
     self.logger = logger
+    database.feed.observe { [weak self] in self?.take($0) }
+  }
+
+  /// Thrown out of a change that has nothing to do any more.
+  private struct Settled: Error {
+    var run: Run?
   }
 
   /// Begins to load a set, unless it is being loaded.
   ///
-  /// - Parameter isOnStart: by the server itself: what is fresh already is left, and the number of
-  ///   runs is not limited.
+  /// - Parameter isOnStart: by the server itself: what is fresh already is left, what other servers
+  ///   load is no reason not to, and the number of runs is not limited.
   /// - Returns: the run.
-  /// - Throws: `RPCError` RESOURCE_EXHAUSTED when too many run, UNAVAILABLE when the server stops.
-  func start(
-    _ set: WarmSet, origin: ChangeOrigin, isOnStart: Bool = false
-  ) throws(RPCError) -> Watchable<Run> {
+  /// - Throws: `RPCError` NOT_FOUND, RESOURCE_EXHAUSTED when too many run here, UNAVAILABLE when the
+  ///   server stops; `StoreError`.
+  func start(_ name: String, origin: ChangeOrigin, isOnStart: Bool = false) async throws -> Run {
+    try await sweep()
+    let (known, _) = try await database.read { transaction in
+      try await (
+        self.joined(name, isOnStart, in: transaction), WarmSets.require(name, in: transaction)
+      )
+    }
+    if let known { return known }
+    try reserve(isLimited: !isOnStart)
+    defer { state.withLock { $0.beginning -= 1 } }
+    do {
+      let (set, run) = try await database.change(origin) { [self] change in
+        let set = try await WarmSets.require(name, in: change)
+        if let run = try await joined(name, isOnStart, in: change) { throw Settled(run: run) }
+        var run = Run()
+        run.warmSet = name
+        run.id = UUIDv7.make(at: change.time)
+        run.state = .running
+        run.total = Int32(clamping: set.entries.count)
+        run.startTime = .init(change.time)
+        run.actor = origin.actor
+        try await WarmRunRepository.insert(
+          run, owner: owner, until: change.time + limits.warmLease, kept: limits.warmRunHistory,
+          change)
+        change.recordStart(of: run)
+        return (set, run)
+      }
+      begin(set, run, origin, keepsFresh: isOnStart)
+      return run
+    } catch let settled as Settled {
+      guard let run = settled.run else { throw settled }
+      return run
+    }
+  }
+
+  /// The run that takes the place of one that is to be begun.
+  private func joined(
+    _ set: String, _ isOnStart: Bool, in transaction: any Transaction
+  ) async throws -> Run? {
+    let running = try await WarmRunRepository.running(of: set, in: transaction)
+    let found = running.first { run in
+      !run.isCancelled && (run.owner == owner || (isShared && !isOnStart))
+    }
+    guard let run = found?.run else { return nil }
+    return state.withLock { $0.entries[run.id] }?.run.value ?? run
+  }
+
+  private func reserve(isLimited: Bool) throws(RPCError) {
     try state.withLock { state throws(RPCError) in
       guard !state.isStopped else {
         throw RPCError(
           .unavailable, "This server is stopping; start it on another.",
           details: [.retryInfo(.seconds(1))])
       }
-      if let known = state.entries[set.name], known.run.value.state == .running { return known.run }
-      let running = state.entries.values.count { $0.run.value.state == .running }
-      guard isOnStart || running < limits.warmRuns else {
+      let count = state.entries.count + state.beginning
+      guard !isLimited || count < limits.warmRuns else {
         throw RPCError(
           .resourceExhausted,
-          "\(running) warm sets are being loaded, the limit 'cache-warm-runs'. Try again.",
+          "\(count) warm sets are being loaded, the limit 'cache-warm-runs'. Try again.",
           details: [.retryInfo(.seconds(1))])
       }
-      var run = Run()
-      run.warmSet = set.name
-      run.id = UUIDv7.make()
-      run.state = .running
-      run.total = Int32(clamping: set.entries.count)
-      run.startTime = .init(UnixTime.now)
-      let watchable = Watchable(run)
-      let task = Task { await carryOut(set, watchable, origin, keepsFresh: isOnStart) }
-      state.entries[set.name] = Entry(run: watchable, task: task)
-      return watchable
+      state.beginning += 1
     }
   }
 
-  /// The newest run of a set; nil when there was none.
-  func newest(of set: String) -> Watchable<Run>? {
-    state.withLock { $0.entries[set]?.run }
+  private func begin(
+    _ set: WarmSet, _ run: Run, _ origin: ChangeOrigin, keepsFresh: Bool
+  ) {
+    let watchable = Watchable(run)
+    state.withLock { state in
+      let task = Task {
+        await carryOut(set, watchable, origin, keepsFresh: keepsFresh)
+        self.state.withLock { $0.entries[run.id] = nil }
+      }
+      state.entries[run.id] = Entry(run: watchable, task: task)
+      if state.isStopped { task.cancel() }
+    }
   }
 
-  /// Ends a set's run, if it runs, and waits until it has ended and who ended it is recorded.
+  /// A run of a set, of any server; nil when there is none.
   ///
-  /// - Returns: the newest run; nil when there was none.
-  func cancel(_ set: String, origin: ChangeOrigin) async -> Run? {
-    guard let entry = state.withLock({ $0.entries[set] }) else { return nil }
-    guard entry.run.value.state == .running else { return entry.run.value }
-    entry.task?.cancel()
-    // A caller who is gone has ended it all the same.
-    let recording = Task { await self.recordCancellation(of: entry.run.value, origin) }
-    await entry.task?.value
-    await recording.value
-    return entry.run.value
+  /// - Parameter id: empty: the newest.
+  func find(_ id: String, of set: String) async throws -> Run? {
+    try await database.read { try await WarmRunRepository.run(id, of: set, in: $0)?.run }
   }
 
-  /// Forgets a set that was deleted, and ends its run.
-  func forget(_ set: String) {
-    let task = state.withLock { state -> Task<Void, Never>? in
-      guard let entry = state.entries.removeValue(forKey: set), let task = entry.task else {
-        return nil
-      }
-      let run = entry.run.value
-      if run.state == .running { state.orphans[run.id] = task }
-      return task
-    }
-    task?.cancel()
-  }
-
-  /// Ends all runs and lets no more begin.
-  func stop() {
-    let tasks = state.withLock { state in
-      state.isStopped = true
-      return state.entries.values.compactMap(\.task)
-    }
-    for task in tasks { task.cancel() }
-  }
-
-  /// Waits until the runs have ended that were begun.
-  func end() async {
-    let tasks = state.withLock { $0.entries.values.compactMap(\.task) + $0.orphans.values }
-    for task in tasks { await task.value }
-  }
-
-  // MARK: A run
-
-  private func carryOut(
-    _ set: WarmSet, _ run: Watchable<Run>, _ origin: ChangeOrigin, keepsFresh: Bool
-  ) async {
-    let start = ContinuousClock.now
-    await withTaskGroup(of: String?.self) { group in
-      var rest = set.entries.makeIterator()
-      func addNext() {
-        guard !Task.isCancelled, let entry = rest.next() else { return }
-        group.addTask { [loader] in
-          do {
-            try await loader.load(entry, keepsFresh: keepsFresh, origin: origin)
-            return nil
-          } catch {
-            return "\(entry.key): \(error)."
-          }
-        }
-      }
-      for _ in 0..<max(1, set.concurrency) { addNext() }
-      for await problem in group {
-        // What fails since the run was cancelled has not failed.
-        if problem == nil || !Task.isCancelled {
-          run.update { $0.note(problem, upTo: Self.errorsTold) }
-        }
-        addNext()
-      }
-    }
-    var ended = run.value
-    ended.endTime = .init(UnixTime.now)
-    ended.state =
-      ended.loaded + ended.failed < ended.total
-      ? .cancelled : ended.failed > 0 ? .failed : .completed
-    // Cancelled or not: what it has done is kept, and then told.
-    let record = Task { [ended] in await self.record(ended, origin, after: .now - start) }
-    await record.value
-    run.update { $0 = ended }
-    run.close()
-    state.withLock { $0.orphans[ended.id] = nil }
-  }
-
-  private func recordCancellation(of run: Run, _ origin: ChangeOrigin) async {
-    let time = UnixTime.now
-    // The event is that of the run's end.
-    let entry = AuditEntry(
-      id: UUIDv7.make(at: time), time: time, actor: origin.actor, action: "warm_set.cancelled",
-      entityType: "warm_set", entityID: run.warmSet,
-      attributes: JSONText(["run": .string(run.id)]).text, category: "change", outcome: .success,
-      correlationID: origin.correlationID, peer: origin.peer, userAgent: origin.userAgent)
-    do {
-      _ = try await database.appendAudit([entry])
-    } catch {
-      logger.log(
-        .warning, "Who cancelled the loading of a warm set could not be recorded.",
-        ["warm_set": run.warmSet, "actor": origin.actor, "cause": "\(error)"])
-    }
-  }
-
-  private func record(_ run: Run, _ origin: ChangeOrigin, after duration: Duration) async {
-    let fields: KeyValuePairs = [
-      "warm_set": run.warmSet, "state": run.stateName, "loaded": "\(run.loaded)",
-      "failed": "\(run.failed)", "seconds": "\(duration / .seconds(1))",
-      "error": run.errors.first ?? "",
-    ]
-    logger.log(
-      run.state == .failed ? .warning : .info, "The loading of a warm set has ended.", fields)
-    do {
-      try await database.change(origin) { $0.record(run, after: duration) }
-    } catch {
-      logger.log(
-        .warning, "That a warm set was loaded could not be recorded.",
-        ["warm_set": run.warmSet, "cause": "\(error)"])
-    }
-  }
-}
-
-extension KeelsonCacheV1.WarmSetRun {
-  /// Counts an entry.
+  /// Calls back with how far a run is, whichever server's, until it has ended.
   ///
-  /// - Parameter problem: why it was not loaded; nil: it was.
-  fileprivate mutating func note(_ problem: String?, upTo limit: Int) {
-    guard let problem else {
-      loaded += 1
+  /// - Throws: `RPCError` NOT_FOUND when it is forgotten meanwhile; what `send` throws; `StoreError`.
+  func follow(_ run: Run, _ send: (Run) async throws -> Void) async throws {
+    if let entry = state.withLock({ $0.entries[run.id] }) {
+      var seen = entry.run.current
+      try await send(seen.value)
+      while seen.value.state == .running, let next = try await entry.run.next(after: seen.version) {
+        seen = next
+        try await send(seen.value)
+      }
       return
     }
-    failed += 1
-    if errors.count < limit { errors.append(problem) }
-  }
-
-  var stateName: String {
-    switch state {
-    case .running: "running"
-    case .completed: "completed"
-    case .failed: "failed"
-    case .cancelled: "cancelled"
-    case .stateUnspecified, .unrecognized: "unknown"
+    var last: Run?
+    while true {
+      let version = news.current.version
+      guard let now = try await find(run.id, of: run.warmSet) else {
+        throw RPCError(.notFound, "Warm set '\(run.warmSet)' was deleted, and its runs with it.")
+      }
+      if now != last { try await send(now) }
+      last = now
+      guard now.state == .running else { return }
+      try await waitForNews(after: version)
+      try await sweep()
     }
   }
-}
 
-extension Change {
-  /// Writes the audit entry and the event of a run that has ended.
-  fileprivate func record(_ run: KeelsonCacheV1.WarmSetRun, after duration: Duration) {
-    let data: JSONValue = [
-      "warm_set": .string(run.warmSet), "run": .string(run.id), "state": .string(run.stateName),
-      "total": .number(Double(run.total)), "loaded": .number(Double(run.loaded)),
-      "failed": .number(Double(run.failed)), "duration_seconds": .number(duration / .seconds(1)),
-      "errors": .array(run.errors.map { .string($0) }),
-    ]
-    audit(
-      AuditDraft(
-        action: "warm_set.loaded", entityType: "warm_set", entityID: run.warmSet,
-        attributes: JSONText(data), outcome: run.state == .failed ? .failure : .success))
-    emit(EventDraft(type: CacheEvent.warmed.rawValue, subject: run.warmSet, data: JSONText(data)))
+  private func waitForNews(after version: Int) async throws {
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      group.addTask { [news] in _ = try await news.next(after: version) }
+      group.addTask { [interval] in try await Task.sleep(for: interval) }
+      defer { group.cancelAll() }
+      try await group.next()
+    }
+  }
+
+  /// Calls a run off, whichever server's, and waits until it has ended.
+  ///
+  /// - Returns: what it has come to.
+  /// - Throws: what ``follow(_:_:)`` throws.
+  func cancel(_ run: Run, origin: ChangeOrigin) async throws -> Run {
+    do {
+      try await database.change(origin) { change in
+        let now = try await WarmRunRepository.run(run.id, of: run.warmSet, in: change)
+        guard let now, now.run.state == .running, !now.isCancelled else { throw Settled() }
+        try await WarmRunRepository.callOff(now.run, change)
+        change.recordCancellation(of: now.run)
+      }
+    } catch is Settled {
+      // It has ended, or somebody else has called it off.
+    }
+    var last = run
+    try await follow(run) { last = $0 }
+    return last
+  }
+
+  /// Says of the runs whose servers were not heard of in time that they are lost.
+  func sweep() async throws {
+    let dialect = database.dialect
+    let expired = try await database.read { transaction in
+      let now = try await ChangeHead.current(in: transaction, dialect).time
+      return try await WarmRunRepository.expired(at: now, in: transaction)
+    }
+    guard !expired.isEmpty else { return }
+    do {
+      try await database.change(.system()) { change in
+        let lost = try await WarmRunRepository.expired(at: change.time, in: change)
+        guard !lost.isEmpty else { throw Settled() }
+        for var run in lost {
+          run.state = .lost
+          run.endTime = .init(change.time)
+          try await WarmRunRepository.end(run, change)
+          change.recordEnd(of: run)
+        }
+      }
+    } catch is Settled {
+      // Another server was quicker.
+    }
+  }
+
+  /// Hears of what was called off and has ended, on any server.
+  private func take(_ events: [CommittedEvent]) {
+    var isNews = false
+    for event in events where event.type.hasPrefix("keelson.cache.") {
+      switch CacheEvent(rawValue: event.type) {
+      case .warmingCancelled:
+        let id = String(decoding: event.payload, as: UTF8.self)
+        callOff { $0.id == id }
+      case .warmSetDeleted: callOff { $0.warmSet == event.subject }
+      case .warmed: break
+      default: continue
+      }
+      isNews = true
+    }
+    if isNews { news.update { $0 += 1 } }
+  }
+
+  /// Ends runs of this server.
+  func callOff(where isMeant: (Run) -> Bool) {
+    let entries = state.withLock { Array($0.entries.values) }
+    for entry in entries where isMeant(entry.run.value) { entry.task.cancel() }
+  }
+
+  var isStopped: Bool { state.withLock { $0.isStopped } }
+
+  /// Ends all runs of this server and lets no more begin.
+  func stop() {
+    state.withLock { $0.isStopped = true }
+    callOff { _ in true }
+  }
+
+  /// Waits until the runs of this server have ended.
+  func end() async {
+    let tasks = state.withLock { $0.entries.values.map(\.task) }
+    for task in tasks { await task.value }
   }
 }

@@ -69,51 +69,17 @@ extension WarmSets {
     }
   }
 
-  /// Deletes a set and ends its run.
+  /// Deletes a set and forgets its runs; one that loads ends when its server hears of it.
   func delete(_ name: String, etag: String, origin: ChangeOrigin) async throws {
     try validation.checkName(name, field: "name")
     _ = try await change(origin) { change in
       let set = try await Self.require(name, in: change)
       try Self.check(etag: etag, field: "etag", against: set.etag)
       try await WarmSetRepository.delete(name, change)
+      try await WarmRunRepository.deleteAll(of: name, change)
       change.record(.warmSetDeleted, before: set, after: nil)
       return set
     }
-    runs.forget(name)
-  }
-
-  // MARK: Runs
-
-  func start(_ name: String, origin: ChangeOrigin) async throws -> API.WarmSetRun {
-    try runs.start(try await get(name), origin: origin).value
-  }
-
-  /// The newest run of a set.
-  func newestRun(of name: String) async throws -> Watchable<API.WarmSetRun> {
-    try validation.checkName(name, field: "name")
-    if let run = runs.newest(of: name) { return run }
-    _ = try await get(name)
-    throw Self.noRun(of: name)
-  }
-
-  /// Ends a set's run; the audit trail says who did.
-  func cancel(_ name: String, origin: ChangeOrigin) async throws -> API.WarmSetRun {
-    try validation.checkName(name, field: "name")
-    if let run = await runs.cancel(name, origin: origin) { return run }
-    _ = try await get(name)
-    throw Self.noRun(of: name)
-  }
-
-  private static func noRun(of name: String) -> RPCError {
-    RPCError(
-      .failedPrecondition,
-      "Warm set '\(name)' was not loaded by this server since it started; StartWarmSet loads it.",
-      details: [
-        .preconditionFailure([
-          PreconditionViolation(
-            type: "NO_RUN", subject: name, description: "This server knows of no run.")
-        ])
-      ])
   }
 
   // MARK: The way of a change
@@ -140,7 +106,7 @@ extension WarmSets {
     }
   }
 
-  private static func require(
+  static func require(
     _ name: String, in transaction: any Transaction
   ) async throws -> API.WarmSet {
     if let set = try await WarmSetRepository.set(name, in: transaction) { return set }
@@ -265,6 +231,8 @@ extension CacheEvent {
     case .warmSetCreated: "warm_set.created"
     case .warmSetUpdated: "warm_set.updated"
     case .warmSetDeleted: "warm_set.deleted"
+    case .warmingStarted: "warm_set.started"
+    case .warmingCancelled: "warm_set.cancelled"
     case .warmed: "warm_set.loaded"
     case .flushed: "cache.flushed"
     case .fallbackActivated: "cache.fallback_activated"

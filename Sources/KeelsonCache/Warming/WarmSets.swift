@@ -29,14 +29,15 @@ package final class WarmSets: Sendable {
   let runs: WarmRuns
   private let engine: any CacheEngine
   private let logger: Logger
-  private let watches = Mutex(0)
+  let watches = Mutex(0)
 
   /// How often it is looked whether Redis and the database are there, before sets are loaded on start.
   private static let readyInterval: Duration = .seconds(1)
 
+  /// - Parameter isShared: whether the engine is that of all servers of the database.
   init(
-    database: any Database, engine: any CacheEngine, source: Source, counters: CacheCounters,
-    announcer: CacheAnnouncer, limits: CacheLimits, logger: Logger
+    database: any Database, engine: any CacheEngine, isShared: Bool, source: Source,
+    counters: CacheCounters, announcer: CacheAnnouncer, limits: CacheLimits, logger: Logger
   ) {
     self.database = database
     self.engine = engine
@@ -49,22 +50,24 @@ package final class WarmSets: Sendable {
       loader: WarmLoader(
         engine: engine, source: source.source, origins: source.origins, validation: cache,
         counters: counters, announcer: announcer),
-      limits: limits, logger: logger)
+      isShared: isShared, limits: limits, logger: logger)
   }
 
   // MARK: Life
 
   /// Loads the sets that are loaded on start, one after the other, once the engine serves; then
-  /// waits until the task is cancelled and all runs have ended.
+  /// looks after the runs of servers that have died, until the task is cancelled and all runs of
+  /// this one have ended.
   func run() async {
     await loadOnStart()
-    // Nothing else ends it but its cancellation.
-    _ = await idle.wait()
+    while !Task.isCancelled {
+      // A database that is away is looked into next time.
+      try? await runs.sweep()
+      try? await Task.sleep(for: limits.warmLease)
+    }
     runs.stop()
     await runs.end()
   }
-
-  private let idle = Wakeup()
 
   /// Ends the runs and lets no more begin.
   func stop() {
@@ -91,8 +94,8 @@ package final class WarmSets: Sendable {
       let set = try await readWhenThere { try await WarmSetRepository.set(name, in: $0) }
       // It may be gone, or not meant to be loaded any more.
       guard let set, set.onStart else { return }
-      let run = try runs.start(set, origin: .system(), isOnStart: true)
-      try await Self.waitForEnd(of: run)
+      let run = try await runs.start(name, origin: .system(), isOnStart: true)
+      try await runs.follow(run) { _ in }
     } catch let error as CancellationError {
       throw error
     } catch let error as RPCError where error.code == .unavailable {
@@ -120,46 +123,13 @@ package final class WarmSets: Sendable {
   }
 
   /// What goes by itself.
-  private static let passing: Set<StoreError.Code> = [.unreachable, .busy, .timedOut, .overloaded]
+  static let passing: Set<StoreError.Code> = [.unreachable, .busy, .timedOut, .overloaded]
 
   /// What is stored while Redis is away is soon gone.
   private func waitForEngine() async throws {
     while true {
       if let measure = try? await engine.measure(), measure.kind != .fallback { return }
       try await Task.sleep(for: Self.readyInterval)
-    }
-  }
-
-  private static func waitForEnd(of run: Watchable<API.WarmSetRun>) async throws {
-    var seen = run.current
-    while seen.value.state == .running, let next = try await run.next(after: seen.version) {
-      seen = next
-    }
-  }
-
-  // MARK: Watches
-
-  /// Sends how far the newest run is, as it goes, until it has ended.
-  ///
-  /// - Throws: `RPCError` RESOURCE_EXHAUSTED when too many watch; what `send` throws.
-  func watch(
-    _ run: Watchable<API.WarmSetRun>, to send: (API.WarmSetRun) async throws -> Void
-  ) async throws {
-    try watches.withLock { watches throws(RPCError) in
-      guard watches < limits.warmWatches else {
-        throw RPCError(
-          .resourceExhausted,
-          "\(limits.warmWatches) watch the loading of warm sets, the limit 'cache-warm-watches'.",
-          details: [.retryInfo(.seconds(1))])
-      }
-      watches += 1
-    }
-    defer { watches.withLock { $0 -= 1 } }
-    var seen = run.current
-    try await send(seen.value)
-    while seen.value.state == .running, let next = try await run.next(after: seen.version) {
-      seen = next
-      try await send(seen.value)
     }
   }
 }

@@ -6,9 +6,11 @@ import KeelsonCore
 enum WarmSetsCommand {
   static let command = Command(
     name: "warm-sets", summary: "Define entries that are loaded together, and load them",
-    subcommands: [create, list, get, update, start, watch, cancel, delete])
+    subcommands: [create, list, get, update, start, watch, cancel, runs, delete])
 
   private static let name = Command.Argument(name: "NAME", help: "The warm set's name.")
+  private static let runOption = Command.Option(
+    name: "run", value: "ID", help: "Which of its runs; the newest when not given.")
 
   private static let create = Command(
     name: "create", summary: "Define a warm set from a JSON file",
@@ -110,25 +112,29 @@ enum WarmSetsCommand {
       guard !invocation.has("no-wait") else {
         return try session.output.print(run) { run.text }
       }
-      try await follow(name, session)
+      try await follow(name, run.id, session)
     }
   }
 
   private static let watch = Command(
     name: "watch", summary: "Show how far the loading of a warm set is, until its end",
-    arguments: [name], options: Session.streamOptions
+    arguments: [name], options: [runOption] + Session.streamOptions
   ) { invocation in
     try await Session.run(invocation) { session in
-      try await follow(invocation.argument("NAME"), session)
+      try await follow(
+        invocation.argument("NAME"), invocation.option("run") ?? "", session)
     }
   }
 
   /// Shows a run until its end; one that has not completed is a failure.
-  private static func follow(_ name: String, _ session: Session) async throws {
+  private static func follow(
+    _ name: String, _ id: String, _ session: Session
+  ) async throws {
     var progress = Progress(isShown: true)
     defer { progress.finish() }
     var last: KeelsonCacheV1.WarmSetRun?
-    for try await run in session.client.cache.service.watchWarmSet(.init(name: name)) {
+    let runs = session.client.cache.service.watchWarmSet(.init(name: name, runId: id))
+    for try await run in runs {
       progress.show(
         done: Int64(run.loaded) + Int64(run.failed), of: Int64(run.total), run.line,
         hasBar: true)
@@ -142,6 +148,9 @@ enum WarmSetsCommand {
     switch last.state {
     case .completed: return
     case .cancelled: throw RPCError(.cancelled, "Loading warm set '\(name)' was cancelled.")
+    case .lost:
+      throw RPCError(
+        .aborted, "The server that loaded warm set '\(name)' was not heard of any more.")
     default:
       throw RPCError(.aborted, "\(last.failed) entries of warm set '\(name)' were not loaded.")
     }
@@ -149,12 +158,32 @@ enum WarmSetsCommand {
 
   private static let cancel = Command(
     name: "cancel", summary: "End the loading of a warm set; what is loaded stays",
-    arguments: [name], options: Session.options
+    arguments: [name], options: [runOption] + Session.options
   ) { invocation in
     try await Session.run(invocation) { session in
       let run = try await session.client.cache.service.cancelWarmSet(
-        .init(name: invocation.argument("NAME")))
+        .init(name: invocation.argument("NAME"), runId: invocation.option("run") ?? ""))
       try session.output.print(run) { run.text }
+    }
+  }
+
+  private static let runs = Command(
+    name: "runs", summary: "List the runs of a warm set, or of all, the newest first",
+    arguments: [
+      .init(
+        name: "NAME", help: "The warm set's name; of all sets when not given.", isOptional: true)
+    ], options: Session.options
+  ) { invocation in
+    try await Session.run(invocation) { session in
+      var request = KeelsonCacheV1.ListWarmSetRunsRequest()
+      request.name = invocation.arguments["NAME"] ?? ""
+      var all = KeelsonCacheV1.ListWarmSetRunsResponse()
+      repeat {
+        let page = try await session.client.cache.service.listWarmSetRuns(request)
+        all.runs += page.runs
+        request.pageToken = page.nextPageToken
+      } while !request.pageToken.isEmpty
+      try session.output.print(all) { [all] in all.table }
     }
   }
 

@@ -187,13 +187,27 @@ extension KeelsonCacheV1.ListWarmSetsResponse {
   }
 }
 
+extension KeelsonCacheV1.ListWarmSetRunsResponse {
+  var table: String {
+    guard !runs.isEmpty else { return "No runs." }
+    var table = Table("WARM SET", "RUN", "STARTED", "ENDED", "BY", "STATE", "LOADED", "FAILED")
+    for run in runs {
+      table.add(
+        run.warmSet, run.id, run.startTime.text, run.endTime.text, run.actor, run.word,
+        "\(run.loaded) of \(run.total)", "\(run.failed)")
+    }
+    return table.text
+  }
+}
+
 extension KeelsonCacheV1.WarmSetRun {
-  private var word: String {
+  fileprivate var word: String {
     switch state {
     case .running: "runs"
     case .completed: "completed"
     case .failed: "failed"
     case .cancelled: "cancelled"
+    case .lost: "lost"
     default: "\(state.rawValue)"
     }
   }

@@ -139,6 +139,12 @@ import Testing
       }
       #expect(try audited.map { try $0.get("actor", as: String.self) } == ["other"])
       #expect(
+        try await bench.events().map(\.type).filter { $0.contains("Warm") && !$0.contains("Set") }
+          == [
+            "keelson.cache.CacheWarmingStarted", "keelson.cache.CacheWarmingCancelled",
+            "keelson.cache.CacheWarmed",
+          ])
+      #expect(
         try audited.first?.get("attributes", as: String.self).contains(first.id) == true)
       #expect(try await bench.events().last?.data.text.contains(#""state":"cancelled""#) == true)
     }
@@ -149,7 +155,7 @@ import Testing
       _ = try await bench.sets.create(WarmSetBench.set(), origin: bench.admin)
       for (name, code) in [("goods", RPCError.Code.failedPrecondition), ("x", .notFound)] {
         let watched = await #expect(throws: RPCError.self) {
-          try await bench.sets.newestRun(of: name)
+          try await bench.sets.watch(name) { _ in }
         }
         let cancelled = await #expect(throws: RPCError.self) {
           try await bench.sets.cancel(name, origin: bench.admin)

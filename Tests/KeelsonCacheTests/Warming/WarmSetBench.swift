@@ -18,14 +18,15 @@ struct WarmSetBench: Sendable {
 
   /// - Parameter real: takes the place of the scripted engine.
   init(
-    _ test: TestDatabase, limits: CacheLimits = CacheLimits(), real: (any CacheEngine)? = nil
+    _ test: TestDatabase, limits: CacheLimits = CacheLimits(), real: (any CacheEngine)? = nil,
+    isShared: Bool = false
   ) async throws {
     let scripted = ScriptedEngine()
     engine = scripted
     database = test.database
     try await database.migrate([CacheMigrations.all])
     sets = WarmSets(
-      database: database, engine: real ?? scripted,
+      database: database, engine: real ?? scripted, isShared: isShared,
       source: .init(source, origins: [try WarmOrigin("http://shop")]), counters: counters,
       announcer: CacheAnnouncer(TelemetryEvents()), limits: limits, logger: .silent)
   }
@@ -62,7 +63,7 @@ struct WarmSetBench: Sendable {
 
   func end(of name: String) async throws -> KeelsonCacheV1.WarmSetRun {
     let last = Mutex(KeelsonCacheV1.WarmSetRun())
-    try await sets.watch(try await sets.newestRun(of: name)) { run in last.withLock { $0 = run } }
+    try await sets.watch(name) { run in last.withLock { $0 = run } }
     return last.withLock { $0 }
   }
 

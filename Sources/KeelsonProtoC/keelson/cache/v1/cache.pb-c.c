@@ -272,6 +272,18 @@ void   keelson__cache__v1__cancel_warm_set_request__init
   static const Keelson__Cache__V1__CancelWarmSetRequest init_value = KEELSON__CACHE__V1__CANCEL_WARM_SET_REQUEST__INIT;
   *message = init_value;
 }
+void   keelson__cache__v1__list_warm_set_runs_request__init
+                     (Keelson__Cache__V1__ListWarmSetRunsRequest         *message)
+{
+  static const Keelson__Cache__V1__ListWarmSetRunsRequest init_value = KEELSON__CACHE__V1__LIST_WARM_SET_RUNS_REQUEST__INIT;
+  *message = init_value;
+}
+void   keelson__cache__v1__list_warm_set_runs_response__init
+                     (Keelson__Cache__V1__ListWarmSetRunsResponse         *message)
+{
+  static const Keelson__Cache__V1__ListWarmSetRunsResponse init_value = KEELSON__CACHE__V1__LIST_WARM_SET_RUNS_RESPONSE__INIT;
+  *message = init_value;
+}
 void   keelson__cache__v1__warm_set_run__init
                      (Keelson__Cache__V1__WarmSetRun         *message)
 {
@@ -3037,7 +3049,7 @@ const ProtobufCMessageDescriptor keelson__cache__v1__start_warm_set_request__des
   (ProtobufCMessageInit) keelson__cache__v1__start_warm_set_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor keelson__cache__v1__watch_warm_set_request__field_descriptors[1] =
+static const ProtobufCFieldDescriptor keelson__cache__v1__watch_warm_set_request__field_descriptors[2] =
 {
   {
     "name_1",
@@ -3051,14 +3063,27 @@ static const ProtobufCFieldDescriptor keelson__cache__v1__watch_warm_set_request
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "run_id_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Cache__V1__WatchWarmSetRequest, run_id_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned keelson__cache__v1__watch_warm_set_request__field_indices_by_name[] = {
   0,   /* field[0] = name_1 */
+  1,   /* field[1] = run_id_2 */
 };
 static const ProtobufCIntRange keelson__cache__v1__watch_warm_set_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 2 }
 };
 const ProtobufCMessageDescriptor keelson__cache__v1__watch_warm_set_request__descriptor =
 {
@@ -3068,14 +3093,14 @@ const ProtobufCMessageDescriptor keelson__cache__v1__watch_warm_set_request__des
   "Keelson__Cache__V1__WatchWarmSetRequest",
   "keelson.cache.v1",
   sizeof(Keelson__Cache__V1__WatchWarmSetRequest),
-  1,
+  2,
   keelson__cache__v1__watch_warm_set_request__field_descriptors,
   keelson__cache__v1__watch_warm_set_request__field_indices_by_name,
   1,  keelson__cache__v1__watch_warm_set_request__number_ranges,
   (ProtobufCMessageInit) keelson__cache__v1__watch_warm_set_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor keelson__cache__v1__cancel_warm_set_request__field_descriptors[1] =
+static const ProtobufCFieldDescriptor keelson__cache__v1__cancel_warm_set_request__field_descriptors[2] =
 {
   {
     "name_1",
@@ -3089,14 +3114,27 @@ static const ProtobufCFieldDescriptor keelson__cache__v1__cancel_warm_set_reques
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "run_id_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Cache__V1__CancelWarmSetRequest, run_id_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned keelson__cache__v1__cancel_warm_set_request__field_indices_by_name[] = {
   0,   /* field[0] = name_1 */
+  1,   /* field[1] = run_id_2 */
 };
 static const ProtobufCIntRange keelson__cache__v1__cancel_warm_set_request__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 1 }
+  { 0, 2 }
 };
 const ProtobufCMessageDescriptor keelson__cache__v1__cancel_warm_set_request__descriptor =
 {
@@ -3106,14 +3144,129 @@ const ProtobufCMessageDescriptor keelson__cache__v1__cancel_warm_set_request__de
   "Keelson__Cache__V1__CancelWarmSetRequest",
   "keelson.cache.v1",
   sizeof(Keelson__Cache__V1__CancelWarmSetRequest),
-  1,
+  2,
   keelson__cache__v1__cancel_warm_set_request__field_descriptors,
   keelson__cache__v1__cancel_warm_set_request__field_indices_by_name,
   1,  keelson__cache__v1__cancel_warm_set_request__number_ranges,
   (ProtobufCMessageInit) keelson__cache__v1__cancel_warm_set_request__init,
   NULL,NULL,NULL    /* reserved[123] */
 };
-static const ProtobufCFieldDescriptor keelson__cache__v1__warm_set_run__field_descriptors[9] =
+static const ProtobufCFieldDescriptor keelson__cache__v1__list_warm_set_runs_request__field_descriptors[3] =
+{
+  {
+    "name_1",
+    1,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Cache__V1__ListWarmSetRunsRequest, name_1),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "page_size_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_INT32,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Cache__V1__ListWarmSetRunsRequest, page_size_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "page_token_3",
+    3,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Cache__V1__ListWarmSetRunsRequest, page_token_3),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned keelson__cache__v1__list_warm_set_runs_request__field_indices_by_name[] = {
+  0,   /* field[0] = name_1 */
+  1,   /* field[1] = page_size_2 */
+  2,   /* field[2] = page_token_3 */
+};
+static const ProtobufCIntRange keelson__cache__v1__list_warm_set_runs_request__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 3 }
+};
+const ProtobufCMessageDescriptor keelson__cache__v1__list_warm_set_runs_request__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.cache.v1.ListWarmSetRunsRequest",
+  "ListWarmSetRunsRequest",
+  "Keelson__Cache__V1__ListWarmSetRunsRequest",
+  "keelson.cache.v1",
+  sizeof(Keelson__Cache__V1__ListWarmSetRunsRequest),
+  3,
+  keelson__cache__v1__list_warm_set_runs_request__field_descriptors,
+  keelson__cache__v1__list_warm_set_runs_request__field_indices_by_name,
+  1,  keelson__cache__v1__list_warm_set_runs_request__number_ranges,
+  (ProtobufCMessageInit) keelson__cache__v1__list_warm_set_runs_request__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor keelson__cache__v1__list_warm_set_runs_response__field_descriptors[2] =
+{
+  {
+    "runs_1",
+    1,
+    PROTOBUF_C_LABEL_REPEATED,
+    PROTOBUF_C_TYPE_MESSAGE,
+    offsetof(Keelson__Cache__V1__ListWarmSetRunsResponse, n_runs_1),
+    offsetof(Keelson__Cache__V1__ListWarmSetRunsResponse, runs_1),
+    &keelson__cache__v1__warm_set_run__descriptor,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+  {
+    "next_page_token_2",
+    2,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Cache__V1__ListWarmSetRunsResponse, next_page_token_2),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
+};
+static const unsigned keelson__cache__v1__list_warm_set_runs_response__field_indices_by_name[] = {
+  1,   /* field[1] = next_page_token_2 */
+  0,   /* field[0] = runs_1 */
+};
+static const ProtobufCIntRange keelson__cache__v1__list_warm_set_runs_response__number_ranges[1 + 1] =
+{
+  { 1, 0 },
+  { 0, 2 }
+};
+const ProtobufCMessageDescriptor keelson__cache__v1__list_warm_set_runs_response__descriptor =
+{
+  PROTOBUF_C__MESSAGE_DESCRIPTOR_MAGIC,
+  "keelson.cache.v1.ListWarmSetRunsResponse",
+  "ListWarmSetRunsResponse",
+  "Keelson__Cache__V1__ListWarmSetRunsResponse",
+  "keelson.cache.v1",
+  sizeof(Keelson__Cache__V1__ListWarmSetRunsResponse),
+  2,
+  keelson__cache__v1__list_warm_set_runs_response__field_descriptors,
+  keelson__cache__v1__list_warm_set_runs_response__field_indices_by_name,
+  1,  keelson__cache__v1__list_warm_set_runs_response__number_ranges,
+  (ProtobufCMessageInit) keelson__cache__v1__list_warm_set_runs_response__init,
+  NULL,NULL,NULL    /* reserved[123] */
+};
+static const ProtobufCFieldDescriptor keelson__cache__v1__warm_set_run__field_descriptors[10] =
 {
   {
     "warm_set_1",
@@ -3223,8 +3376,21 @@ static const ProtobufCFieldDescriptor keelson__cache__v1__warm_set_run__field_de
     0,             /* flags */
     0,NULL,NULL    /* reserved1,reserved2, etc */
   },
+  {
+    "actor_10",
+    10,
+    PROTOBUF_C_LABEL_NONE,
+    PROTOBUF_C_TYPE_BYTES,
+    0,   /* quantifier_offset */
+    offsetof(Keelson__Cache__V1__WarmSetRun, actor_10),
+    NULL,
+    NULL,
+    0,             /* flags */
+    0,NULL,NULL    /* reserved1,reserved2, etc */
+  },
 };
 static const unsigned keelson__cache__v1__warm_set_run__field_indices_by_name[] = {
+  9,   /* field[9] = actor_10 */
   7,   /* field[7] = end_time_8 */
   8,   /* field[8] = errors_9 */
   5,   /* field[5] = failed_6 */
@@ -3238,7 +3404,7 @@ static const unsigned keelson__cache__v1__warm_set_run__field_indices_by_name[] 
 static const ProtobufCIntRange keelson__cache__v1__warm_set_run__number_ranges[1 + 1] =
 {
   { 1, 0 },
-  { 0, 9 }
+  { 0, 10 }
 };
 const ProtobufCMessageDescriptor keelson__cache__v1__warm_set_run__descriptor =
 {
@@ -3248,7 +3414,7 @@ const ProtobufCMessageDescriptor keelson__cache__v1__warm_set_run__descriptor =
   "Keelson__Cache__V1__WarmSetRun",
   "keelson.cache.v1",
   sizeof(Keelson__Cache__V1__WarmSetRun),
-  9,
+  10,
   keelson__cache__v1__warm_set_run__field_descriptors,
   keelson__cache__v1__warm_set_run__field_indices_by_name,
   1,  keelson__cache__v1__warm_set_run__number_ranges,

@@ -388,16 +388,35 @@ const keelson_message_table keelson__cache__v1__start_warm_set_request__table_da
 
 static const keelson_field keelson__cache__v1__watch_warm_set_request__table_fields[] = {
   {1, KEELSON_STRING, 0, "name", NULL},
+  {2, KEELSON_STRING, 0, "run_id", NULL},
 };
 const keelson_message_table keelson__cache__v1__watch_warm_set_request__table_data = {
-  "keelson.cache.v1.WatchWarmSetRequest", 1, keelson__cache__v1__watch_warm_set_request__table_fields, &keelson__cache__v1__watch_warm_set_request__descriptor,
+  "keelson.cache.v1.WatchWarmSetRequest", 2, keelson__cache__v1__watch_warm_set_request__table_fields, &keelson__cache__v1__watch_warm_set_request__descriptor,
 };
 
 static const keelson_field keelson__cache__v1__cancel_warm_set_request__table_fields[] = {
   {1, KEELSON_STRING, 0, "name", NULL},
+  {2, KEELSON_STRING, 0, "run_id", NULL},
 };
 const keelson_message_table keelson__cache__v1__cancel_warm_set_request__table_data = {
-  "keelson.cache.v1.CancelWarmSetRequest", 1, keelson__cache__v1__cancel_warm_set_request__table_fields, &keelson__cache__v1__cancel_warm_set_request__descriptor,
+  "keelson.cache.v1.CancelWarmSetRequest", 2, keelson__cache__v1__cancel_warm_set_request__table_fields, &keelson__cache__v1__cancel_warm_set_request__descriptor,
+};
+
+static const keelson_field keelson__cache__v1__list_warm_set_runs_request__table_fields[] = {
+  {1, KEELSON_STRING, 0, "name", NULL},
+  {2, KEELSON_VARINT, 0, "page_size", NULL},
+  {3, KEELSON_STRING, 0, "page_token", NULL},
+};
+const keelson_message_table keelson__cache__v1__list_warm_set_runs_request__table_data = {
+  "keelson.cache.v1.ListWarmSetRunsRequest", 3, keelson__cache__v1__list_warm_set_runs_request__table_fields, &keelson__cache__v1__list_warm_set_runs_request__descriptor,
+};
+
+static const keelson_field keelson__cache__v1__list_warm_set_runs_response__table_fields[] = {
+  {1, KEELSON_MESSAGE, 1, "runs", &keelson__cache__v1__warm_set_run__table_data},
+  {2, KEELSON_STRING, 0, "next_page_token", NULL},
+};
+const keelson_message_table keelson__cache__v1__list_warm_set_runs_response__table_data = {
+  "keelson.cache.v1.ListWarmSetRunsResponse", 2, keelson__cache__v1__list_warm_set_runs_response__table_fields, &keelson__cache__v1__list_warm_set_runs_response__descriptor,
 };
 
 static const keelson_field keelson__cache__v1__warm_set_run__table_fields[] = {
@@ -410,7 +429,8 @@ static const keelson_field keelson__cache__v1__warm_set_run__table_fields[] = {
   {7, KEELSON_MESSAGE, 0, "start_time", &google__protobuf__timestamp__table_data},
   {8, KEELSON_MESSAGE, 0, "end_time", &google__protobuf__timestamp__table_data},
   {9, KEELSON_STRING, 1, "errors", NULL},
+  {10, KEELSON_STRING, 0, "actor", NULL},
 };
 const keelson_message_table keelson__cache__v1__warm_set_run__table_data = {
-  "keelson.cache.v1.WarmSetRun", 9, keelson__cache__v1__warm_set_run__table_fields, &keelson__cache__v1__warm_set_run__descriptor,
+  "keelson.cache.v1.WarmSetRun", 10, keelson__cache__v1__warm_set_run__table_fields, &keelson__cache__v1__warm_set_run__descriptor,
 };

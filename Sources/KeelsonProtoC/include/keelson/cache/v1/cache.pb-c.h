@@ -63,6 +63,8 @@ typedef struct Keelson__Cache__V1__DeleteWarmSetResponse Keelson__Cache__V1__Del
 typedef struct Keelson__Cache__V1__StartWarmSetRequest Keelson__Cache__V1__StartWarmSetRequest;
 typedef struct Keelson__Cache__V1__WatchWarmSetRequest Keelson__Cache__V1__WatchWarmSetRequest;
 typedef struct Keelson__Cache__V1__CancelWarmSetRequest Keelson__Cache__V1__CancelWarmSetRequest;
+typedef struct Keelson__Cache__V1__ListWarmSetRunsRequest Keelson__Cache__V1__ListWarmSetRunsRequest;
+typedef struct Keelson__Cache__V1__ListWarmSetRunsResponse Keelson__Cache__V1__ListWarmSetRunsResponse;
 typedef struct Keelson__Cache__V1__WarmSetRun Keelson__Cache__V1__WarmSetRun;
 
 
@@ -671,20 +673,46 @@ struct  Keelson__Cache__V1__WatchWarmSetRequest
 {
   ProtobufCMessage base;
   ProtobufCBinaryData name_1;
+  ProtobufCBinaryData run_id_2;
 };
 #define KEELSON__CACHE__V1__WATCH_WARM_SET_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__cache__v1__watch_warm_set_request__descriptor) \
-    , {0,NULL} }
+    , {0,NULL}, {0,NULL} }
 
 
 struct  Keelson__Cache__V1__CancelWarmSetRequest
 {
   ProtobufCMessage base;
   ProtobufCBinaryData name_1;
+  ProtobufCBinaryData run_id_2;
 };
 #define KEELSON__CACHE__V1__CANCEL_WARM_SET_REQUEST__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__cache__v1__cancel_warm_set_request__descriptor) \
-    , {0,NULL} }
+    , {0,NULL}, {0,NULL} }
+
+
+struct  Keelson__Cache__V1__ListWarmSetRunsRequest
+{
+  ProtobufCMessage base;
+  ProtobufCBinaryData name_1;
+  int32_t page_size_2;
+  ProtobufCBinaryData page_token_3;
+};
+#define KEELSON__CACHE__V1__LIST_WARM_SET_RUNS_REQUEST__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__cache__v1__list_warm_set_runs_request__descriptor) \
+    , {0,NULL}, 0, {0,NULL} }
+
+
+struct  Keelson__Cache__V1__ListWarmSetRunsResponse
+{
+  ProtobufCMessage base;
+  size_t n_runs_1;
+  Keelson__Cache__V1__WarmSetRun **runs_1;
+  ProtobufCBinaryData next_page_token_2;
+};
+#define KEELSON__CACHE__V1__LIST_WARM_SET_RUNS_RESPONSE__INIT \
+ { PROTOBUF_C_MESSAGE_INIT (&keelson__cache__v1__list_warm_set_runs_response__descriptor) \
+    , 0,NULL, {0,NULL} }
 
 
 struct  Keelson__Cache__V1__WarmSetRun
@@ -700,10 +728,11 @@ struct  Keelson__Cache__V1__WarmSetRun
   Google__Protobuf__Timestamp *end_time_8;
   size_t n_errors_9;
   ProtobufCBinaryData *errors_9;
+  ProtobufCBinaryData actor_10;
 };
 #define KEELSON__CACHE__V1__WARM_SET_RUN__INIT \
  { PROTOBUF_C_MESSAGE_INIT (&keelson__cache__v1__warm_set_run__descriptor) \
-    , {0,NULL}, {0,NULL}, 0, 0, 0, 0, NULL, NULL, 0,NULL }
+    , {0,NULL}, {0,NULL}, 0, 0, 0, 0, NULL, NULL, 0,NULL, {0,NULL} }
 
 
 /* Keelson__Cache__V1__Entry methods */
@@ -838,6 +867,12 @@ void   keelson__cache__v1__watch_warm_set_request__init
 /* Keelson__Cache__V1__CancelWarmSetRequest methods */
 void   keelson__cache__v1__cancel_warm_set_request__init
                      (Keelson__Cache__V1__CancelWarmSetRequest         *message);
+/* Keelson__Cache__V1__ListWarmSetRunsRequest methods */
+void   keelson__cache__v1__list_warm_set_runs_request__init
+                     (Keelson__Cache__V1__ListWarmSetRunsRequest         *message);
+/* Keelson__Cache__V1__ListWarmSetRunsResponse methods */
+void   keelson__cache__v1__list_warm_set_runs_response__init
+                     (Keelson__Cache__V1__ListWarmSetRunsResponse         *message);
 /* Keelson__Cache__V1__WarmSetRun methods */
 void   keelson__cache__v1__warm_set_run__init
                      (Keelson__Cache__V1__WarmSetRun         *message);
@@ -975,6 +1010,12 @@ typedef void (*Keelson__Cache__V1__WatchWarmSetRequest_Closure)
 typedef void (*Keelson__Cache__V1__CancelWarmSetRequest_Closure)
                  (const Keelson__Cache__V1__CancelWarmSetRequest *message,
                   void *closure_data);
+typedef void (*Keelson__Cache__V1__ListWarmSetRunsRequest_Closure)
+                 (const Keelson__Cache__V1__ListWarmSetRunsRequest *message,
+                  void *closure_data);
+typedef void (*Keelson__Cache__V1__ListWarmSetRunsResponse_Closure)
+                 (const Keelson__Cache__V1__ListWarmSetRunsResponse *message,
+                  void *closure_data);
 typedef void (*Keelson__Cache__V1__WarmSetRun_Closure)
                  (const Keelson__Cache__V1__WarmSetRun *message,
                   void *closure_data);
@@ -1028,6 +1069,8 @@ extern const ProtobufCMessageDescriptor keelson__cache__v1__delete_warm_set_resp
 extern const ProtobufCMessageDescriptor keelson__cache__v1__start_warm_set_request__descriptor;
 extern const ProtobufCMessageDescriptor keelson__cache__v1__watch_warm_set_request__descriptor;
 extern const ProtobufCMessageDescriptor keelson__cache__v1__cancel_warm_set_request__descriptor;
+extern const ProtobufCMessageDescriptor keelson__cache__v1__list_warm_set_runs_request__descriptor;
+extern const ProtobufCMessageDescriptor keelson__cache__v1__list_warm_set_runs_response__descriptor;
 extern const ProtobufCMessageDescriptor keelson__cache__v1__warm_set_run__descriptor;
 
 PROTOBUF_C__END_DECLS

@@ -223,6 +223,16 @@ static inline const keelson_message_table *keelson__cache__v1__cancel_warm_set_r
   return &keelson__cache__v1__cancel_warm_set_request__table_data;
 }
 
+extern const keelson_message_table keelson__cache__v1__list_warm_set_runs_request__table_data;
+static inline const keelson_message_table *keelson__cache__v1__list_warm_set_runs_request__table(void) {
+  return &keelson__cache__v1__list_warm_set_runs_request__table_data;
+}
+
+extern const keelson_message_table keelson__cache__v1__list_warm_set_runs_response__table_data;
+static inline const keelson_message_table *keelson__cache__v1__list_warm_set_runs_response__table(void) {
+  return &keelson__cache__v1__list_warm_set_runs_response__table_data;
+}
+
 extern const keelson_message_table keelson__cache__v1__warm_set_run__table_data;
 static inline const keelson_message_table *keelson__cache__v1__warm_set_run__table(void) {
   return &keelson__cache__v1__warm_set_run__table_data;
