@@ -24,8 +24,29 @@ package actor PrivateRedis {
   ///
   /// - Parameter settings: arguments of redis-server, `--name value` each.
   package init(settings: [String] = []) throws {
+    let started = try Self.launch(settings, tries: 5)
+    port = started.port
+    folder = started.folder
+    keeper = started.keeper
+    input = started.input
+    output = started.output
+    unread = started.unread
+  }
+
+  private struct Started {
+    let port: UInt16
+    let folder: String
+    let keeper: Process
+    let input: FileHandle
+    let output: FileHandle
+    let unread: Data
+  }
+
+  /// - Parameter tries: on how many ports: somebody may take one, or the one 10,000 beyond it that a node
+  ///   of a cluster needs too, before Redis has it.
+  private static func launch(_ settings: [String], tries: Int) throws -> Started {
     let reserved = try ReservedPort()
-    port = reserved.port
+    let port = reserved.port
     reserved.close()
     let keeper = Process()
     keeper.executableURL = URL(fileURLWithPath: "/bin/sh")
@@ -35,16 +56,23 @@ package actor PrivateRedis {
     keeper.standardInput = input
     keeper.standardOutput = output
     try keeper.run()
-    self.keeper = keeper
-    self.input = input.fileHandleForWriting
-    self.output = output.fileHandleForReading
     var unread = Data()
-    let lines = try Self.answer(from: self.output, unread: &unread)
-    self.unread = unread
-    guard let folder = lines.last else {
-      throw Failure(description: "Redis for the tests said nothing.")
+    do {
+      let lines = try answer(from: output.fileHandleForReading, unread: &unread)
+      guard let folder = lines.last else {
+        throw Failure(description: "Redis for the tests said nothing.")
+      }
+      return Started(
+        port: port, folder: folder, keeper: keeper, input: input.fileHandleForWriting,
+        output: output.fileHandleForReading, unread: unread)
+    } catch let failure as Failure {
+      try? input.fileHandleForWriting.close()
+      keeper.waitUntilExit()
+      guard tries > 1, failure.description.contains("Address already in use") else {
+        throw failure
+      }
+      return try launch(settings, tries: tries - 1)
     }
-    self.folder = folder
   }
 
   /// Where it is, for `serve --cache`.
