@@ -103,9 +103,10 @@ extension RedisCacheEngine {
   func isStillCurrent(_ found: Found, _ key: String) -> Bool {
     guard let blob = found.blob else { return true }
     let judgement = link.known.withView(of: found.runID, askedAt: found.askedAt) { view in
-      blob.epoch == view.epoch && view.isCurrent(stamp: blob.stamp, key: key, tags: blob.tags)
+      blob.epoch == view.epoch ? view.bansToMatch(stamp: blob.stamp, tags: blob.tags) : nil
     }
-    guard case .judged(true) = judgement else { return false }
+    guard case .judged(let bans?) = judgement, !bans.contains(where: { $0.pattern.matches(key) })
+    else { return false }
     // Last: what was known may go while it is judged.
     return MonotonicTime.now - found.asOf < limits.staleness.nanoseconds
   }
