@@ -155,7 +155,7 @@ def test_every_server_of_a_fleet_sees_a_run(launch, dial, shop, postgres, shared
         "--cache-warm-origin", shop.address,
     ]
     loading, other = (
-        launch(arguments=arguments, limits=["cache-warm-lease=2s"]) for _ in range(2)
+        launch(arguments=arguments, limits=["cache-warm-lease=3s"]) for _ in range(2)
     )
     first, second = dial(loading), dial(other)
     create(first, "slow", b"1", shop.address + "/slow")
