@@ -125,7 +125,7 @@ struct NearCacheWorld: ~Copyable {
     hasStream = seed % 5 != 4
     var settings = Machine.Settings(byteLimit: 1 << 20, stalenessLimit: Self.limit)
     // So few that they are forgotten now and then.
-    settings.own = 3
+    settings.own = 1
     settings.patterns = 2
     settings.tags = 2
     machine = Machine(settings, now: Instant(microseconds: Int64(now)))
