@@ -32,7 +32,8 @@ package final class CacheService: KeelsonCacheV1.CacheServiceHandler {
     database: any Database, limits: CacheLimits = CacheLimits(), warming: WarmSets.Source = .none,
     telemetry: TelemetryEvents = TelemetryEvents(), logger: Logger
   ) {
-    let memory = MemoryCacheEngine(byteLimit: limits.memoryBytes, limits: limits.view)
+    let memory = MemoryCacheEngine(
+      byteLimit: limits.memoryBytes, valueBytes: limits.valueBytes, limits: limits.view)
     self.init(
       database: database, engine: memory, memory: memory, fallback: nil, limits: limits,
       warming: warming, telemetry: telemetry, logger: logger)

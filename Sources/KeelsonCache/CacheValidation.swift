@@ -18,7 +18,7 @@ struct CacheValidation: Sendable {
         field: field, "has \(keys.count) keys; 1 to \(limits.batch) are allowed ('cache-batch')")
     }
     for (index, key) in keys.enumerated() { try checkKey(key, field: "\(field)[\(index)]") }
-    guard !isDistinct || Set(keys).count == keys.count else {
+    guard !isDistinct || Set(keys.lazy.map(BytewiseKey.init)).count == keys.count else {
       throw RPCError.invalidArgument(field: field, "names a key twice")
     }
   }

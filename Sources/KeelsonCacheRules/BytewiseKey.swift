@@ -13,6 +13,5 @@ package struct BytewiseKey: Sendable, Hashable {
     one.text.hasSameBytes(as: other.text)
   }
 
-  /// Spellings of one text have one hash: they are few.
-  package func hash(into hasher: inout Hasher) { hasher.combine(text) }
+  package func hash(into hasher: inout Hasher) { text.hashBytes(into: &hasher) }
 }

@@ -1,3 +1,5 @@
+import KeelsonCore
+
 /// A pattern for keys: `*` stands for any run of characters, none among them, `?` for one byte.
 /// Colons are characters like others: `acme:accounting:*` matches all that begins so.
 package struct CachePattern: Sendable, Hashable {
@@ -45,7 +47,7 @@ package struct CachePattern: Sendable, Hashable {
 
   /// Whether a key matches. At most (bytes of the key × bytes of the pattern) steps.
   package func matches(_ key: String) -> Bool {
-    if isPrefix { return key.utf8.starts(with: bytes.dropLast()) }
+    if isPrefix { return key.startsWithBytes(of: prefix) }
     var key = key
     return key.withUTF8 { matches($0.span) }
   }

@@ -112,8 +112,12 @@ package struct InvalidationView: Sendable {
 
   /// Whether an entry of this epoch is current.
   package func isCurrent(stamp: UInt64, key: String, tags names: [String]) -> Bool {
-    guard let bans = bansToMatch(stamp: stamp, tags: names) else { return false }
-    return !bans.contains { $0.pattern.matches(key) }
+    !Self.isVoid(key, by: bansToMatch(stamp: stamp, tags: names))
+  }
+
+  /// Whether what ``bansToMatch(stamp:tags:)`` gave voids a key.
+  package static func isVoid(_ key: String, by bans: ArraySlice<Ban>?) -> Bool {
+    bans?.contains { $0.pattern.matches(key) } ?? true
   }
 
   /// The same without the work: which bans void the entry if they match its key; nil when it is void

@@ -17,6 +17,19 @@ extension String {
     hasBytes(of: part, atEnd: true)
   }
 
+  /// The hash of its bytes. That of the text is the same for all spellings of it, of which a long one has
+  /// as many as anybody likes.
+  package func hashBytes(into hasher: inout Hasher) {
+    let isDone: Void? = utf8.withContiguousStorageIfAvailable {
+      hasher.combine(bytes: UnsafeRawBufferPointer($0))
+    }
+    if isDone == nil {
+      for byte in utf8 { hasher.combine(byte) }
+    }
+    // No text has it: a name ends where it ends.
+    hasher.combine(0xFF as UInt8)
+  }
+
   private func hasBytes(of part: String, atEnd: Bool) -> Bool {
     let result: Bool?? = utf8.withContiguousStorageIfAvailable { mine in
       part.utf8.withContiguousStorageIfAvailable { theirs in

@@ -4,7 +4,7 @@ import KeelsonCacheRules
 extension ServerLimits {
   static let cache: [ServerLimit] = [
     size(
-      "cache-memory", \.cache.memoryBytes, 1 << 20...1 << 40,
+      "cache-memory", \.cache.memoryBytes, 1 << 20...1 << 37,
       "what entries in this process's memory may use", "others go for new ones"),
     size(
       "cache-value-size", \.cache.valueBytes, 1 << 10...16 << 20,

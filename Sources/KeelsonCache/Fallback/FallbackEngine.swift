@@ -51,7 +51,8 @@ package final class FallbackEngine: CacheEngine {
     self.limits = limits
     self.logger = logger
     local = MemoryCacheEngine(
-      byteLimit: limits.memoryBytes, maximumAge: limits.fallbackTTL, limits: limits.view)
+      byteLimit: limits.memoryBytes, valueBytes: limits.valueBytes,
+      maximumAge: limits.fallbackTTL, limits: limits.view)
     state = Mutex(
       State(
         breaker: CircuitBreaker(settings: limits.breaker),

@@ -44,10 +44,19 @@ final class EntryLog: @unchecked Sendable {
   private var liveBytes = 0
   private var largeBytes = 0
 
-  /// - Parameter byteLimit: of the shard.
+  /// Of a shard: a ``Location`` can name twice as much.
+  static let maximumBytes = 8 << 30
+  /// Larger ones would hold the shard's lock for too long when their entries are moved. Smaller ones would be
+  /// too many, with the entries that are mapped by themselves: the system allows a process 65,530
+  /// (vm.max_map_count).
+  private static let maximumSegmentBytes = 16 << 20
+
+  /// - Parameter byteLimit: of the shard, at most ``maximumBytes``.
   init(byteLimit: Int) {
+    // Or entries would be taken for others; the server's settings allow no more.
+    precondition(byteLimit <= Self.maximumBytes)
     var bytes = 16 << 10
-    while bytes < 4 << 20, bytes * 2 <= byteLimit / 64 { bytes *= 2 }
+    while bytes < Self.maximumSegmentBytes, bytes * 2 <= byteLimit / 64 { bytes *= 2 }
     segmentBytes = bytes
     unitsPerSegment = bytes / Self.unit
   }
@@ -80,7 +89,8 @@ final class EntryLog: @unchecked Sendable {
   }
 
   private func isLarge(_ recordBytes: Int) -> Bool { recordBytes > segmentBytes / 8 }
-  private static func pages(_ bytes: Int) -> Int { (bytes + 4_095) & ~4_095 }
+  private static let pageBytes = Int(getpagesize())
+  private static func pages(_ bytes: Int) -> Int { (bytes + pageBytes - 1) & ~(pageBytes - 1) }
 
   /// Of the slots: 4 bytes each.
   static let slotBytes = MemoryLayout<Location>.stride

@@ -13,7 +13,7 @@ struct LeaseTable: Sendable {
     let stamp: UInt64
     let granted: CacheInstant
     let ends: CacheInstant
-    fileprivate(set) var waiters: [Waiter] = []
+    fileprivate(set) var waiters: [ObjectIdentifier: Waiter] = [:]
   }
 
   /// Of a lease, its key apart: its place in the three collections, which may be twice as large as what
@@ -84,8 +84,14 @@ struct LeaseTable: Sendable {
     lists.remove(slot)
     lists.append(slot, to: Self.free)
     keyBytes -= HeapBytes.string(lease.key)
-    return lease.waiters
+    return Array(lease.waiters.values)
   }
+
+  /// Places of leases, from 0 on.
+  var places: Int { leases.count }
+
+  /// The lease at a place.
+  func lease(at place: Int) -> Lease? { leases[place] }
 
   /// Ends those that have to. Returns who has to be woken.
   mutating func removeAll(where isOver: (Lease) -> Bool) -> [Waiter] {
@@ -106,12 +112,12 @@ struct LeaseTable: Sendable {
     guard let slot = slots[BytewiseKey(key)], let lease = leases[slot], lease.token == token,
       lease.ends > now
     else { return nil }
-    leases[slot]?.waiters.append(waiter)
+    leases[slot]?.waiters[ObjectIdentifier(waiter)] = waiter
     return lease.ends
   }
 
   mutating func leave(_ key: String, token: UInt64, _ waiter: Waiter) {
     guard let slot = slots[BytewiseKey(key)], leases[slot]?.token == token else { return }
-    leases[slot]?.waiters.removeAll { $0 === waiter }
+    leases[slot]?.waiters[ObjectIdentifier(waiter)] = nil
   }
 }

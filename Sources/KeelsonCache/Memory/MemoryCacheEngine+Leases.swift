@@ -112,7 +112,11 @@ extension MemoryCacheEngine {
     // Cancelled: the wait is over too.
     try? await waiter.value {
       let now = clock.now()
-      let ends = shard.state.withLock { $0.leases.join(key, token: ticket, at: now, waiter) }
+      let ends = shard.state.withLock { state -> CacheInstant? in
+        // Whoever has made it void already has looked for those who wait.
+        guard let lease = state.leases.standing(key, at: now), isCurrent(lease) else { return nil }
+        return state.leases.join(key, token: ticket, at: now, waiter)
+      }
       guard let ends else { return waiter.end(.success(())) }
       let until = min(deadline, .now + now.duration(to: ends))
       timer = Task {

@@ -9,7 +9,8 @@ import Synchronization
 /// lock, `order`. Lock order: sweep → shard (in the order of their numbers where there are several) →
 /// order. The follower is called with `order` held, and so hears in the order of the sequence;
 /// whatever a shard's entries become is numbered while the shard is locked, so that two writes of a key
-/// happen in the order of their numbers. Nobody is woken, and no observer calls back, under a lock.
+/// happen in the order of their numbers. Nobody is woken with a shard or the order locked, and no observer
+/// calls back.
 package final class MemoryCacheEngine: CacheEngine {
   package struct Clock: Sendable {
     package var now: @Sendable () -> CacheInstant
@@ -44,24 +45,26 @@ package final class MemoryCacheEngine: CacheEngine {
   let clock: Clock
   private let shardShift: UInt64
 
-  /// A shard has at least so many bytes, so that it can hold several entries of the largest size.
-  private static let shardBytes = 8 << 20
+  /// A shard has at least so many bytes, and room for so many values of the largest size.
+  private static let (shardBytes, shardValues) = (8 << 20, 8)
   private static let maximumShards = 16
 
   /// - Parameters:
   ///   - byteLimit: of entries, leases, and what it takes to keep them.
+  ///   - valueBytes: of the largest value.
   ///   - maximumAge: how old an entry may become, from when its lease was given or it was set, and how
   ///     long a lease may last; nil: as long as they are given.
   package init(
-    byteLimit: Int, maximumAge: Duration? = nil, limits: InvalidationView.Limits = .init(),
-    clock: Clock = .system
+    byteLimit: Int, valueBytes: Int = 1 << 20, maximumAge: Duration? = nil,
+    limits: InvalidationView.Limits = .init(), clock: Clock = .system
   ) {
     self.byteLimit = byteLimit
     self.maximumAge = maximumAge
     self.limits = limits
     self.clock = clock
     var count = 1
-    while count < Self.maximumShards, byteLimit / (count * 2) >= Self.shardBytes { count *= 2 }
+    let shardBytes = max(Self.shardBytes, Self.shardValues * valueBytes)
+    while count < Self.maximumShards, byteLimit / (count * 2) >= shardBytes { count *= 2 }
     shardShift = UInt64(64 - count.trailingZeroBitCount)
     let now = clock.now()
     shards = (0..<count).map { MemoryShard($0, byteLimit: byteLimit / count, now: now) }
@@ -75,7 +78,7 @@ package final class MemoryCacheEngine: CacheEngine {
   /// Where a key belongs: its shard by the upper bits, its place there by the lower.
   func place(_ key: String) -> (shard: MemoryShard, hash: UInt32) {
     var hasher = Hasher()
-    hasher.combine(key)
+    key.hashBytes(into: &hasher)
     let hash = UInt64(truncatingIfNeeded: hasher.finalize())
     // A shift by 64 is 0: the only shard.
     return (shards[Int(truncatingIfNeeded: hash >> shardShift)], UInt32(truncatingIfNeeded: hash))
@@ -97,18 +100,19 @@ package final class MemoryCacheEngine: CacheEngine {
   /// shard locked.
   func isCurrent(_ record: EntryRecord) -> Bool {
     if record.header.stamp >= lastOfMany.load(ordering: .acquiring) { return true }
-    return order.withLock { order in
-      guard
-        order.view.isCurrent(stamp: record.header.stamp, key: record.key, tags: record.tags)
-      else { return false }
-      record.header.stamp = order.view.sequence
-      return true
+    let tags = record.tags
+    let (bans, now) = order.withLock { order in
+      (order.view.bansToMatch(stamp: record.header.stamp, tags: tags), order.view.sequence)
     }
+    guard !InvalidationView.isVoid(record.key, by: bans) else { return false }
+    record.header.stamp = now
+    return true
   }
 
   func isCurrent(_ lease: LeaseTable.Lease) -> Bool {
     if lease.stamp >= lastOfMany.load(ordering: .acquiring) { return true }
-    return order.withLock { $0.view.isCurrent(stamp: lease.stamp, key: lease.key, tags: []) }
+    let bans = order.withLock { $0.view.bansToMatch(stamp: lease.stamp, tags: []) }
+    return !InvalidationView.isVoid(lease.key, by: bans)
   }
 
   package func follow(_ observer: @escaping @Sendable (CacheFeedEvent) -> Void) {

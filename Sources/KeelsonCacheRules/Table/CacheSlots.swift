@@ -2,7 +2,7 @@
 /// whose time has come, and counts every byte. Who owns it keeps the entries in arrays of its own, by
 /// slot, and compares the keys.
 ///
-/// All is in flat arrays that grow by a quarter; no entry has an object here. About 50 bytes an entry:
+/// All is in flat arrays that grow by a quarter; no entry has an object here. About 65 bytes an entry:
 /// 8 + 4…8 to find it, 12 and 8…16 to judge it, 12 for its time, and on average an eighth more for the
 /// room that the arrays keep. They count like the entries.
 package struct CacheSlots: ~Copyable {
@@ -64,8 +64,7 @@ package struct CacheSlots: ~Copyable {
 
   /// What is in a slot is replaced. The owner then takes all that ``evict()`` gives.
   package mutating func replace(_ slot: Int, bytes: Int, deadline: CacheInstant) {
-    policy.resize(slot, weight: bytes)
-    policy.touch(slot, hash: index.hash(of: slot))
+    policy.replace(slot, hash: index.hash(of: slot), weight: bytes)
     wheel.schedule(slot, at: deadline)
   }
 

@@ -25,7 +25,7 @@ package struct CacheTable<Value>: ~Copyable {
 
   @usableFromInline package static func hash(_ key: String) -> UInt32 {
     var hasher = Hasher()
-    hasher.combine(key)
+    key.hashBytes(into: &hasher)
     return UInt32(truncatingIfNeeded: hasher.finalize())
   }
 

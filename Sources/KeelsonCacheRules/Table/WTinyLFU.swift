@@ -5,11 +5,14 @@
 /// A new entry comes into the window, 1 % of the room. What has to leave that for another has to be
 /// asked for more often than all those together, by the sketch, that would have to go for it from the
 /// main room; otherwise it goes itself. So what is read once, however much of it, pushes out nothing, and
-/// neither does one large entry that is worth less than many small ones. The main room is in two: what
-/// was asked for there again is protected (80 %), and goes only after the others.
+/// neither does one large entry that is worth less than many small ones. A counter that is full says
+/// "at least": no sum could ever be below it, so a large entry with one comes in when those that go were
+/// asked for clearly less on average. The main room is in two: what was asked for there again is
+/// protected (80 %), and goes only after the others.
 ///
 /// The newest entry always has a place, also one that is larger than the window: who stores something
-/// finds it a moment later.
+/// finds it a moment later. While such ones come the main room leaves a place free for the next: or each of
+/// them would push out many small ones, whatever they are worth.
 package struct WTinyLFU {
   private enum Region: Int {
     case window, probation, protected
@@ -20,6 +23,10 @@ package struct WTinyLFU {
   package static let maximumWeight = 1 << weightBits - 1
   /// Of the victims that one candidate may have, so many are looked at.
   private static let victimsLookedAt = 256
+  /// Against a full counter: what victims may count on average.
+  private static let victimsAverage = 10
+  /// The reserve shrinks by one part in so many with each new entry; of the limit it is a part at most.
+  private static let (reserveDecay, reserveShare) = (1_024, 4)
 
   private var lists = SlotLists(lists: 3)
   /// The weight, and the region in the two bits above it.
@@ -28,6 +35,8 @@ package struct WTinyLFU {
   private var windowBytes = 0
   private var probationBytes = 0
   private var protectedBytes = 0
+  /// What the next large entry may need: of the largest that came of late.
+  private var reserve = 0
   private var touches: UInt8 = 0
   /// Bytes that the entries may have together.
   package var limit: Int
@@ -76,6 +85,8 @@ package struct WTinyLFU {
   package mutating func insert(_ slot: Int, hash: UInt32, weight: Int) {
     sketch.increment(hash)
     put(slot, weight: weight, into: .window)
+    reserve = max(
+      reserve - reserve / Self.reserveDecay, min(weight, limit / Self.reserveShare))
   }
 
   package mutating func remove(_ slot: Int) {
@@ -83,7 +94,7 @@ package struct WTinyLFU {
     count(-weight(of: slot), in: region(of: slot))
   }
 
-  /// An entry was asked for, or replaced.
+  /// An entry was asked for.
   package mutating func touch(_ slot: Int, hash: UInt32) {
     sketch.increment(hash)
     switch region(of: slot) {
@@ -101,18 +112,25 @@ package struct WTinyLFU {
   }
 
   private mutating func demote() {
-    while protectedBytes > protectedLimit, let slot = lists.first(Region.protected.rawValue) {
+    let protected = Region.protected.rawValue
+    // The last one is the newest.
+    while protectedBytes > protectedLimit, let slot = lists.first(protected),
+      lists.next(after: slot) != nil
+    {
       let weight = weight(of: slot)
       remove(slot)
       put(slot, weight: weight, into: .probation)
     }
   }
 
-  /// Another size. The caller calls ``evict(_:into:)`` next.
-  package mutating func resize(_ slot: Int, weight: Int) {
-    let region = region(of: slot)
-    count(weight - self.weight(of: slot), in: region)
-    weights[slot] = UInt32(weight) | UInt32(region.rawValue) << UInt32(Self.weightBits)
+  /// An entry was replaced, by one of another size perhaps: the last to go of all. The caller calls
+  /// ``evict(_:into:)`` next.
+  package mutating func replace(_ slot: Int, hash: UInt32, weight: Int) {
+    sketch.increment(hash)
+    let region = region(of: slot) == .window ? Region.window : .protected
+    remove(slot)
+    put(slot, weight: weight, into: region)
+    demote()
   }
 
   /// Chooses who has to go until the rest fits, and forgets them.
@@ -147,7 +165,7 @@ package struct WTinyLFU {
   private mutating func admits(
     _ weight: Int, _ hash: UInt32, _ index: HashIndex, into victims: inout [Int]
   ) -> Bool {
-    let room = limit - max(windowLimit, windowBytes)
+    let room = limit - max(windowLimit, windowBytes, reserve)
     guard weight <= room else { return false }
     let missing = probationBytes + protectedBytes + weight - room
     guard missing > 0 else { return true }
@@ -158,9 +176,12 @@ package struct WTinyLFU {
     var next = leastWorthInMain(after: nil)
     while freed < missing, looks < Self.victimsLookedAt, let slot = next {
       frequencies += sketch.frequency(index.hash(of: slot))
-      guard frequencies < frequency else { return false }
       freed += self.weight(of: slot)
       looks += 1
+      let isFull = frequency == FrequencySketch.maximum
+      guard frequencies < frequency || isFull && frequencies < Self.victimsAverage * looks else {
+        return false
+      }
       next = leastWorthInMain(after: slot)
     }
     while probationBytes + protectedBytes + weight > room, let slot = leastWorthInMain(after: nil) {

@@ -21,6 +21,16 @@ struct CacheTableTests {
 
   private let start = CacheInstant(microseconds: 1_000_000)
 
+  /// A text has one hash for all of its spellings; a key has a hash for each.
+  @Test func spellingsOfAKeyDoNotCollide() {
+    var hashes: Set<Int> = []
+    for number in 0..<1_024 {
+      let id = (0..<10).map { number >> $0 & 1 == 0 ? "\u{e9}" : "e\u{301}" }.joined()
+      hashes.insert(BytewiseKey("a:b:c:" + id).hashValue)
+    }
+    #expect(hashes.count > 1_000)
+  }
+
   @Test func whatFitsIsThereUntilItsEnd() {
     let table = Table(byteLimit: 1 << 20, now: start)
     let end = start + .seconds(10)

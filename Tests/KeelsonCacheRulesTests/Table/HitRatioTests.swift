@@ -67,6 +67,39 @@ struct HitRatioTests {
     #expect(ratio > zipf.best(1_000) - 0.06, "\(ratio) of \(zipf.best(1_000))")
   }
 
+  /// Its counter is full at 15, below any sum of what has to go for it.
+  @Test(arguments: [100_000, 200_000, 1_000_000]) func alsoALargeValueThatIsHotStays(weight: Int) {
+    var table = CacheTable<Int>(byteLimit: 16 << 20, now: start)
+    var hits = 0
+    for step in 0..<200_000 {
+      let isLarge = step.isMultiple(of: 10)
+      let key = isLarge ? "large" : "k:\(Int.random(in: 0..<20_000))"
+      if table.get(key, now: start) != nil {
+        if isLarge, step >= 100_000 { hits += 1 }
+      } else {
+        table.set(
+          key, 0, weight: isLarge ? weight : 1_000, expires: .distantFuture, now: start)
+      }
+    }
+    #expect(hits > 9_000)
+  }
+
+  /// What is large and asked for once takes the place of the one before it, not of many small ones.
+  @Test(arguments: [200_000, 1_000_000]) func largeValuesThatAreColdDoLittleHarm(weight: Int) {
+    var table = CacheTable<Int>(byteLimit: 16 << 20, now: start)
+    func ask(_ key: String, _ weight: Int) -> Bool {
+      if table.get(key, now: start) != nil { return true }
+      table.set(key, 0, weight: weight, expires: .distantFuture, now: start)
+      return false
+    }
+    var hits = 0
+    for step in 0..<120_000 {
+      if step.isMultiple(of: 100) { _ = ask("large:\(step)", weight) }
+      if ask("k:\(Int.random(in: 0..<10_000))", 1_000), step >= 60_000 { hits += 1 }
+    }
+    #expect(hits > 57_000, "of 60,000")
+  }
+
   @Test func aHotSetThatFitsIsHit() {
     let zipf = Zipf(keys: 1_000, exponent: 0.99)
     #expect(hitRatio(zipf, room: 1_000, gets: 20_000).ratio > 0.97)

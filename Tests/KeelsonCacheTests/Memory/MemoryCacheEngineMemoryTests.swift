@@ -74,6 +74,34 @@ struct MemoryCacheEngineMemoryTests {
     #expect(engine.getNow(key) == nil)
   }
 
+  /// However large `cache-value-size` is, a shard has room for some.
+  @Test func theLargestValuesFit() {
+    let engine = MemoryCacheEngine(byteLimit: 256 << 20, valueBytes: 16 << 20)
+    let value = [UInt8](repeating: 1, count: 16 << 20)
+    for number in 0..<3 {
+      let write = CacheWrite(key: "a:b:c:\(number)", value: value, lifetime: hour)
+      #expect(engine.setNow(write) != .full)
+      #expect(engine.getNow(write.key)?.value.count == value.count)
+    }
+  }
+
+  /// The larger entry is the last to go of all.
+  @Test func whatIsReplacedByALargerOneIsThere() {
+    let engine = MemoryCacheEngine(byteLimit: 8 << 20)
+    let small = [UInt8](repeating: 1, count: 1_000)
+    let large = [UInt8](repeating: 2, count: 3 << 20)
+    for number in 0..<9_000 {
+      _ = engine.setNow(CacheWrite(key: "a:b:c:\(number)", value: small, lifetime: hour))
+      _ = engine.getNow("a:b:c:\(Int.random(in: 0...number))")
+    }
+    for _ in 0..<100 {
+      let key = "a:b:c:\(Int.random(in: 0..<9_000))"
+      _ = engine.setNow(CacheWrite(key: key, value: small, lifetime: hour))
+      _ = engine.setNow(CacheWrite(key: key, value: large, lifetime: hour))
+      #expect(engine.getNow(key)?.value.count == large.count)
+    }
+  }
+
   /// All that `cache-ttl` may be.
   @Test func theLongestLifetimeIsCountedWhole() {
     let engine = MemoryCacheEngine(byteLimit: 1 << 20)
