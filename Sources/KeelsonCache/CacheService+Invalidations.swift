@@ -107,7 +107,8 @@ extension CacheService {
     reason: String, at position: CachePosition?, outcome: AuditEntry.Outcome,
     _ origin: ChangeOrigin
   ) async throws {
-    let writing = Task { [database] in
+    // Without the call's deadline, too.
+    let writing = Task.detached { [database] in
       try await database.change(origin) { change in
         change.recordFlush(reason: reason, at: position, outcome: outcome)
       }

@@ -50,6 +50,7 @@ extension TelemetryEvents {
     case .raised(let level):
       type = HealthEvent.alertRaised
       data["alert"] = .string("\(level)")
+      data["checks"] = .number(Double(HealthAlertRule.checks))
     case .ended: type = HealthEvent.alertEnded
     }
     publish(type: type) {

@@ -147,6 +147,7 @@ def test_a_run_is_called_off_and_a_server_that_stops_waits_for_none(launch, dial
     server.stop()
 
 
+@pytest.mark.waits
 def test_every_server_of_a_fleet_sees_a_run(launch, dial, shop, postgres, shared_redis):
     shop.on("/slow", None)
     arguments = [
@@ -155,18 +156,22 @@ def test_every_server_of_a_fleet_sees_a_run(launch, dial, shop, postgres, shared
         "--cache-warm-origin", shop.address,
     ]
     loading, other = (
-        launch(arguments=arguments, limits=["cache-warm-lease=3s"]) for _ in range(2)
+        launch(arguments=arguments, limits=["cache-warm-lease=5s"]) for _ in range(2)
     )
     first, second = dial(loading), dial(other)
     create(first, "slow", b"1", shop.address + "/slow")
     start = cache.StartWarmSetRequest(name="slow")
-    begun = stub(first).StartWarmSet(start)
+    begun = stub(first).StartWarmSet(start, timeout=3)
     watch = stub(second).WatchWarmSet(
         cache.WatchWarmSetRequest(name="slow", run_id=begun.id), timeout=60
     )
     # Progress arrives there as well.
     assert next(run for run in watch if run.loaded == 1).state == Run.RUNNING
     assert stub(second).StartWarmSet(start).id == begun.id
+    # The call that has begun it had a deadline; what it began has none.
+    with pytest.raises(grpc.RpcError) as passed:
+        list(stub(second).WatchWarmSet(cache.WatchWarmSetRequest(name="slow"), timeout=3))
+    assert passed.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     cancel = cache.CancelWarmSetRequest(name="slow", run_id=begun.id)
     ended_run = stub(second).CancelWarmSet(cancel)
     assert (ended_run.id, ended_run.state, ended_run.loaded) == (begun.id, Run.CANCELLED, 1)
@@ -180,6 +185,7 @@ def test_every_server_of_a_fleet_sees_a_run(launch, dial, shop, postgres, shared
     assert list(watch)[-1].state == Run.LOST
     shop.on("/slow", (200, b"1"))
     assert load(second, "slow").state == Run.COMPLETED
+    assert value(second, "acme:shop:slow:1") == b"1"
     listed = stub(second).ListWarmSetRuns(cache.ListWarmSetRunsRequest(name="slow"))
     assert [run.state for run in listed.runs] == [Run.COMPLETED, Run.LOST, Run.CANCELLED]
 

@@ -338,8 +338,9 @@ extension KeelsonCacheV1 {
       _ request: KeelsonCacheV1.WatchWarmSetRequest, responses: KeelsonAPI.ResponseWriter<KeelsonCacheV1.WarmSetRun>, context: KeelsonCore.ServerContext
     ) async throws
 
-    /// Ends a run, on whichever server it runs, and returns it once it has ended; what it has loaded
-    /// stays. One that has ended is returned as it is. Audited; errors as those of WatchWarmSet.
+    /// Ends a run, on whichever server it runs, and returns it once it has ended, or as it is when its
+    /// server has not said so within 5 s: it is called off all the same. What it has loaded stays. One
+    /// that has ended is returned as it is. Audited; errors as those of WatchWarmSet.
     func cancelWarmSet(
       _ request: KeelsonCacheV1.CancelWarmSetRequest, context: KeelsonCore.ServerContext
     ) async throws -> KeelsonCacheV1.WarmSetRun
@@ -526,8 +527,9 @@ extension KeelsonCacheV1 {
       channel.serverStreamingCall(CacheServiceMethods.watchWarmSet, request, options: options)
     }
 
-    /// Ends a run, on whichever server it runs, and returns it once it has ended; what it has loaded
-    /// stays. One that has ended is returned as it is. Audited; errors as those of WatchWarmSet.
+    /// Ends a run, on whichever server it runs, and returns it once it has ended, or as it is when its
+    /// server has not said so within 5 s: it is called off all the same. What it has loaded stays. One
+    /// that has ended is returned as it is. Audited; errors as those of WatchWarmSet.
     public func cancelWarmSet(
       _ request: KeelsonCacheV1.CancelWarmSetRequest, options: KeelsonCore.CallOptions = KeelsonCore.CallOptions()
     ) async throws -> KeelsonCacheV1.WarmSetRun {

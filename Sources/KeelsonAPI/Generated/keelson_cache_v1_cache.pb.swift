@@ -2018,7 +2018,7 @@ extension KeelsonCacheV1 {
   public struct WatchWarmSetRequest: KeelsonAPI.Message {
     /// The set's name.
     public var name: String
-    /// Which of its runs; not given: the newest.
+    /// Which of its runs; not given: one that has not ended, or else the newest.
     public var runId: String
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()
@@ -2057,7 +2057,7 @@ extension KeelsonCacheV1 {
   public struct CancelWarmSetRequest: KeelsonAPI.Message {
     /// The set's name.
     public var name: String
-    /// Which of its runs; not given: the newest.
+    /// Which of its runs; not given: one that has not ended, or else the newest.
     public var runId: String
     /// Fields that this version of the message does not know, kept as they came.
     public var unknownFields = KeelsonAPI.UnknownFields()

@@ -65,12 +65,19 @@ struct WarmLoader: Sendable {
     _ value: () async throws(WarmSourceFailure) -> [UInt8]
   ) async throws {
     let limits = validation.limits
-    let request = CacheLeaseRequest(
+    var request = CacheLeaseRequest(
       duration: min(limits.lease, limits.warmTimeout + Self.storingTime),
       refreshAfter: keepsFresh ? 1 : Self.atOnce)
     for _ in 0..<Self.attempts {
-      // Without a lease it is fresh, or somebody else loads it just now.
-      guard let lease = try await engine.lease(entry.key, request).lease else { return }
+      let found = try await engine.lease(entry.key, request)
+      guard let lease = found.lease else {
+        // Without a lease it is fresh, or somebody else loads it just now, or has died meanwhile.
+        guard !found.isFresh, let ends = found.leaseEnds else { return }
+        await engine.wait(for: entry.key, after: found.ticket, until: ends)
+        try Task.checkCancellation()
+        request.refreshAfter = 1
+        continue
+      }
       counters.add(to: .leases)
       let loaded: [UInt8]
       do {

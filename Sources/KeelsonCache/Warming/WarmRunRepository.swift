@@ -18,14 +18,16 @@ enum WarmRunRepository {
 
   /// A run of a set, running or not; nil when there is none.
   ///
-  /// - Parameter id: empty: the newest.
+  /// - Parameter id: empty: one that has not ended, or else the newest.
   static func run(
     _ id: String, of set: String, in transaction: any Transaction
   ) async throws -> Stored? {
     if id.isEmpty {
       return try await transaction.first(
-        "SELECT \(columns) FROM cache_warm_runs WHERE warm_set = $1 ORDER BY id DESC LIMIT 1",
-        [.text(set)]
+        """
+        SELECT \(columns) FROM cache_warm_runs WHERE warm_set = $1
+        ORDER BY is_running DESC, id DESC LIMIT 1
+        """, [.text(set)]
       ).map(stored)
     }
     return try await transaction.first(
@@ -67,14 +69,14 @@ enum WarmRunRepository {
     return try rows.map(decode)
   }
 
-  /// The runs whose servers have not been heard of in time.
+  /// The runs whose servers have not been heard of in time; what does not decode is left.
   static func expired(at time: UnixTime, in transaction: any Transaction) async throws -> [Run] {
     try await transaction.query(
       """
       SELECT body FROM cache_warm_runs WHERE is_running = 1 AND lease_expire_time < $1
       ORDER BY id LIMIT 100
       """, [SQLValue(time)]
-    ).map(decode)
+    ).compactMap { try? decode($0) }
   }
 
   /// Adds a run that begins, and forgets the oldest of its set that have ended.
@@ -99,14 +101,16 @@ enum WarmRunRepository {
       """, [.text(run.warmSet), .integer(Int64(kept))])
   }
 
-  /// Says how far a run is and that its server lives.
+  /// Says how far a run is and that its server lives, also when others have thought that it does not.
   ///
   /// - Returns: whether it is to go on: not when somebody has called it off, or deleted its set.
   static func prolong(
     _ run: Run, until leaseEnd: UnixTime, in transaction: any Transaction
   ) async throws -> Bool {
     try await transaction.execute(
-      "UPDATE cache_warm_runs SET lease_expire_time = $2, body = $3 WHERE id = $1 AND is_running = 1",
+      """
+      UPDATE cache_warm_runs SET lease_expire_time = $2, body = $3, is_running = 1 WHERE id = $1
+      """,
       [.text(run.id), SQLValue(leaseEnd), .blob(run.encoded())])
     let row = try await transaction.first(
       "SELECT is_cancelled FROM cache_warm_runs WHERE id = $1", [.text(run.id)])

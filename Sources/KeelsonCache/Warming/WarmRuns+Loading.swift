@@ -6,8 +6,9 @@ import KeelsonStore
 extension WarmRuns {
   /// Errors that a run tells of.
   private static let errorsTold = 10
-  /// Tries to keep what a run has come to, a second apart, while the database is away.
-  private static let recordings = 10
+  /// Tries to keep what a run has come to, a second apart, while the database is away: longer than it
+  /// takes to have another one in its place.
+  private static let recordings = 60
 
   /// Loads a set, to its end or until the task is cancelled.
   func carryOut(
@@ -42,11 +43,13 @@ extension WarmRuns {
     ended.state =
       ended.loaded + ended.failed < ended.total
       ? .cancelled : ended.failed > 0 ? .failed : .completed
+    // Nothing says that it runs once its end is written.
+    pulse.cancel()
+    await pulse.value
     // Cancelled or not: what it has done is kept, and then told.
     let record = Task { [ended] in await self.record(ended, origin, after: .now - start) }
-    await record.value
-    pulse.cancel()
-    run.update { $0 = ended }
+    let kept = await record.value
+    run.update { $0 = kept ?? ended }
     run.close()
   }
 
@@ -59,13 +62,17 @@ extension WarmRuns {
       let now = run.value
       let goesOn = try? await database.write { transaction in
         let time = try await ChangeHead.current(in: transaction, dialect).time
+        // Also one that others have called lost meanwhile runs again.
         return try await WarmRunRepository.prolong(now, until: time + lease, in: transaction)
       }
       if goesOn == false { callOff { $0.id == now.id } }
     }
   }
 
-  private func record(_ run: Run, _ origin: ChangeOrigin, after duration: Duration) async {
+  /// - Returns: the run as it is kept; nil when that could not be done.
+  private func record(
+    _ run: Run, _ origin: ChangeOrigin, after duration: Duration
+  ) async -> Run? {
     let fields: KeyValuePairs = [
       "warm_set": run.warmSet, "state": run.stateName, "loaded": "\(run.loaded)",
       "failed": "\(run.failed)", "seconds": "\(duration / .seconds(1))",
@@ -76,21 +83,32 @@ extension WarmRuns {
     for attempt in 1... {
       do {
         return try await database.change(origin) { change in
+          // A try before this one may have been carried out although it was not answered.
+          let now = try await WarmRunRepository.run(run.id, of: run.warmSet, in: change)?.run
+          if let now, now.state != .running, now.state != .lost { throw Settled(run: now) }
+          var run = run
+          run.endTime = .init(change.time)
           try await WarmRunRepository.end(run, change)
           change.recordEnd(of: run, after: duration)
+          return run
         }
+      } catch let settled as Settled {
+        return settled.run
       } catch let error as StoreError
-        where WarmSets.passing.contains(error.code) && attempt < Self.recordings && !isStopped
+        where Self.repeated.contains(error.code) && attempt < Self.recordings && !isStopped
       {
         try? await Task.sleep(for: .seconds(1))
       } catch {
         logger.log(
           .warning, "That a warm set was loaded could not be recorded.",
           ["warm_set": run.warmSet, "cause": "\(error)"])
-        return
+        return nil
       }
     }
+    return nil
   }
+
+  private static let repeated = WarmSets.passing.union([.outcomeUnknown])
 }
 
 extension KeelsonCacheV1.WarmSetRun {

@@ -52,7 +52,7 @@ final class WarmRuns: Sendable {
   }
 
   /// Thrown out of a change that has nothing to do any more.
-  private struct Settled: Error {
+  struct Settled: Error {
     var run: Run?
   }
 
@@ -64,7 +64,7 @@ final class WarmRuns: Sendable {
   /// - Throws: `RPCError` NOT_FOUND, RESOURCE_EXHAUSTED when too many run here, UNAVAILABLE when the
   ///   server stops; `StoreError`.
   func start(_ name: String, origin: ChangeOrigin, isOnStart: Bool = false) async throws -> Run {
-    try await sweep()
+    await sweep()
     let (known, _) = try await database.read { transaction in
       try await (
         self.joined(name, isOnStart, in: transaction), WarmSets.require(name, in: transaction)
@@ -74,8 +74,10 @@ final class WarmRuns: Sendable {
     try reserve(isLimited: !isOnStart)
     defer { state.withLock { $0.beginning -= 1 } }
     do {
+      let dialect = database.dialect
       let (set, run) = try await database.change(origin) { [self] change in
         let set = try await WarmSets.require(name, in: change)
+        let now = try await ChangeHead.current(in: change, dialect).time
         if let run = try await joined(name, isOnStart, in: change) { throw Settled(run: run) }
         var run = Run()
         run.warmSet = name
@@ -85,7 +87,7 @@ final class WarmRuns: Sendable {
         run.startTime = .init(change.time)
         run.actor = origin.actor
         try await WarmRunRepository.insert(
-          run, owner: owner, until: change.time + limits.warmLease, kept: limits.warmRunHistory,
+          run, owner: owner, until: now + limits.warmLease, kept: limits.warmRunHistory,
           change)
         change.recordStart(of: run)
         return (set, run)
@@ -133,7 +135,8 @@ final class WarmRuns: Sendable {
   ) {
     let watchable = Watchable(run)
     state.withLock { state in
-      let task = Task {
+      // The call that has begun it ends before, and so does its deadline.
+      let task = Task.detached { [self] in
         await carryOut(set, watchable, origin, keepsFresh: keepsFresh)
         self.state.withLock { $0.entries[run.id] = nil }
       }
@@ -144,15 +147,19 @@ final class WarmRuns: Sendable {
 
   /// A run of a set, of any server; nil when there is none.
   ///
-  /// - Parameter id: empty: the newest.
+  /// - Parameter id: empty: one that has not ended, or else the newest.
   func find(_ id: String, of set: String) async throws -> Run? {
     try await database.read { try await WarmRunRepository.run(id, of: set, in: $0)?.run }
   }
 
   /// Calls back with how far a run is, whichever server's, until it has ended.
   ///
+  /// - Parameter deadline: when to stop listening to what is not heard of here.
   /// - Throws: `RPCError` NOT_FOUND when it is forgotten meanwhile; what `send` throws; `StoreError`.
-  func follow(_ run: Run, _ send: (Run) async throws -> Void) async throws {
+  func follow(
+    _ run: Run, until deadline: ContinuousClock.Instant? = nil,
+    _ send: (Run) async throws -> Void
+  ) async throws {
     if let entry = state.withLock({ $0.entries[run.id] }) {
       var seen = entry.run.current
       try await send(seen.value)
@@ -170,9 +177,9 @@ final class WarmRuns: Sendable {
       }
       if now != last { try await send(now) }
       last = now
-      guard now.state == .running else { return }
+      guard now.state == .running, deadline.map({ .now < $0 }) ?? true else { return }
       try await waitForNews(after: version)
-      try await sweep()
+      await sweep()
     }
   }
 
@@ -185,7 +192,10 @@ final class WarmRuns: Sendable {
     }
   }
 
-  /// Calls a run off, whichever server's, and waits until it has ended.
+  /// How long it is waited for another server to say that it has ended a run.
+  private static let cancelWait: Duration = .seconds(5)
+
+  /// Calls a run off, whichever server's, and waits until it has ended, if its server lives.
   ///
   /// - Returns: what it has come to.
   /// - Throws: what ``follow(_:_:)`` throws.
@@ -201,21 +211,24 @@ final class WarmRuns: Sendable {
       // It has ended, or somebody else has called it off.
     }
     var last = run
-    try await follow(run) { last = $0 }
+    try await follow(run, until: .now + Self.cancelWait) { last = $0 }
     return last
   }
 
-  /// Says of the runs whose servers were not heard of in time that they are lost.
-  func sweep() async throws {
-    let dialect = database.dialect
-    let expired = try await database.read { transaction in
-      let now = try await ChangeHead.current(in: transaction, dialect).time
-      return try await WarmRunRepository.expired(at: now, in: transaction)
-    }
-    guard !expired.isEmpty else { return }
+  /// Says of the runs whose servers were not heard of in time that they are lost. What cannot be said
+  /// now is said by the next who looks.
+  func sweep() async {
     do {
-      try await database.change(.system()) { change in
-        let lost = try await WarmRunRepository.expired(at: change.time, in: change)
+      let dialect = database.dialect
+      let (now, expired) = try await database.read { transaction in
+        let now = try await ChangeHead.current(in: transaction, dialect).time
+        return (now, try await WarmRunRepository.expired(at: now, in: transaction))
+      }
+      guard expired.contains(where: { !isHere($0) }) else { return }
+      try await database.change(.system()) { [self] change in
+        // As of the time of the look: that of a change does not go back with the clock.
+        let lost = try await WarmRunRepository.expired(at: now, in: change)
+          .filter { !isHere($0) }
         guard !lost.isEmpty else { throw Settled() }
         for var run in lost {
           run.state = .lost
@@ -226,8 +239,13 @@ final class WarmRuns: Sendable {
       }
     } catch is Settled {
       // Another server was quicker.
+    } catch {
+      logger.log(
+        .debug, "Runs of warm sets could not be looked after.", ["cause": "\(error)"])
     }
   }
+
+  private func isHere(_ run: Run) -> Bool { state.withLock { $0.entries[run.id] != nil } }
 
   /// Hears of what was called off and has ended, on any server.
   private func take(_ events: [CommittedEvent]) {

@@ -47,7 +47,7 @@ extension WarmSets {
       size: request.pageSize, token: request.pageToken, fields: Array(name.utf8),
       limits: limits.pages)
     let rows = try await mapped {
-      try await runs.sweep()
+      await runs.sweep()
       return try await database.read { transaction in
         if !name.isEmpty { _ = try await Self.require(name, in: transaction) }
         return try await WarmRunRepository.list(

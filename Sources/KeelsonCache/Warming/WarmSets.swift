@@ -55,15 +55,16 @@ package final class WarmSets: Sendable {
 
   // MARK: Life
 
-  /// Loads the sets that are loaded on start, one after the other, once the engine serves; then
-  /// looks after the runs of servers that have died, until the task is cancelled and all runs of
-  /// this one have ended.
+  /// Loads the sets that are loaded on start, one after the other, once the engine serves, and looks
+  /// after the runs of servers that have died, until the task is cancelled and all runs of this one
+  /// have ended.
   func run() async {
-    await loadOnStart()
-    while !Task.isCancelled {
-      // A database that is away is looked into next time.
-      try? await runs.sweep()
-      try? await Task.sleep(for: limits.warmLease)
+    await withDiscardingTaskGroup { group in
+      group.addTask { await self.loadOnStart() }
+      while !Task.isCancelled {
+        await runs.sweep()
+        try? await Task.sleep(for: limits.warmLease)
+      }
     }
     runs.stop()
     await runs.end()
@@ -94,7 +95,9 @@ package final class WarmSets: Sendable {
       let set = try await readWhenThere { try await WarmSetRepository.set(name, in: $0) }
       // It may be gone, or not meant to be loaded any more.
       guard let set, set.onStart else { return }
-      let run = try await runs.start(name, origin: .system(), isOnStart: true)
+      let run = try await whenThere {
+        try await self.runs.start(name, origin: .system(), isOnStart: true)
+      }
       try await runs.follow(run) { _ in }
     } catch let error as CancellationError {
       throw error
@@ -106,13 +109,19 @@ package final class WarmSets: Sendable {
     }
   }
 
-  /// Reads once the database can be read: one that is away, or has too much to do, is asked again.
   private func readWhenThere<Result: Sendable>(
     _ body: @escaping @Sendable (any Transaction) async throws -> Result
   ) async throws -> Result {
+    try await whenThere { try await self.database.read(body) }
+  }
+
+  /// A database that is away, or has too much to do, is asked again.
+  private func whenThere<Result: Sendable>(
+    _ body: () async throws -> Result
+  ) async throws -> Result {
     while true {
       do {
-        return try await database.read(body)
+        return try await body()
       } catch let error as StoreError where Self.passing.contains(error.code) {
         logger.log(
           .warning, "Warm sets wait for the database, to be loaded on start.",

@@ -35,7 +35,7 @@ struct Terminal: Sendable {
 
   /// Shows a line in place of the one that the cursor is in.
   func redraw(_ line: String) {
-    _ = write("\r\u{1B}[K" + line.cut(toColumns: size.columns - 1))
+    _ = write("\r\u{1B}[K" + line.printable().cut(toColumns: size.columns - 1))
   }
 
   /// Clears the line that the cursor is in.

@@ -96,6 +96,56 @@ import Testing
     }
   }
 
+  /// Others think that its server has died; it has not.
+  @Test(arguments: TestEngine.allCases)
+  func aRunThatWasCalledLostRunsAgain(engine: TestEngine) async throws {
+    var limits = CacheLimits()
+    limits.warmLease = .seconds(1)
+    try await fleet(on: engine, limits: limits) { first, second in
+      let run = try #require(try await runs(second).first)
+      try await first.database.write { transaction in
+        var lost = run
+        lost.state = .lost
+        try await transaction.execute(
+          "UPDATE cache_warm_runs SET is_running = 0, body = $1", [.blob(lost.encoded())])
+      }
+      // It says so ten times in a lease.
+      while try await runs(second).first?.state != .running { try Task.checkCancellation() }
+      let ended = try await second.sets.cancel("goods", run: run.id, origin: second.admin)
+      #expect(ended.state == .cancelled && ended.id == run.id)
+      #expect(try await runs(first) == [ended])
+    }
+  }
+
+  /// What a call begins has none of the call's deadline, which PostgreSQL's writer goes by.
+  @Test(arguments: TestEngine.allCases)
+  func aRunOutlivesTheDeadlineOfItsCall(engine: TestEngine) async throws {
+    try await TestDatabase.on(engine) { database in
+      let bench = try await WarmSetBench(database)
+      let (begun, goesOn) = (Signal<Void>(), Wakeup())
+      bench.source.meanwhile.withLock {
+        $0 = { _ in
+          begun.send()
+          _ = await goesOn.wait()
+        }
+      }
+      _ = try await bench.sets.create(
+        WarmSetBench.set("goods", [.url("http://shop/a")]), origin: bench.admin)
+      let deadline = Deadline(after: .seconds(3))
+      let context = ServerContext(
+        method: MethodDescriptor(service: "test.T", name: "Start", kind: .unary), deadline: deadline
+      )
+      _ = try await ServerContext.$current.withValue(context) {
+        try await bench.sets.start("goods", origin: bench.admin)
+      }
+      await begun.wait()
+      while deadline.remaining > .zero { await Task.yield() }
+      goesOn.set()
+      await bench.sets.runs.end()
+      #expect(try await runs(bench).map(\.state) == [.completed])
+    }
+  }
+
   @Test func whereEachServerHasAMemoryItLoadsThat() async throws {
     try await fleet(isShared: false) { _, second in
       let own = try await second.loadAgain("goods")
