@@ -112,16 +112,12 @@ package struct InvalidationView: Sendable {
 
   /// Whether an entry of this epoch is current.
   package func isCurrent(stamp: UInt64, key: String, tags names: [String]) -> Bool {
-    !Self.isVoid(key, by: bansToMatch(stamp: stamp, tags: names))
+    guard let bans = bansToMatch(stamp: stamp, tags: names) else { return false }
+    return !bans.contains { $0.pattern.matches(key) }
   }
 
-  /// Whether what ``bansToMatch(stamp:tags:)`` gave voids a key.
-  package static func isVoid(_ key: String, by bans: ArraySlice<Ban>?) -> Bool {
-    bans?.contains { $0.pattern.matches(key) } ?? true
-  }
-
-  /// The same without the work: which bans void the entry if they match its key; nil when it is void
-  /// whatever they say.
+  /// The same without the work, which ``BanMatching`` does: which bans void the entry if they match its
+  /// key; nil when it is void whatever they say.
   package func bansToMatch(stamp: UInt64, tags names: [String]) -> ArraySlice<Ban>? {
     if stamp >= lastOfMany { return [] }
     if stamp < floor { return nil }

@@ -105,7 +105,8 @@ extension RedisCacheEngine {
     let judgement = link.known.withView(of: found.runID, askedAt: found.askedAt) { view in
       blob.epoch == view.epoch ? view.bansToMatch(stamp: blob.stamp, tags: blob.tags) : nil
     }
-    guard case .judged(let bans?) = judgement, !bans.contains(where: { $0.pattern.matches(key) })
+    var steps = 0
+    guard case .judged(let bans?) = judgement, !BanMatching.isVoid(key, by: bans, steps: &steps)
     else { return false }
     // Last: what was known may go while it is judged.
     return MonotonicTime.now - found.asOf < limits.staleness.nanoseconds

@@ -7,12 +7,13 @@ import Synchronization
 /// ends by itself when that server has gone. Confined to the link's loop.
 ///
 /// `@unchecked Sendable`: touched on the link's loop only, but for ``evictions``, which is atomic,
-/// and `task`, which has its own lock.
+/// and `tasks`, which has its own lock.
 final class RedisSweeper: @unchecked Sendable {
   private let link: RedisLink
   private let logger: Logger
-  private var isBusy = false
-  private let task = Mutex<Task<Void, Never>?>(nil)
+  private var isSweeping = false
+  private var isEvicting = false
+  private let tasks = Mutex<(sweep: Task<Void, Never>?, eviction: Task<Void, Never>?)>((nil, nil))
   /// While nothing of the cache's could be evicted: when it is tried again.
   private var nextEviction: Int64 = 0
   /// Entries that this server has evicted.
@@ -36,32 +37,37 @@ final class RedisSweeper: @unchecked Sendable {
 
   /// Does what there is to do. On the loop.
   func looked(_ look: RedisLook) {
-    let isFull = link.gauge.isFull && MonotonicTime.now >= nextEviction
-    guard !isBusy, look.wantsSweep || isFull else { return }
-    isBusy = true
-    let task = Task(executorPreference: link.loop) { [self] in
-      defer { isBusy = false }
-      guard let control = link.control else { return }
-      if look.wantsSweep {
-        // What is void goes first.
+    guard let control = link.control else { return }
+    if look.wantsSweep, !isSweeping {
+      isSweeping = true
+      let task = Task(executorPreference: link.loop) { [self] in
+        defer { isSweeping = false }
         await attempt(CacheNames.sweep, control) { () throws(RedisError) in
           try await sweep(look, control)
         }
       }
-      if link.gauge.isFull, isFull {
+      tasks.withLock { $0.sweep = task }
+    }
+    // Not behind a sweep, which rests and may take long: nothing is stored until there is room.
+    if link.gauge.isFull, MonotonicTime.now >= nextEviction, !isEvicting {
+      isEvicting = true
+      let task = Task(executorPreference: link.loop) { [self] in
+        defer { isEvicting = false }
         await attempt(CacheNames.eviction, control) { () throws(RedisError) in
           try await evict(control)
         }
       }
+      tasks.withLock { $0.eviction = task }
     }
-    self.task.withLock { $0 = task }
   }
 
   /// Breaks off what it does, and returns when that has ended. The link is closed by then.
   func end() async {
-    let task = task.withLock { $0 }
-    task?.cancel()
-    await task?.value
+    let (sweep, eviction) = tasks.withLock { $0 }
+    sweep?.cancel()
+    eviction?.cancel()
+    await sweep?.value
+    await eviction?.value
   }
 
   private func attempt(
@@ -102,7 +108,9 @@ final class RedisSweeper: @unchecked Sendable {
 
   private func sweep(_ look: RedisLook, _ control: RedisConnection) async throws(RedisError) {
     guard let view = link.known.view, view.epoch == look.epoch else { return }
-    let plan = SweepPlan(view, swept: look.swept)
+    let plan = await withTaskExecutorPreference(globalConcurrentExecutor) {
+      SweepPlan(view, floor: look.floor, swept: look.swept)
+    }
     guard !plan.isEmpty else { return }
     // Leases first: once they are gone nothing void can be stored behind the sweep's back.
     var pace = SweepPace()
@@ -136,11 +144,9 @@ final class RedisSweeper: @unchecked Sendable {
         let next = parts[0].text, let names = parts[1].array
       else { return }
       cursor = next
-      var found: [(name: [UInt8], limit: UInt64)] = []
-      for name in names.lazy.compactMap(\.bytes) {
-        guard let key = CacheNames.key(name, after: prefix), let limit = plan.limit(of: key)
-        else { continue }
-        found.append((name, limit))
+      // Not on the loop: many names and many patterns would keep it from all else.
+      let found = await withTaskExecutorPreference(globalConcurrentExecutor) {
+        plan.suspects(names, after: prefix)
       }
       for start in stride(from: 0, to: found.count, by: Self.freed) {
         let slice = found[start..<min(start + Self.freed, found.count)]
@@ -156,18 +162,17 @@ final class RedisSweeper: @unchecked Sendable {
   }
 
   private func free(
-    _ found: ArraySlice<(name: [UInt8], limit: UInt64)>, kind: String, epoch: UInt64,
-    _ control: RedisConnection
+    _ found: ArraySlice<SweepPlan.Suspect>, kind: String, epoch: UInt64, _ control: RedisConnection
   ) async throws(RedisError) {
     _ = try await link.run(
       .void, keys: 1 + found.count, arguments: 4 + found.count, on: control, epoch: epoch
     ) {
       $0.append(CacheNames.meta)
-      for (name, _) in found { $0.append(name) }
+      for suspect in found { $0.append(suspect.name) }
     } arguments: {
       $0.append(kind)
       $0.append(bytes: 8) { EntryBlob.append(epoch, to: &$0) }
-      for (_, limit) in found { $0.append(limit) }
+      for suspect in found { $0.append(suspect.limit) }
     }
   }
 

@@ -42,7 +42,7 @@ extension ServerLimits {
       "cache-tag-generations", \.cache.view.tags, 100...200_000,
       "tags whose last invalidation is remembered", "entries older than the oldest are void"),
     count(
-      "cache-pattern-bans", \.cache.view.bans, 1...100_000,
+      "cache-pattern-bans", \.cache.view.bans, 1...10_000,
       "patterns that wait to be swept", "RESOURCE_EXHAUSTED with RetryInfo"),
     count(
       "cache-breaker-failures", \.cache.breaker.failures, 1...10_000,

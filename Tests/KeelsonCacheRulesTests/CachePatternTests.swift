@@ -48,6 +48,24 @@ struct CachePatternTests {
     #expect { try CachePattern(text) } throws: { "\($0)".contains(why) }
   }
 
+  /// What is behind the last `*` has one place: whatever else is in the pattern, a key that ends otherwise
+  /// takes no longer than that.
+  @Test(arguments: ["*:permissions", "a:*" + String(repeating: "a", count: 240) + "b", "a:*?:*b"])
+  func theEndIsLookedAtFirst(_ text: String) throws {
+    var steps = 0
+    let key = "a:" + String(repeating: "a", count: 500)
+    #expect(try !CachePattern(text).matches(key, steps: &steps))
+    #expect(steps <= CachePattern.stepsOfMatch + text.utf8.count)
+  }
+
+  /// What takes long says so.
+  @Test func stepsAreCounted() throws {
+    var steps = 0
+    let pattern = try CachePattern("a:*" + String(repeating: "a", count: 240) + "b*a")
+    #expect(!pattern.matches("a:" + String(repeating: "a", count: 500), steps: &steps))
+    #expect(steps > 50_000)
+  }
+
   @Test func aLongPatternIsQuick() throws {
     let pattern = try CachePattern(String(repeating: "*a", count: 200) + "b")
     #expect(!pattern.matches(String(repeating: "a", count: 512)))

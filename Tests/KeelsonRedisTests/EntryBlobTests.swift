@@ -88,6 +88,51 @@ import Testing
     #expect(banned && !unbanned)
   }
 
+  /// Patterns that were made to take long: what they may take is bounded, not how many they are.
+  @Test func matchingHasAnEndWhateverThePatterns() throws {
+    let long = "acme:b:c:" + String(repeating: "a", count: 500)
+    let bans = try (1...1_000).map {
+      InvalidationView.Ban(
+        sequence: $0,
+        pattern: try CachePattern("acme:*\(String(repeating: "a", count: 240))\($0)*a"))
+    }
+    var steps = 0
+    let isVoid = BanMatching.isVoid(long, by: bans[...], steps: &steps)
+    #expect(isVoid && steps < 2 * BanMatching.stepsOfKey(1_000))
+    let isShortVoid = BanMatching.isVoid("acme:b:c:a", by: bans[...], steps: &steps)
+    #expect(!isShortVoid)
+    var matching = BanMatching()
+    let isVoidOfMany = matching.isVoid(long, by: bans[...])
+    #expect(isVoidOfMany)
+    let plan = SweepPlan(InvalidationView(epoch: 1, sequence: 1_000, bans: bans), swept: 0)
+    // The newest that was not matched any more.
+    let limit = try #require(plan.limit(of: long))
+    #expect(limit < 1_000 && limit > 900 && plan.limit(of: "acme:b:c:a") == nil)
+  }
+
+  /// Against the plain definition.
+  @Test func theNewestBanOfAKeyIsFound() throws {
+    func text(_ letters: String, _ count: ClosedRange<Int>) -> String {
+      String((0..<Int.random(in: count)).map { _ in letters.randomElement() ?? "a" })
+    }
+    for _ in 0..<200 {
+      let patterns = try Set(
+        (0..<Int.random(in: 0...30)).map { number in
+          let tail = number % 4 == 0 ? "b*" : ""
+          return try CachePattern(text("ab:é", 0...5) + "*" + tail)
+        })
+      let bans = patterns.enumerated().map {
+        InvalidationView.Ban(sequence: UInt64($0 + 1), pattern: $1)
+      }
+      let plan = SweepPlan(InvalidationView(epoch: 1, sequence: 99, bans: bans), swept: 0)
+      for _ in 0..<50 {
+        let key = text("ab:éè", 1...8)
+        let newest = bans.filter { $0.pattern.matches(key) }.map(\.sequence).max()
+        #expect(plan.limit(of: key) == newest, "\(key): \(bans.map(\.pattern.text))")
+      }
+    }
+  }
+
   @Test func messagesAreReadAndWritten() throws {
     let scopes: [Invalidation.Scope] = [
       .keys(["a:b:c:1", "a:b:c:2"]), .tags(["x", "y"]),
@@ -126,5 +171,9 @@ import Testing
     #expect(whole.match == "*" && whole.limit(of: "x") == 5 && whole.limit(of: "acme:x") == 7)
     #expect(SweepPlan(try view(floor: 5), swept: 5).isEmpty)
     #expect(!SweepPlan(try view(floor: 0), swept: nil).isEmpty)
+    // Another server remembers fewer tags, and has raised the floor.
+    let raised = SweepPlan(try view(floor: 5), floor: 9, swept: 5)
+    #expect(!raised.isEmpty && raised.floor == 9 && raised.limit(of: "x") == 9)
+    #expect(SweepPlan(try view(floor: 5), floor: 9, swept: 9).isEmpty)
   }
 }

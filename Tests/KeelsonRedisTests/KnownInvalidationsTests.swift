@@ -4,25 +4,25 @@ import Testing
 
 @testable import KeelsonRedis
 
-struct KnownInvalidationsTests {
+@Suite(.timeLimit(.minutes(10))) struct KnownInvalidationsTests {
   private static func link(_ epoch: UInt64) -> KnownInvalidations.Link {
     KnownInvalidations.Link(epoch: epoch, epochText: "\(epoch)", runID: 1, digests: [])
   }
 
-  /// What a wait comes to while something happens again and again.
+  /// What a wait comes to that has begun when something happens, once.
   private static func answer(
-    _ wait: @escaping @Sendable () async -> Bool, while happens: () -> Void
+    _ wait: @escaping @Sendable () async -> Bool, when happens: () -> Void
   ) async -> Bool {
-    let answer = Mutex<Bool?>(nil)
-    Task {
-      let came = await wait()
-      answer.withLock { $0 = came }
+    let isAnswered = Atomic(false)
+    let answer = Task.immediate {
+      let answer = await wait()
+      isAnswered.store(true, ordering: .relaxed)
+      return answer
     }
-    while true {
-      happens()
-      if let answer = answer.withLock({ $0 }) { return answer }
-      await Task.yield()
-    }
+    let waits = !isAnswered.load(ordering: .relaxed)
+    #expect(waits)
+    happens()
+    return await answer.value
   }
 
   /// When the time is over, when Redis is lost, and when there was none: nobody waits for ever.
@@ -32,22 +32,22 @@ struct KnownInvalidationsTests {
     known.begin(Self.link(7), InvalidationView(epoch: 7))
     let late = await Self.answer {
       await known.waitForEpoch(otherThan: 7, until: 10)
-    } while: {
+    } when: {
       known.expire(now: 10)
     }
     let told = await Self.answer {
       await known.wait(for: CachePosition(epoch: 7, sequence: 1), until: .max)
-    } while: {
+    } when: {
       _ = known.apply(Invalidation(sequence: 1, scope: .all))
     }
     let renewed = await Self.answer {
       await known.waitForEpoch(otherThan: 7, until: .max)
-    } while: {
+    } when: {
       known.begin(Self.link(8), InvalidationView(epoch: 8))
     }
     let lost = await Self.answer {
       await known.wait(asOf: 100, until: .max)
-    } while: {
+    } when: {
       known.end(.shuttingDown)
     }
     #expect([none, late, told, renewed, lost] == [false, false, true, true, false])

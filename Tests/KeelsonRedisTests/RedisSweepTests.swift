@@ -59,6 +59,8 @@ import Testing
         }
       }
       try await eventually { !rests().isEmpty }
+      // That is said ahead of giving back the lock: what is set from here on stays.
+      try await eventually { try await server.run("EXISTS keelson:cache:sweep") == ["0"] }
       try await server.run("SET keelson:cache:sweep 1")
       for pattern in ["acme:a:*", "acme:b:*"] {
         _ = try await engines[0].invalidate(.pattern(try CachePattern(pattern)))
@@ -189,6 +191,26 @@ import Testing
       let measure = try await engine.measure()
       #expect(measure.memoryLimitBytes == UInt64(8 << 20) / 100 * 80)
       #expect(measure.memoryBytes < UInt64(8 << 20))
+    }
+    await server.stop()
+  }
+
+  /// Room is made while a sweep, which rests, goes through the keys of others.
+  @Test func aFullRedisDoesNotWaitForASweep() async throws {
+    let server = try PrivateRedis(settings: ["--maxmemory-policy noeviction"])
+    try await server.run("DEBUG POPULATE 200000 theirs 10")
+    try await RedisTestEngines.run(on: server.url, limits: Self.limits()) { engines in
+      let engine = engines[0]
+      let locks = "EXISTS keelson:cache:sweep"
+      let isSwept = "HGET keelson:cache:meta swept"
+      try await eventually { try await server.run(isSwept) == ["0"] }
+      _ = try await engine.set((0..<1_000).map { write("acme:books:invoice:\($0)", "value") })
+      try await eventually { try await server.run(locks) == ["0"] }
+      _ = try await engine.invalidate(.pattern(try CachePattern("other:*")))
+      try await eventually { try await server.run(locks) == ["1"] }
+      try await server.run("CONFIG SET maxmemory 8mb")
+      try await eventually { try await engine.measure().evictions > 0 }
+      #expect(try await server.run(locks) == ["1"], "the sweep goes on")
     }
     await server.stop()
   }

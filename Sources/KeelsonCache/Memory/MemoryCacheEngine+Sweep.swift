@@ -31,6 +31,8 @@ extension MemoryCacheEngine {
   /// Matches of keys with patterns between two looks at the clock.
   private static let matchesOfRun = 64
   private static let longestRun = 32
+  /// A run ends after the key that brought it here, about 0.1 ms: some patterns take long.
+  private static let stepsOfRun = 128_000
 
   /// Does a part of what frees the memory of void entries: a slice of a shard, looked at with that shard
   /// locked. Begins a sweep if there is something to sweep. When a sweep has ended, the patterns that
@@ -137,9 +139,11 @@ extension MemoryCacheEngine {
         lease.ends > now ? view.bansToMatch(stamp: lease.stamp, tags: []) : nil
       }
     }
+    var steps = 0
     for (slot, bans) in suspects.found {
       guard let key = state.leases.lease(at: slot)?.key else { continue }
-      if InvalidationView.isVoid(key, by: bans) { woken += state.leases.remove(key) }
+      if BanMatching.isVoid(key, by: bans, steps: &steps) { woken += state.leases.remove(key) }
+      if steps > Self.stepsOfRun { return slot + 1 }
     }
     return suspects.next
   }
@@ -152,13 +156,15 @@ extension MemoryCacheEngine {
       guard let record = state.log.record(slot), record.header.stamp < target else { return nil }
       return .some(view.bansToMatch(stamp: record.header.stamp, tags: record.tags))
     }
+    var steps = 0
     for (slot, bans) in suspects.found {
       guard let record = state.log.record(slot) else { continue }
-      if InvalidationView.isVoid(record.key, by: bans) {
+      if BanMatching.isVoid(record.key, by: bans, steps: &steps) {
         state.remove(slot)
       } else {
         record.header.stamp = suspects.sequence
       }
+      if steps > Self.stepsOfRun { return slot + 1 }
     }
     return suspects.next
   }

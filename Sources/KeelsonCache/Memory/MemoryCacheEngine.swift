@@ -104,7 +104,8 @@ package final class MemoryCacheEngine: CacheEngine {
     let (bans, now) = order.withLock { order in
       (order.view.bansToMatch(stamp: record.header.stamp, tags: tags), order.view.sequence)
     }
-    guard !InvalidationView.isVoid(record.key, by: bans) else { return false }
+    var steps = 0
+    guard !BanMatching.isVoid(record.key, by: bans, steps: &steps) else { return false }
     record.header.stamp = now
     return true
   }
@@ -112,7 +113,8 @@ package final class MemoryCacheEngine: CacheEngine {
   func isCurrent(_ lease: LeaseTable.Lease) -> Bool {
     if lease.stamp >= lastOfMany.load(ordering: .acquiring) { return true }
     let bans = order.withLock { $0.view.bansToMatch(stamp: lease.stamp, tags: []) }
-    return !InvalidationView.isVoid(lease.key, by: bans)
+    var steps = 0
+    return !BanMatching.isVoid(lease.key, by: bans, steps: &steps)
   }
 
   package func follow(_ observer: @escaping @Sendable (CacheFeedEvent) -> Void) {

@@ -144,6 +144,23 @@ struct MemoryCacheEngineMemoryTests {
     #expect(engine.measureNow().entries == 0)
   }
 
+  /// Patterns that were made to take long do not: what is left of them counts as matched.
+  @Test func whatWouldTakeLongToJudgeIsVoid() throws {
+    let engine = MemoryCacheEngine(byteLimit: 32 << 20)
+    let long = (0..<2).map { "acme:b:c:\($0)" + String(repeating: "a", count: 500) }
+    for key in long + ["acme:b:c:a"] {
+      _ = engine.setNow(CacheWrite(key: key, value: [1], lifetime: hour))
+    }
+    for number in 0..<50 {
+      let text = "acme:*\(String(repeating: "a", count: 240))\(number)*a"
+      try engine.invalidateNow(.pattern(CachePattern(text)))
+    }
+    #expect(engine.getNow(long[0]) == nil)
+    while engine.sweep() {}
+    #expect(engine.measureNow().entries == 1)
+    #expect(engine.getNow("acme:b:c:a") != nil)
+  }
+
   @Test func tooManyPatternsHaveToWaitForASweep() throws {
     var limits = InvalidationView.Limits()
     limits.bans = 3
