@@ -94,7 +94,7 @@ public struct Cache: Sendable {
   /// - Parameters:
   ///   - ttl: 1 ms to 30 days; nil: 5 minutes.
   ///   - tags: at most 16.
-  /// - Returns: whether it is stored: not while the cache makes room.
+  /// - Returns: whether it is stored: not while the cache makes room; then nothing is there.
   /// - Throws: ``RPCError``: INVALID_ARGUMENT says what is wrong. `EncodingError`.
   @discardableResult
   public func set<Value: Codable & Sendable>(
@@ -112,8 +112,12 @@ public struct Cache: Sendable {
     // What is loaded now may be older. When the call fails it may have been done all the same.
     defer { core.flights.close([key]) }
     let answer = try await service.setEntry(request, options: options)
+    guard answer.stored else {
+      // What was there is gone. The answer does not say at which place in the order.
+      core.near.dropped(key)
+      return false
+    }
     core.voided([key], at: CachePosition(epoch: answer.epoch, sequence: answer.stamp))
-    guard answer.stored else { return false }
     core.keep(
       NearPresent(value), of: .init(storing: request, stamp: answer.stamp, policy),
       epoch: answer.epoch, ticket)
@@ -141,7 +145,8 @@ public struct Cache: Sendable {
     return answer.found
   }
 
-  /// Lets an entry live on from now, without sending its value.
+  /// Lets an entry live on from now, without sending its value. Copies in processes keep the
+  /// end that they have, also where it is later than the new one.
   ///
   /// - Returns: whether it was there.
   @discardableResult

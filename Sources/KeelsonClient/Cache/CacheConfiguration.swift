@@ -7,11 +7,14 @@ public struct CacheConfiguration: Sendable {
   /// Bytes of copies, as they are encoded, that this process keeps of what it has read; 0: none.
   public var nearCacheBytes = 16 << 20
   /// How old what this process is given may be. Where the servers promise less to all
-  /// (`cache-staleness`, which is the same if not set), that counts. Lower than theirs it holds for
-  /// copies; what a server answers is as old as the server allows.
+  /// (`cache-staleness`, which is the same if not set), that counts from the beginning of the first
+  /// stream of invalidations on, and not without copies. Lower than theirs it holds for copies; what a
+  /// server answers is as old as the server allows.
   public var stalenessLimit: Duration = .milliseconds(100)
   /// How often the server is asked whether copies are current, while they are in use.
   public var pingInterval: Duration = .milliseconds(20)
+  /// How long a ping may be without its answer before another stream of invalidations is begun.
+  var silenceLimit: Duration = .seconds(2)
   /// How long `remember` waits for the cache's answer, beside waiting for what another loads.
   public var callTimeout: Duration = .milliseconds(100)
   /// Larger values, encoded, are not sent to the server: it takes 1 MiB (`cache-value-size`).

@@ -5,7 +5,9 @@ import Synchronization
 
 /// What the parts of a client's cache share.
 ///
-/// Lock order: one lock at a time, and nothing is called while it is held.
+/// Lock order: ``CacheFlights``, then a flight's, then ``NearCache``'s; the others one at a time. No
+/// caller's code runs while one is held, but the `deinit` of values that are dropped: that may not
+/// call the cache.
 final class CacheCore: Sendable {
   typealias Instant = ContinuousClock.Instant
 
@@ -21,7 +23,8 @@ final class CacheCore: Sendable {
     service = KeelsonCacheV1.CacheServiceClient(channel: channel)
     self.configuration = configuration
     near = NearCache(
-      byteLimit: configuration.nearCacheBytes, stalenessLimit: configuration.stalenessLimit)
+      byteLimit: configuration.nearCacheBytes, stalenessLimit: configuration.stalenessLimit,
+      silenceLimit: configuration.silenceLimit)
     subscription = InvalidationSubscription(
       service: service, near: near, pingInterval: configuration.pingInterval)
   }
@@ -89,16 +92,17 @@ final class CacheCore: Sendable {
 
   /// Keys were invalidated, deleted or set from here.
   func voided(_ keys: [String], at position: CachePosition) {
-    near.voided(.keys(keys), at: position)
+    near.voided([.keys(keys)], at: position)
   }
 
   /// Tags or patterns were invalidated from here.
   func voided(tags: [String], patterns: [String], at position: CachePosition) {
-    if !tags.isEmpty { near.voided(.tags(tags), at: position) }
-    for pattern in patterns {
+    var scopes: [KeelsonCacheRules.Invalidation.Scope] = patterns.map {
       // The server has taken it.
-      near.voided((try? CachePattern(pattern)).map { .pattern($0) } ?? .all, at: position)
+      (try? CachePattern($0)).map { .pattern($0) } ?? .all
     }
+    if !tags.isEmpty { scopes.append(.tags(tags)) }
+    near.voided(scopes, at: position)
   }
 
   // MARK: Calls that may fail

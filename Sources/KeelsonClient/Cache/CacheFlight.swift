@@ -8,8 +8,8 @@ import Synchronization
 /// are gone, loading is cancelled, unless it has become a background one, which goes on until its
 /// lease ends.
 ///
-/// Lock order: nothing is called while its lock is held, but for the continuations and tasks taken
-/// out of it.
+/// Lock order: under its lock nothing is called; what is taken out of it is resumed and cancelled
+/// after. See ``CacheCore``.
 final class CacheFlight<Output: Sendable>: AnyCacheFlight {
   typealias Instant = CacheInstant
 
@@ -42,7 +42,7 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
   private struct Caller {
     var entered: Instant
     /// nil: does not wait yet.
-    var continuation: CheckedContinuation<Given, any Error>?
+    var continuation: CheckedContinuation<Given?, any Error>?
   }
 
   private struct State {
@@ -50,10 +50,12 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
     var lastCaller: UInt64 = 0
     var result: Result<Output, any Error>?
     var interim: Interim?
-    /// Callers get the interim value.
-    var givesInterim = false
+    /// How often callers were given the interim value; those who come later get it, too.
+    var timesGiven = 0
     /// Goes on without callers.
     var isBackground = false
+    /// What is loaded now is for those who wait, and for nobody else.
+    var hasLeaseEnded = false
     var isAbandoned = false
     var load: Load?
     var tasks: [Task<Void, Never>] = []
@@ -123,26 +125,37 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
   ///
   /// - Throws: what the loader has thrown; `CancellationError` when the caller's task is cancelled.
   func value(for caller: UInt64) async throws -> Given {
-    let (interim, entered) = state.withLock { state in
-      (state.givesInterim ? state.interim : nil, state.callers[caller]?.entered)
+    while true {
+      let (interim, timesGiven, entered) = state.withLock { state in
+        (
+          state.timesGiven > 0 ? state.interim : nil, state.timesGiven,
+          state.callers[caller]?.entered
+        )
+      }
+      if let interim, let entered, takers(of: interim)(entered) {
+        leave(caller)
+        return interim.given
+      }
+      if let given = try await wait(caller, whileGiven: timesGiven) { return given }
     }
-    if let interim, let entered, takers(of: interim)(entered) {
-      leave(caller)
-      return interim.given
-    }
-    return try await withTaskCancellationHandler {
+  }
+
+  /// - Returns: nil when an interim value was given since the caller has looked for one.
+  private func wait(_ caller: UInt64, whileGiven timesGiven: Int) async throws -> Given? {
+    try await withTaskCancellationHandler {
       try await withCheckedThrowingContinuation { continuation in
-        let result = state.withLock { state -> Result<Output, any Error>? in
+        let result = state.withLock { state -> Result<Given?, any Error>? in
+          guard state.timesGiven == timesGiven else { return .success(nil) }
           if let result = state.result {
             state.callers[caller] = nil
-            return result
+            return result.map { Given(output: $0) }
           }
           // It was cancelled before it waited: it has left.
           guard state.callers[caller] != nil else { return .failure(CancellationError()) }
           state.callers[caller]?.continuation = continuation
           return nil
         }
-        if let result { continuation.resume(with: result.map { Given(output: $0) }) }
+        if let result { continuation.resume(with: result) }
       }
     } onCancel: {
       leave(caller)
@@ -183,8 +196,8 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
 
   /// Says what is under way.
   ///
-  /// - Parameter load: nil: a wait for what another loads. What that brings late is asked for again, so
-  ///   anybody may share it.
+  /// - Parameter load: nil: a wait for what another loads. What that brings is said when it comes, so
+  ///   anybody may share the wait.
   func begins(_ load: Load?) {
     state.withLock { $0.load = load }
   }
@@ -194,22 +207,26 @@ final class CacheFlight<Output: Sendable>: AnyCacheFlight {
     state.withLock { $0.interim = interim }
   }
 
-  /// Callers get the value that was offered, if it is good for them; loading goes on without them.
+  /// Callers get the value that was offered, if it is good for them; loading goes on without them
+  /// while its lease stands.
   func giveInterim() {
     guard let interim = state.withLock({ $0.interim }) else { return }
     let isTaker = takers(of: interim)
-    let waiting = state.withLock { state -> [Caller] in
-      guard state.result == nil else { return [] }
-      state.givesInterim = true
-      state.isBackground = true
-      return state.takeWaiting { isTaker($0.entered) }
+    let (waiting, tasks) = state.withLock { state -> ([Caller], [Task<Void, Never>]) in
+      guard state.result == nil else { return ([], []) }
+      state.timesGiven += 1
+      if !state.hasLeaseEnded { state.isBackground = true }
+      let waiting = state.takeWaiting { isTaker($0.entered) }
+      return (waiting, state.abandonIfUnwanted())
     }
     for caller in waiting { caller.continuation?.resume(returning: interim.given) }
+    for task in tasks { task.cancel() }
   }
 
   /// The lease has ended: what is loaded now is for those who wait, and for nobody else.
   func leaseEnded() {
     let tasks = state.withLock { state in
+      state.hasLeaseEnded = true
       state.isBackground = false
       return state.abandonIfUnwanted()
     }
@@ -252,6 +269,8 @@ protocol AnyCacheFlight: AnyObject, Sendable {
 }
 
 /// The flights of a process: for a key and a type of value, the one that callers who come may share.
+///
+/// Lock order: flights are asked whether they are open under its lock. See ``CacheCore``.
 final class CacheFlights: Sendable {
   private typealias Flights = [BytewiseKey: [ObjectIdentifier: any AnyCacheFlight]]
 

@@ -141,11 +141,14 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
       return step
     }
     let provenance = core.provenance(of: entry, answer.epoch, asked: asked)
+    // Decoding may take long: who comes meanwhile shares it only if it is good for him then.
+    flight.begins(.init(provenance: provenance, until: .distantFuture))
+    let decoded = decode(entry)
     let judgement = core.near.judge(key, provenance)
     guard judgement == .current || judgement == .late else { return step }
     let freshFor = entry.freshFor?.clampedDuration ?? .zero
     let isFresh = freshFor > .zero
-    guard let (output, copy) = decode(entry) else { return isFresh ? step.orWrong : step }
+    guard let (output, copy) = decoded else { return isFresh ? step.orWrong : step }
     let freshUntil = asked + freshFor
     flight.offer(
       .init(
@@ -213,8 +216,8 @@ struct CacheLoad<Value: Codable & Sendable, Output: Sendable>: Sendable {
   }
 
   /// Loads without the cache: there is none, or somebody else has the lease. Those who come within the
-  /// staleness limit share it, and those who come while the stream says that it is current; so a crowd
-  /// begins ten loads a second of a key at most.
+  /// staleness limit while it is under way share it, and those who come while the stream says that it is
+  /// current; so a crowd begins another load of a key ten times a second at most while one goes on.
   private func loadAlone(_ flight: Flight) async {
     // Nothing is stored: it is for those who wait, and for nobody else.
     flight.leaseEnded()

@@ -110,6 +110,9 @@ final class InvalidationSubscription: Sendable {
           // The responses say how the call has ended.
           return
         }
+      case .full:
+        // A cancelled sleep ends the loop.
+        try? await Task.sleep(for: pingInterval)
       case .idle: _ = await near.wakeup.wait()
       case .giveUp:
         call.cancel()

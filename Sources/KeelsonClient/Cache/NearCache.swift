@@ -5,7 +5,7 @@ import Synchronization
 
 /// Copies of the cache's entries in this process, decoded.
 ///
-/// Lock order: nothing is called while its lock is held.
+/// Lock order: under its lock no other is taken. See ``CacheCore``.
 final class NearCache: Sendable {
   typealias Instant = CacheInstant
   typealias Machine = NearCacheStateMachine<any NearValue>
@@ -16,10 +16,11 @@ final class NearCache: Sendable {
   /// Set when pings are to be sent again.
   let wakeup = Wakeup()
 
-  init(byteLimit: Int, stalenessLimit: Duration) {
+  init(byteLimit: Int, stalenessLimit: Duration, silenceLimit: Duration) {
     isOn = byteLimit > 0
-    machine = Mutex(
-      Machine(.init(byteLimit: byteLimit, stalenessLimit: stalenessLimit), now: .now))
+    var settings = Machine.Settings(byteLimit: byteLimit, stalenessLimit: stalenessLimit)
+    settings.silenceLimit = silenceLimit
+    machine = Mutex(Machine(settings, now: .now))
   }
 
   // MARK: Use
@@ -62,8 +63,13 @@ final class NearCache: Sendable {
   func asOf(_ asked: Instant) -> Instant { machine.withLock { $0.asOf(asked) } }
 
   /// This process has made something void.
-  func voided(_ scope: KeelsonCacheRules.Invalidation.Scope, at position: CachePosition) {
-    machine.withLock { $0.voided(scope, at: position, now: .now) }
+  func voided(_ scopes: [KeelsonCacheRules.Invalidation.Scope], at position: CachePosition) {
+    machine.withLock { $0.voided(scopes, at: position, now: .now) }
+  }
+
+  /// This process has taken a key out, nobody says at which place.
+  func dropped(_ key: String) {
+    machine.withLock { $0.dropped(key, now: .now) }
   }
 
   // MARK: The stream

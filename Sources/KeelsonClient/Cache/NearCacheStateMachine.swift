@@ -74,6 +74,8 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
   enum Tick: Equatable {
     /// - nearHits: looks that were answered since the ping before.
     case ping(UInt64, nearHits: UInt64)
+    /// So many pings wait for their pongs that no more are sent.
+    case full
     /// Nobody looks: wait until somebody does.
     case idle
     /// The server does not answer: begin another stream.
@@ -108,12 +110,14 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
     var calls = 0
     /// What has a lower stamp of the same epoch is void.
     var invalidated: CachePosition?
+    /// When this process took it out, at a place that nobody has said.
+    var dropped: Instant?
   }
 
-  /// What this process has made void by tags or patterns: who has answered what was true before may not
-  /// have known of it.
+  /// What a call of this process has made void by tags or patterns: who has answered what was true
+  /// before may not have known of it.
   private struct Own {
-    var scope: Invalidation.Scope
+    var scopes: [Invalidation.Scope]
     var position: CachePosition
     var time: Instant
 
@@ -122,11 +126,13 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
       guard other.epoch != position.epoch || other.sequence < position.sequence else {
         return false
       }
-      return switch scope {
-      case .keys(let keys): keys.contains(key)
-      case .tags(let names): names.contains { tags.contains($0) }
-      case .pattern(let pattern): pattern.matches(key)
-      case .all: true
+      return scopes.contains { scope in
+        switch scope {
+        case .keys(let keys): keys.contains(key)
+        case .tags(let names): names.contains { tags.contains($0) }
+        case .pattern(let pattern): pattern.matches(key)
+        case .all: true
+        }
       }
     }
   }
@@ -320,8 +326,9 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
       return .idle
     }
     isIdle = false
+    // The oldest says how long the server has been silent.
+    guard pings.count < settings.pings else { return .full }
     lastPing += 1
-    if pings.count == settings.pings { pings.removeFirst() }
     pings.append((lastPing, now))
     defer { nearHits = 0 }
     return .ping(lastPing, nearHits: nearHits)
@@ -371,9 +378,14 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
   }
 
   private func isOwnVoid(_ copy: Copy, _ key: String, at now: Instant) -> Bool {
-    guard let newest = own.last, !isTold(newest.time, at: now), let view else { return false }
+    guard let view else { return false }
     let position = CachePosition(epoch: view.epoch, sequence: copy.stamp)
-    return own.contains { $0.voids(key, position, tags: copy.tags) }
+    // The newest are the last.
+    for own in self.own.reversed() {
+      if isTold(own.time, at: now) { return false }
+      if own.voids(key, position, tags: copy.tags) { return true }
+    }
+    return false
   }
 
   private func isOwnVoid(
@@ -433,7 +445,8 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
   mutating func keep(_ answer: Answer, of ticket: Ticket, at now: Instant) -> Bool {
     let provenance = CacheProvenance(
       position: answer.position, tags: answer.tags, asOf: asOf(ticket.began))
-    guard isKnown(provenance), let view,
+    let dropped = placeholders[BytewiseKey(ticket.key)]?.dropped
+    guard isKnown(provenance), let view, dropped.map({ ticket.began >= $0 }) ?? true,
       !isOvertaken(ticket.key, answer.position, tags: answer.tags),
       !isOwnVoid(
         ticket.key, answer.position, tags: answer.tags, asOf: provenance.asOf)
@@ -454,12 +467,28 @@ struct NearCacheStateMachine<Value: Sendable>: ~Copyable {
 
   // MARK: What this process itself makes void
 
-  /// Something was invalidated, deleted or set from here: nothing of before is given any more.
-  mutating func voided(_ scope: Invalidation.Scope, at position: CachePosition, now: Instant) {
+  /// What one call from here has invalidated, deleted or set: nothing of before is given any more.
+  mutating func voided(_ scopes: [Invalidation.Scope], at position: CachePosition, now: Instant) {
+    guard !scopes.isEmpty else { return }
     // Of another life than the stream's nothing can be compared.
     if let view, view.epoch != position.epoch { flush(now) }
-    if case .keys(let keys) = scope { return drop(keys, below: position, now: now) }
+    var others: [Invalidation.Scope] = []
+    for scope in scopes {
+      if case .keys(let keys) = scope {
+        drop(keys, below: position, now: now)
+      } else {
+        others.append(scope)
+      }
+    }
+    guard !others.isEmpty else { return }
     if own.count == settings.own { ownTime = own.removeFirst().time }
-    own.append(Own(scope: scope, position: position, time: now))
+    own.append(Own(scopes: others, position: position, time: now))
+  }
+
+  /// A key was taken out from here, nobody says at which place. It alone goes, with what is under way;
+  /// what a server that lags behind answers after this, the stream tells.
+  mutating func dropped(_ key: String, now: Instant) {
+    copies.remove(key)
+    placeholders[BytewiseKey(key)]?.dropped = now
   }
 }

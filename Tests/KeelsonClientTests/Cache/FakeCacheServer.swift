@@ -1,10 +1,11 @@
 import KeelsonAPI
 import KeelsonCacheRules
-import KeelsonClient
 import KeelsonCore
 import KeelsonTestKit
 import KeelsonTransport
 import Synchronization
+
+@testable import KeelsonClient
 
 /// Runs a body with the cache of a client and the server that it uses.
 func withCache(
@@ -29,6 +30,7 @@ extension CacheConfiguration {
     var configuration = CacheConfiguration()
     configuration.callTimeout = .seconds(30)
     configuration.pingInterval = .milliseconds(5)
+    configuration.silenceLimit = .seconds(60)
     configuration.policy.softTimeout = nil
     configuration.policy.refreshAfter = 1
     change(&configuration)
@@ -37,7 +39,7 @@ extension CacheConfiguration {
 }
 
 /// A cache server under the test's control: entries, leases, invalidations and streams of them in
-/// memory; it fails, hangs, holds answers back and breaks streams as told.
+/// memory; it fails, hangs, is full, lags behind, holds answers back and breaks streams as told.
 final class FakeCacheServer: Sendable {
   typealias API = KeelsonCacheV1
   typealias Methods = API.CacheServiceMethods
@@ -69,7 +71,11 @@ final class FakeCacheServer: Sendable {
     var failure: RPCError?
     var hangs = false
     var holds: [String: (arrived: Signal<Void>, gate: Gate)] = [:]
+    var isFull = false
     var answersPings = true
+    /// Since when the streams are told nothing, and what they will be told.
+    var lagsSince: Instant?
+    var untold: [Told.Event] = []
     var nearHits: UInt64 = 0
     var stored: [(key: String, signal: Signal<Void>)] = []
     var released: [(key: String, signal: Signal<Void>)] = []
@@ -122,6 +128,17 @@ final class FakeCacheServer: Sendable {
   func fail(_ error: RPCError?) { state.withLock { $0.failure = error } }
   /// Lets every call but the streams hang until its end.
   func hang() { state.withLock { $0.hangs = true } }
+  /// Stores nothing under plain sets.
+  func fill() { state.withLock { $0.isFull = true } }
+  /// Tells the streams nothing of what becomes void from now on, and that it does not know.
+  func lag() { state.withLock { $0.lagsSince = .now } }
+  func catchUp() {
+    state.withLock { state in
+      state.lagsSince = nil
+      for event in state.untold { state.tell(event) }
+      state.untold = []
+    }
+  }
   func answersPings(_ does: Bool) { state.withLock { $0.answersPings = does } }
 
   /// Holds the next answer of a method back until the gate opens.
@@ -212,11 +229,12 @@ final class FakeCacheServer: Sendable {
       var stamp = state.view.sequence
       if let lease = request.lease {
         guard state.leases[request.key]?.lease.token == lease.token else {
-          return .init(stored: false, reason: .leaseLost, stamp: stamp, epoch: state.epoch)
+          return .init(stored: false, reason: .leaseLost)
         }
         stamp = lease.stamp
       } else {
         stamp = state.invalidate(.keys([request.key]))
+        if state.isFull { return .init(stored: false, reason: .full) }
       }
       var entry = API.Entry()
       entry.value = request.value
@@ -336,7 +354,8 @@ final class FakeCacheServer: Sendable {
         state.withLock { state in
           state.nearHits += request.nearHits
           guard state.answersPings else { return }
-          let pong = API.Pong(ping: request.ping, age: .init(.zero), inSync: true)
+          let age = state.lagsSince.map { $0.duration(to: .now) } ?? .zero
+          let pong = API.Pong(ping: request.ping, age: .init(age), inSync: true)
           continuation.yield(.init(event: .pong(pong)))
         }
       }
@@ -387,7 +406,11 @@ extension FakeCacheServer.State {
     case .pattern(let pattern): told.patterns = [pattern.text]
     case .all: told.all = true
     }
-    tell(.invalidation(told))
+    if lagsSince == nil {
+      tell(.invalidation(told))
+    } else {
+      untold.append(.invalidation(told))
+    }
     wake()
     return sequence
   }

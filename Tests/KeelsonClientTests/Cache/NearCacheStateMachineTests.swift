@@ -7,6 +7,7 @@ import Testing
 /// The rules by which copies are kept and given, each by itself, and all of them at random.
 @Suite struct NearCacheStateMachineTests {
   typealias Machine = NearCacheStateMachine<Int>
+  private typealias Bench = NearCacheBench
 
   static let key = "acme:test:thing:1"
   static let other = "acme:test:thing:2"
@@ -22,90 +23,6 @@ import Testing
     .init(
       value: value, valueBytes: 8, position: position(stamp, epoch: epoch), tags: tags,
       freshFor: freshFor, refreshAfter: refreshAfter)
-  }
-
-  /// A machine, with times in milliseconds after its beginning.
-  private final class Bench {
-    private var machine: Machine
-
-    /// A machine whose stream began at sequence 10 at the beginning, and which is in sync at a time.
-    init(inSyncAt time: Int64 = 200, bytes: Int = 1 << 20, tags: Int = 100, patterns: Int = 100) {
-      var settings = Machine.Settings(byteLimit: bytes, stalenessLimit: .milliseconds(100))
-      settings.tags = tags
-      settings.patterns = patterns
-      machine = Machine(settings, now: Self.at(0))
-      start(position(10), at: 0)
-      sync(at: time)
-    }
-
-    private static func at(_ milliseconds: Int64) -> CacheInstant {
-      CacheInstant(microseconds: 1_000_000 + milliseconds * 1_000)
-    }
-
-    func start(_ position: CachePosition, staleness: Duration? = nil, at time: Int64) {
-      machine.start(at: position, staleness: staleness, now: Self.at(time))
-    }
-    func disconnect(at time: Int64) { machine.disconnect(at: Self.at(time)) }
-    func hear(_ sequence: UInt64, _ scope: Invalidation.Scope, at time: Int64 = 203) {
-      machine.hear(.init(sequence: sequence, scope: scope), now: Self.at(time))
-    }
-    func tick(at time: Int64) -> Machine.Tick { machine.tick(at: Self.at(time)) }
-    func pong(_ number: UInt64, age: Duration? = .zero) { machine.pong(number, age: age) }
-
-    func sync(at time: Int64, age: Duration? = .zero) {
-      _ = machine.look("acme:test:thing:none", at: Self.at(time))
-      guard case .ping(let number, _) = tick(at: time) else { return }
-      pong(number, age: age)
-    }
-
-    func begin(_ key: String = NearCacheStateMachineTests.key, at time: Int64) -> Machine.Ticket {
-      machine.begin(key, at: Self.at(time))
-    }
-    func keep(_ answer: Machine.Answer, of ticket: Machine.Ticket, at time: Int64) -> Bool {
-      machine.keep(answer, of: ticket, at: Self.at(time))
-    }
-    func end(_ ticket: Machine.Ticket) { machine.end(ticket) }
-
-    /// A whole call.
-    @discardableResult
-    func keep(
-      _ answer: Machine.Answer, key: String = NearCacheStateMachineTests.key, began: Int64 = 200,
-      at time: Int64 = 201
-    ) -> Bool {
-      let ticket = begin(key, at: began)
-      defer { end(ticket) }
-      return keep(answer, of: ticket, at: time)
-    }
-
-    func look(at time: Int64) -> Machine.Look { machine.look(key, at: Self.at(time)) }
-    func value(of key: String = key, at time: Int64 = 210) -> Int? {
-      if case .hit(let value, _) = machine.look(key, at: Self.at(time)) { value } else { nil }
-    }
-    func wantsRefresh(at time: Int64) -> Bool? {
-      if case .hit(_, let wants) = look(at: time) { wants } else { nil }
-    }
-    func wakes(at time: Int64) -> Bool? {
-      if case .miss(let wakes) = look(at: time) { wakes } else { nil }
-    }
-
-    /// - Parameter asked: when the call was made that answered it.
-    func judge(
-      _ position: CachePosition?, tags: [String] = [], asked: Int64 = 200, at time: Int64 = 210
-    ) -> CacheProvenance.Judgement {
-      let asOf = machine.asOf(Self.at(asked))
-      return machine.judge(
-        key, .init(position: position, tags: tags, asOf: asOf), at: Self.at(time))
-    }
-    func void(_ scope: Invalidation.Scope, _ position: CachePosition, at time: Int64) {
-      machine.voided(scope, at: position, now: Self.at(time))
-    }
-
-    var count: Int { machine.count }
-    var bytes: Int { machine.bytes }
-    var flushes: UInt64 { machine.flushes }
-    var refusals: UInt64 { machine.refusals }
-    var invalidations: UInt64 { machine.invalidations }
-    var stream: CachePosition? { machine.position }
   }
 
   // MARK: Giving
@@ -316,14 +233,14 @@ import Testing
     let bench = Bench()
     bench.keep(Self.answer(1, stamp: 9))
     let ticket = bench.begin(at: 202)
-    bench.void(.keys([Self.key]), Self.position(11), at: 203)
+    bench.void([.keys([Self.key])], Self.position(11), at: 203)
     #expect(bench.value() == nil)
     #expect(!bench.keep(Self.answer(1, stamp: 10), of: ticket, at: 204))
     #expect(bench.keep(Self.answer(2, stamp: 11), of: ticket, at: 204))
     bench.end(ticket)
     // Through a server of another life: no answer that is under way can be trusted.
     let late = bench.begin(at: 205)
-    bench.void(.keys([Self.key]), Self.position(1, epoch: 8), at: 206)
+    bench.void([.keys([Self.key])], Self.position(1, epoch: 8), at: 206)
     #expect(bench.value() == nil)
     #expect(!bench.keep(Self.answer(2, stamp: 11), of: late, at: 207))
     bench.end(late)
@@ -335,7 +252,7 @@ import Testing
     let bench = Bench()
     bench.keep(Self.answer(1, stamp: 9, tags: ["red"]))
     bench.keep(Self.answer(2, stamp: 9, tags: ["blue"]), key: Self.other)
-    bench.void(scope, Self.position(12), at: 202)
+    bench.void([scope], Self.position(12), at: 202)
     #expect(bench.value() == nil)
     // What it does not concern stays.
     #expect(bench.value(of: Self.other) == (scope == .all ? nil : 2))
@@ -346,8 +263,41 @@ import Testing
     #expect(bench.judge(Self.position(12), tags: ["red"]) == .current)
     // After the limit all servers do.
     #expect(bench.judge(Self.position(10), tags: ["red"], asked: 300, at: 302) == .current)
-    bench.void(scope, Self.position(3, epoch: 8), at: 304)
+    bench.void([scope], Self.position(3, epoch: 8), at: 304)
     #expect(bench.count == 0)
+  }
+
+  @Test func whatWasTakenOutAtNoKnownPlaceIsNotKeptByCallsOfBefore() {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9))
+    bench.keep(Self.answer(2, stamp: 9), key: Self.other)
+    let ticket = bench.begin(at: 202)
+    bench.drop(at: 203)
+    #expect(bench.value() == nil && bench.value(of: Self.other) == 2)
+    #expect(!bench.keep(Self.answer(1, stamp: 10), of: ticket, at: 204))
+    #expect(bench.keep(Self.answer(3, stamp: 10), began: 203, at: 204))
+    bench.end(ticket)
+  }
+
+  @Test func whatTheStreamHasToldIsNotComparedAnyMore() {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9, tags: ["red"]))
+    // Were it so, the stream would have told it.
+    bench.void([.tags(["red"])], Self.position(11), at: 202)
+    bench.sync(at: 310)
+    bench.void([.tags(["blue"])], Self.position(12), at: 310)
+    #expect(bench.value(at: 311) == 1)
+  }
+
+  @Test func howManyPatternsACallNamesDoesNotMatter() {
+    let bench = Bench()
+    bench.keep(Self.answer(1, stamp: 9))
+    let patterns = (0..<1_000).map { try! CachePattern("acme:test:thing:x\($0)*") }
+    bench.void(patterns.map { .pattern($0) }, Self.position(12), at: 202)
+    #expect(bench.value() == 1 && bench.judge(Self.position(9)) == .current)
+    let more: [Invalidation.Scope] = [.tags(["red"]), .pattern(try! CachePattern("acme:*"))]
+    bench.void(more, Self.position(13), at: 202)
+    #expect(bench.value() == nil && bench.judge(Self.position(12)) == .void)
   }
 
   @Test func moreThanIsRememberedOfThisProcessCountsAsEverything() {
@@ -355,7 +305,7 @@ import Testing
     bench.keep(Self.answer(1, stamp: 9))
     for number in UInt64(1)...257 {
       #expect(bench.value() == 1 && bench.judge(Self.position(9)) == .current)
-      bench.void(.tags(["tag\(number)"]), Self.position(10 + number), at: 202)
+      bench.void([.tags(["tag\(number)"])], Self.position(10 + number), at: 202)
     }
     #expect(bench.value() == nil && bench.judge(Self.position(9)) == .void)
     // Until the stream has told them.
@@ -426,7 +376,7 @@ import Testing
   }
 
   @Test func theServersLimitIsTaken() {
-    let near = NearCache(byteLimit: 1 << 20, stalenessLimit: .seconds(1))
+    let near = NearCache(byteLimit: 1 << 20, stalenessLimit: .seconds(1), silenceLimit: .seconds(2))
     near.take(.init(event: .start(.init(epoch: 7, sequence: 1, staleness: .init(.seconds(60))))))
     #expect(near.limit == .seconds(1))
     near.take(.init(event: .start(.init(epoch: 7, sequence: 1, staleness: .init(.zero)))))
@@ -460,6 +410,17 @@ import Testing
     #expect(bench.tick(at: 2_300) == .giveUp)
     bench.disconnect(at: 2_300)
     #expect(bench.tick(at: 2_301) == .ping(4, nearHits: 0))
+  }
+
+  @Test func aSilentStreamIsGivenUpHoweverManyPingsAreSent() {
+    let bench = Bench(inSyncAt: 300)
+    for number in UInt64(2)...257 {
+      #expect(bench.tick(at: 300) == .ping(number, nearHits: 0))
+    }
+    #expect(bench.tick(at: 301) == .full)
+    _ = bench.look(at: 2_299)
+    #expect(bench.tick(at: 2_299) == .full)
+    #expect(bench.tick(at: 2_300) == .giveUp)
   }
 
   // MARK: All of it

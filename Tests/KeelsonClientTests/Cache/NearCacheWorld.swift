@@ -275,7 +275,7 @@ struct NearCacheWorld: ~Copyable {
     }
     guard isOwn else { return }
     machine.voided(
-      scope, at: CachePosition(epoch: epoch, sequence: sequence), now: instant(now))
+      [scope], at: CachePosition(epoch: epoch, sequence: sequence), now: instant(now))
     for key in 0..<4 {
       if case .keys = scope, !Self.isNamed(key, by: scope) { continue }
       flights[key] = nil
@@ -359,7 +359,7 @@ struct NearCacheWorld: ~Copyable {
     switch machine.tick(at: instant(now)) {
     case .ping(let number, _): schedule(.ping(number, stream: stream), after: delay())
     case .giveUp: disconnect()
-    case .idle: break
+    case .idle, .full: break
     }
   }
 }

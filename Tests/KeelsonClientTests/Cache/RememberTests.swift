@@ -254,17 +254,24 @@ import Testing
         cancelled.send()
         throw CancellationError()
       }
-      // Beside it, one that has something to fall back to.
+      // Beside it, one that has something to fall back to. Where it had no time to hear of it: again.
       let other = "acme:test:account:2"
       server.put(other, "7", freshFor: .seconds(-1))
-      async let stale = cache.remember(other) { () -> Int in
-        await Self.untilCancelled()
-        throw CancellationError()
-      }
+      async let stale = {
+        while true {
+          let began = Signal<Void>()
+          let value = try? await cache.remember(other) { () -> Int in
+            began.send()
+            await Self.untilCancelled()
+            throw CancellationError()
+          }
+          if value != nil || began.hasHappened { return value }
+        }
+      }()
       let error = await #expect(throws: RPCError.self) {
         try await cache.remember(Self.key, load: hang)
       }
-      #expect(try await stale == 7)
+      #expect(await stale == 7)
       #expect(cache.status.staleValues == 1)
       #expect(error?.code == .deadlineExceeded)
       #expect(error?.message.contains("hard timeout of 2.0 seconds") == true)
@@ -360,6 +367,8 @@ import Testing
       for number in 1...20 {
         #expect(try await cache.remember(Self.key) { number } == number)
       }
+      // The last request may be on its way still.
+      while server.calls("GetOrLease") < CacheBreaker.failureLimit { await Task.yield() }
       #expect(Self.tries(since: start).contains(server.calls("GetOrLease")))
       #expect(cache.status.error?.code == .deadlineExceeded)
     }
@@ -465,15 +474,25 @@ import Testing
   @Test func aCopyIsLoadedAnewToo() async throws {
     try await withCache(.with { $0.policy.refreshAfter = 0.5 }) {
       (cache, server) async throws in
-      let other = "acme:test:account:2"
-      server.put(other, "0")
-      while cache.status.nearHits == 0 { _ = try await cache.get(other, as: Int.self) }
-      // 60 s of life, of which three seconds more than the half are left.
-      server.put(Self.key, "100", freshFor: .seconds(33))
-      let loader = Loader()
-      while try await cache.remember(Self.key, load: loader.load) == 100 { await Task.yield() }
-      #expect(try await cache.remember(Self.key, load: loader.load) == 1)
-      #expect(loader.calls == 1 && cache.status.nearHits > 10)
+      for number in 1... {
+        let (key, loader) = ("acme:test:account:\(number)", Loader())
+        // 60 s of life, of which 20 are left; another loads it anew.
+        server.put(key, "100", freshFor: .seconds(20))
+        server.lease(key)
+        let copies = cache.status.copies
+        while cache.status.copies == copies {
+          #expect(try await cache.remember(key, load: loader.load) == 100)
+        }
+        // The other has failed.
+        server.put(key, "100", freshFor: .seconds(20))
+        let hits = cache.status.nearHits
+        #expect(try await cache.remember(key, load: loader.load) == 100)
+        let isCopy = cache.status.nearHits > hits
+        while try await cache.remember(key, load: loader.load) == 100 { await Task.yield() }
+        #expect(loader.calls == 1)
+        // On a busy machine the server may have answered in its place: then once more.
+        if isCopy { return }
+      }
     }
   }
 }
