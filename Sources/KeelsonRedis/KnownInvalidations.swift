@@ -169,14 +169,19 @@ final class KnownInvalidations: Sendable {
   /// Nothing is known any more.
   func end(_ failure: RedisError) {
     asOfTime.store(Self.never, ordering: .releasing)
-    let waiters = state.withLock { state in
-      state.link = nil
-      state.view = InvalidationView(epoch: 0)
-      state.failure = failure
-      defer { state.waiters = [] }
-      return state.waiters
+    // The view is let go of outside of the lock: it may be large.
+    let (waiters, before) = state.withLock { state in
+      defer {
+        state.link = nil
+        state.view = InvalidationView(epoch: 0)
+        state.failure = failure
+        state.waiters = []
+      }
+      return (state.waiters, state.view)
     }
-    for waiter in waiters { waiter.continuation.resume(returning: false) }
+    withExtendedLifetime(before) {
+      for waiter in waiters { waiter.continuation.resume(returning: false) }
+    }
   }
 
   /// The view is read anew: what is known is not all.

@@ -27,13 +27,15 @@ extension RedisLink {
     var tags: [String: UInt64] = [:]
     var start = "-inf"
     var count = Self.tagsOfPage
+    var firstFloor: UInt64?
     while true {
       guard let page = try await readPage(control, from: start, count), page.epoch == look.epoch
       else { return nil }
+      firstFloor = firstFloor ?? page.floor
       for tag in page.tags { tags[tag.name] = tag.sequence }
       guard let end = page.end else {
         // Forgotten while others were read: the floor is over them.
-        if start != "-inf" { tags = tags.filter { $0.value > page.floor } }
+        if page.floor > firstFloor ?? page.floor { tags = tags.filter { $0.value > page.floor } }
         let view = InvalidationView(
           epoch: page.epoch, sequence: page.sequence, floor: page.floor, tags: tags,
           bans: page.bans, limits: configuration.limits.view)

@@ -34,7 +34,7 @@ final class RedisLink: @unchecked Sendable {
   private var pingTimer: Loop.Timer?
   private var lookTimer: Loop.Timer?
   private var lastUse: UInt64 = 0
-  private var lastTick: UInt64 = 0
+  private var lastTick = never
   /// When it was last asked whether all is known that has become void.
   private let asked = Atomic<Int64>(never)
   /// As of when all of that was told, and as of when Redis was the primary.
@@ -53,6 +53,8 @@ final class RedisLink: @unchecked Sendable {
   /// While nobody asks, the subscription is looked after this seldom.
   private static let idleInterval: UInt64 = 250
   private static let idleAfter: UInt64 = 1_000
+  /// Who waits is not asked for more often, nanoseconds.
+  private static let shortestInterval: Int64 = 1_000_000
   private static let never = Int64.min
 
   init(
@@ -335,9 +337,11 @@ final class RedisLink: @unchecked Sendable {
     // What was asked since then is answered for all who wait.
     guard asked.load(ordering: .relaxed) < time else { return }
     loop.run { [self] in
-      guard asked.load(ordering: .relaxed) < time, let pingTimer, loop.now > lastTick else {
-        return
-      }
+      // By the clock itself: the loop's stands still in a turn that takes long.
+      let now = MonotonicTime.now
+      guard asked.load(ordering: .relaxed) < time, let pingTimer,
+        now > lastTick + Self.shortestInterval
+      else { return }
       loop.cancel(pingTimer)
       lastUse = loop.now
       tick()
@@ -346,7 +350,7 @@ final class RedisLink: @unchecked Sendable {
 
   private func tick() {
     let now = loop.now
-    lastTick = now
+    lastTick = MonotonicTime.now
     if isUsed.exchange(false, ordering: .relaxed) { lastUse = now }
     ping()
     known.expire(now: MonotonicTime.now)
