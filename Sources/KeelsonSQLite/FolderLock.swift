@@ -46,6 +46,8 @@ final class FolderLock: Sendable {
   }
 
   deinit {
+    // Closing alone does not: a child that is just being started has the descriptor too.
+    flock(descriptor, LOCK_UN)
     Glibc.close(descriptor)
   }
 

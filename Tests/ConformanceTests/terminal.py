@@ -82,9 +82,11 @@ class Terminal:
         self._size()
         self.attributes = termios.tcgetattr(side)
         self.unread = b""
-        # setsid makes it the terminal that Ctrl-C reaches the command by.
+        # setsid makes it the terminal that Ctrl-C reaches the command by, and it is not ignored, as it
+        # is by what a shell has started in the background.
+        command = ["env", "--default-signal=INT", "setsid", "--ctty", BINARY, *arguments]
         self.process = subprocess.Popen(
-            ["setsid", "--ctty", str(BINARY), *map(str, arguments)],
+            [str(word) for word in command],
             stdin=side,
             stdout=side,
             stderr=side,

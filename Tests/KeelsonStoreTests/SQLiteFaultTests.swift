@@ -160,6 +160,24 @@ import Testing
     #expect(error?.message.contains("The data folder \(path)") == true)
   }
 
+  /// A child has every descriptor of its parent until it runs its own program.
+  @Test func aChildThatIsBeingStartedDoesNotKeepTheFolder() async throws {
+    let folder = try TemporaryFolder()
+    defer { folder.remove() }
+    let first = try await folder.open()
+    let files = FileManager.default
+    let descriptors = try files.contentsOfDirectory(atPath: "/proc/self/fd").compactMap(Int32.init)
+    let path = URL(fileURLWithPath: folder.path).appendingPathComponent("keelson.lock")
+      .resolvingSymlinksInPath().path
+    let held = descriptors.first {
+      (try? files.destinationOfSymbolicLink(atPath: "/proc/self/fd/\($0)")) == path
+    }
+    let child = dup(try #require(held))
+    defer { close(child) }
+    await first.close()
+    try await folder.open().close()
+  }
+
   @Test func aFileThatIsNoDatabaseIsNamed() throws {
     let folder = try TemporaryFolder()
     defer { folder.remove() }
