@@ -108,9 +108,15 @@ def pytest_deselected(items):
     deselected.extend(item for item in items if not item.get_closest_marker("waits"))
 
 
+# The page comes behind the tests it speaks of. Attacks measure memory, which depends on whose turn it
+# is: by then those that wait, and run beside these, have ended.
+LAST = ["test_attacks", "test_conformance_table"]
+
+
 def pytest_collection_modifyitems(items):
-    """Puts the test of the page behind those it speaks of."""
-    items.sort(key=lambda item: item.module.__name__ == "test_conformance_table")
+    """Puts what comes last behind all others."""
+    place = {name: index for index, name in enumerate(LAST, 1)}
+    items.sort(key=lambda item: place.get(item.module.__name__, 0))
 
 
 def version(package):

@@ -82,8 +82,8 @@ class Terminal:
         self._size()
         self.attributes = termios.tcgetattr(side)
         self.unread = b""
-        # setsid makes it the terminal that Ctrl-C reaches the command by, and it is not ignored, as it
-        # is by what a shell has started in the background.
+        # setsid makes it the terminal that Ctrl-C reaches the command by. Ctrl-C is not ignored, as
+        # it is by what a shell has started in the background.
         command = ["env", "--default-signal=INT", "setsid", "--ctty", BINARY, *arguments]
         self.process = subprocess.Popen(
             [str(word) for word in command],
