@@ -108,8 +108,8 @@ def pytest_deselected(items):
     deselected.extend(item for item in items if not item.get_closest_marker("waits"))
 
 
-# The page comes behind the tests it speaks of. Attacks measure memory, which depends on whose turn it
-# is: by then those that wait, and run beside these, have ended.
+# The page comes behind the tests it speaks of. Attacks measure memory, which depends on whose turn
+# it is: by then those that wait, and run beside these, have ended.
 LAST = ["test_attacks", "test_conformance_table"]
 
 
